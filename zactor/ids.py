@@ -1,0 +1,57 @@
+"""Identities: what names a process, an actor, a caller, an object.
+
+Ids are plain `bytes`, made by whoever creates the thing (so that creating it twice is the same
+as once) and never used again. This module knows their sizes and how they are composed; it makes
+none itself: random bytes come in from outside.
+
+    process id  12 bytes, random           one run of one operating-system process
+    node id     12 bytes, random           one run of one node
+    actor id    12 bytes, random           one actor, through all its restarts
+    job id       4 bytes                   one driver's session with a cluster
+    caller id   16 bytes                   who calls: (12-byte id, 4-byte life)
+    object id   28 bytes                   (caller id, 8-byte call number, 4-byte index)
+
+A caller is logical: a driver's session, one life of an actor, or a worker that runs tasks.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Protocol
+
+PROCESS_ID_SIZE = 12
+CALLER_ID_SIZE = 16
+OBJECT_ID_SIZE = 28
+
+# The index of an object made by `put`, as opposed to the i-th return value of a call.
+PUT_INDEX = 0xFFFFFFFF
+
+_caller = Struct(">12sI")
+_object = Struct(">16sQI")
+
+pack_object_id = _object.pack
+"""`(caller id, call number, index) -> object id`, bound here because `.remote()` runs it."""
+
+
+class IdSource(Protocol):
+    """Where new ids come from; injected, so that a simulation is repeatable."""
+
+    def new_id(self) -> bytes:
+        """Return 12 fresh bytes."""
+
+
+def caller_id(identity: bytes, life: int) -> bytes:
+    """Compose the caller id of one life of `identity`."""
+    return _caller.pack(identity, life)
+
+
+def split_caller_id(caller: bytes) -> tuple[bytes, int]:
+    """Return `(identity, life)` of a caller id."""
+    identity, life = _caller.unpack(caller)
+    return identity, life
+
+
+def split_object_id(object_id: bytes) -> tuple[bytes, int, int]:
+    """Return `(caller id, call number, index)` of an object id."""
+    caller, number, index = _object.unpack(object_id)
+    return caller, number, index

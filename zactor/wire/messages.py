@@ -1,0 +1,469 @@
+"""The control messages: what brokers, nodes and their clients say to each other.
+
+Each message is a `NamedTuple` of plain values (None, bool, int, float, str, bytes, list, dict);
+`codec` turns it into bytes and back by the code it is registered under. Calls, replies and
+reference messages travel in batches and have a layout of their own in `batches`.
+
+A request carries a `request` number that is unique for its sender, and is answered by exactly
+one `Answer`; asking again with the same number gets the same answer. Everything else is one way.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Address(NamedTuple):
+    """Where a process is reached."""
+
+    process: bytes  # process id
+    node: bytes  # id of the node it belongs to; b"" for a driver that has none yet
+    machine: bytes  # token of the machine: equal tokens mean ipc endpoints can be used
+    ipc: str  # ipc://... endpoint of its inbox
+    tcp: str  # tcp://... endpoint, or "" while it has bound none
+
+
+# -- any client (driver, worker, command line) to the broker ------------------------------------
+
+
+class Answer(NamedTuple):
+    """The one answer to a request: `value`, or an error as `[kind, text, fields]`."""
+
+    request: int
+    ok: bool
+    value: Any
+
+
+class Attach(NamedTuple):
+    """A driver or tool opens its session. Answered with
+    `{"job": bytes, "namespace": str, "node": bytes, "cluster": dict}`; `node` is the driver's
+    own machine's node, or any if none runs there."""
+
+    request: int
+    role: str  # "driver" | "tool"
+    address: list[Any]  # an Address
+    namespace: str  # "" asks for an anonymous one
+    metadata: dict[str, Any]  # python version, pid, entrypoint, log_to_driver, job env ...
+
+
+class Detach(NamedTuple):
+    """The session ends in order: its non-detached actors and leases go."""
+
+    request: int
+
+
+class CreateActor(NamedTuple):
+    """Enter an actor and place it. Answered with its entry (see `core.directory`) as soon as it
+    is entered, placed or not; `NameTaken` if the name is held. With `get_if_exists` the entry of
+    the holder is answered instead, in the same step."""
+
+    request: int
+    spec: dict[str, Any]  # see ActorSpec in core/directory.py
+
+
+class WatchActor(NamedTuple):
+    """Answered with the actor's entry; `ActorChanged` follows at each later change. `network` asks that
+    the actor's process have a tcp endpoint."""
+
+    request: int
+    actor: bytes
+    network: bool
+
+
+class UnwatchActor(NamedTuple):
+    """No more `ActorChanged` about this one, please."""
+
+    actor: bytes
+
+
+class ReleaseActor(NamedTuple):
+    """The last strong handle is gone: stop the actor when its queue is empty."""
+
+    actor: bytes
+
+
+class KillActor(NamedTuple):
+    """End the actor now. Its name is free before this is answered (True, or False if unknown)."""
+
+    request: int
+    actor: bytes
+    no_restart: bool
+
+
+class FindActor(NamedTuple):
+    """Answered with the entry that holds the name, or None."""
+
+    request: int
+    name: str
+    namespace: str
+
+
+class ListNames(NamedTuple):
+    """Answered with `[[namespace, name], ...]` of the living actors that have a name."""
+
+    request: int
+    namespace: str | None  # None: all
+
+
+class Define(NamedTuple):
+    """Store the pickled class or function `blob` under its hash, for as long as `job` lives."""
+
+    key: bytes
+    blob: bytes
+    job: bytes
+
+
+class FetchDefinition(NamedTuple):
+    """Answered with the blob, or None."""
+
+    request: int
+    key: bytes
+
+
+class Demand(NamedTuple):
+    """How many leased workers the sender could use now for tasks of one shape. A later Demand for
+    the same key replaces it; count 0 ends it. Answered only by grants, as resources allow."""
+
+    key: bytes  # hash of shape, made by the client
+    shape: dict[str, Any]  # resources, strategy, group, labels, runtime_env, job
+    count: int
+
+
+class ReturnLease(NamedTuple):
+    """The worker is idle and given back. `reusable=False`: stop it (max_calls reached, tainted)."""
+
+    lease: int
+    reusable: bool
+
+
+class Blocked(NamedTuple):
+    """The sending worker waits in a get/wait (True) or goes on (False): its CPUs are free meanwhile."""
+
+    is_blocked: bool
+
+
+class WatchProcess(NamedTuple):
+    """Answered with None while the process lives, else with its `ProcessDied` fields as a list;
+    a later death is pushed as `ProcessDied`."""
+
+    request: int
+    process: bytes
+
+
+class CreateGroup(NamedTuple):
+    """Reserve a placement group. Answered with its entry once entered; `GroupChanged` follows."""
+
+    request: int
+    spec: dict[str, Any]  # id, bundles, strategy, name, namespace, lifetime, labels, job, owner
+
+
+class RemoveGroup(NamedTuple):
+    """Release a placement group; what runs in it is killed. Answered True, or False if unknown."""
+
+    request: int
+    group: bytes
+
+
+class WatchGroup(NamedTuple):
+    """Answered with the group's entry, or None; `GroupChanged` follows at each later change."""
+
+    request: int
+    group: bytes
+
+
+class Query(NamedTuple):
+    """A read for humans and tools. `what`: actors nodes workers jobs groups leases resources status names.
+    Answered with a list of plain dicts (`status`, `resources`: one dict)."""
+
+    request: int
+    what: str
+    args: dict[str, Any]
+
+
+# -- broker to its clients ----------------------------------------------------------------------
+
+
+class ActorChanged(NamedTuple):
+    """The entry of a watched actor, whole, after a change. `progress` is set when a life just ended:
+    rows of that life's progress page that belong to the receiver, see `WorkerDied`."""
+
+    entry: dict[str, Any]
+    progress: list[Any]
+
+
+class LeaseGranted(NamedTuple):
+    """The worker at `address` runs tasks for the receiver alone until the lease ends."""
+
+    key: bytes
+    lease: int
+    address: list[Any]  # an Address
+
+
+class LeaseRecalled(NamedTuple):
+    """Others wait for what this lease holds: give it back when the running task ends."""
+
+    lease: int
+
+
+class LeaseLost(NamedTuple):
+    """The leased worker is gone. `cause` as in `WorkerDied`."""
+
+    lease: int
+    cause: dict[str, Any]
+    progress: list[Any]
+
+
+class DemandFailed(NamedTuple):
+    """Nothing can be granted for this key. `final=False` is a warning (no node has such resources
+    now); True ends the demand (its placement group is gone, its runtime environment cannot be built)."""
+
+    key: bytes
+    final: bool
+    error: list[Any]  # [kind, text, fields]
+
+
+class ProcessDied(NamedTuple):
+    """A watched process is dead."""
+
+    process: bytes
+    cause: dict[str, Any]
+
+
+class GroupChanged(NamedTuple):
+    """The entry of a watched placement group, whole, after a change."""
+
+    entry: dict[str, Any]
+
+
+class SessionLost(NamedTuple):
+    """To a driver that was declared lost while it lives: its session is over."""
+
+    reason: str
+
+
+class Output(NamedTuple):
+    """Lines that workers of the receiver's job printed, in order."""
+
+    lines: list[Any]  # [process id, label, pid, node, stream (1|2), text] each
+
+
+# -- nodes and the broker -----------------------------------------------------------------------
+
+
+class NodeUp(NamedTuple):
+    """A node joins or re-attaches. Answered with `{"lease": seconds, "renew": seconds, "cluster": dict}`.
+    `workers` lists what runs there already (re-attachment to a restarted broker)."""
+
+    request: int
+    entry: dict[str, Any]  # id, address, machine, hostname, pid, resources, labels, store capacity
+    workers: list[Any]
+
+
+class Renew(NamedTuple):
+    """The node's heartbeat, with its load. Answered with the broker's term."""
+
+    request: int
+    load: dict[str, Any]
+
+
+class DrainNode(NamedTuple):
+    """Asks the broker to place nothing more on the node and stop it when it is empty."""
+
+    request: int
+    node: bytes
+
+
+class StartActor(NamedTuple):
+    """Broker to node: get a worker for this life of the actor and construct it there."""
+
+    actor: bytes
+    life: int
+    spec: dict[str, Any]
+
+
+class StartLease(NamedTuple):
+    """Broker to node: get a worker for a lease. Answered by `WorkerLeased` or `LeaseFailed`."""
+
+    lease: int
+    job: bytes
+    shape: dict[str, Any]
+
+
+class EndLease(NamedTuple):
+    """Broker to node: the worker is idle again, or to be stopped (`reusable=False`)."""
+
+    lease: int
+    reusable: bool
+
+
+class StopActor(NamedTuple):
+    """Broker to node: end this life. `graceful`: after its queue; otherwise SIGKILL."""
+
+    actor: bytes
+    life: int
+    graceful: bool
+
+
+class BindNetwork(NamedTuple):
+    """Broker to node: have the actor's worker bind tcp; `ActorUp` repeats with the new address."""
+
+    actor: bytes
+    life: int
+
+
+class ActorUp(NamedTuple):
+    """Node to broker: the life's worker takes calls (they queue until the constructor is done)."""
+
+    actor: bytes
+    life: int
+    address: list[Any]
+    pid: int
+
+
+class ActorReady(NamedTuple):
+    """Node to broker: the constructor has returned."""
+
+    actor: bytes
+    life: int
+    repr_name: str
+
+
+class ActorFailed(NamedTuple):
+    """Node to broker: the life never came to be. `error` is `[kind, text, fields]`; kind "constructor"
+    has the pickled exception in `fields["exception"]`, "environment" is a runtime_env failure,
+    "spawn" means that no worker could be started (try elsewhere)."""
+
+    actor: bytes
+    life: int
+    error: list[Any]
+
+
+class ActorExited(NamedTuple):
+    """Node to broker: the actor ended of itself (exit_actor, graceful stop); not restarted."""
+
+    actor: bytes
+    life: int
+    cause: dict[str, Any]
+    progress: list[Any]
+
+
+class WorkerLeased(NamedTuple):
+    """Node to broker: the worker for the lease is up."""
+
+    lease: int
+    address: list[Any]
+    pid: int
+
+
+class LeaseFailed(NamedTuple):
+    """Node to broker: no worker for this lease."""
+
+    lease: int
+    error: list[Any]
+
+
+class WorkerDied(NamedTuple):
+    """Node to broker: a worker process is dead, as its pidfd says.
+
+    `cause` is `{"kind": "exit"|"signal"|"killed"|"oom"|"node", "code": int, "text": str}`.
+    `progress` are the rows of its progress page, one a stream:
+    `[caller id, stream number, started, finished]`, the highest seq of each.
+    """
+
+    process: bytes
+    actors: list[Any]  # [actor id, life] of each actor it hosted
+    lease: int  # 0 if none
+    cause: dict[str, Any]
+    progress: list[Any]
+
+
+class JobEnded(NamedTuple):
+    """Broker to node: the job is over; stop its idle workers, drop its output routes."""
+
+    job: bytes
+
+
+class StopNode(NamedTuple):
+    """Broker to node: end, with all that runs there."""
+
+    reason: str
+
+
+class StackDump(NamedTuple):
+    """Asks a node for the Python stacks of its workers (all, or those of `process`). Answered with
+    `[{"process", "pid", "label", "stack"}]`."""
+
+    request: int
+    process: bytes | None
+
+
+class ReadLog(NamedTuple):
+    """Asks a node for the log of a worker from `offset`. Answered with `{"text", "offset", "size"}`."""
+
+    request: int
+    process: bytes
+    stream: int
+    offset: int
+    limit: int
+
+
+# -- a process and its node: the store ----------------------------------------------------------
+
+
+class ReserveSegment(NamedTuple):
+    """A process will make a shared-memory segment of `size` bytes. Answered with the file name to use
+    once there is room (copies evicted, values spilled), or an `ObjectStoreFull` error."""
+
+    request: int
+    size: int
+
+
+class SegmentFilled(NamedTuple):
+    """The segment holds an object now; the node may spill it when room is short."""
+
+    name: str
+    object_id: bytes
+    size: int  # bytes of payload within the segment
+
+
+class FreeSegment(NamedTuple):
+    """Nobody holds the object in this segment any more. `keep`: its maker keeps it warm for re-use."""
+
+    name: str
+    keep: bool
+
+
+class LocateSegment(NamedTuple):
+    """A process wants to map a segment that it did not find: it was spilled (restore it) or it is on
+    another node (pull it from `node`). Answered with the name of a local segment, or `ObjectLost`."""
+
+    request: int
+    object_id: bytes
+    name: str
+    node: bytes
+    address: list[Any]  # the other node's Address
+
+
+class ReadSegment(NamedTuple):
+    """Node to node: a chunk of a segment, please. Answered with bytes."""
+
+    request: int
+    name: str
+    offset: int
+    length: int
+
+
+# Codes on the wire. They are never re-used; a gap is a message that is no more.
+CODES: dict[int, type] = dict(
+    enumerate(
+        (
+            Answer, Attach, Detach, CreateActor, WatchActor, UnwatchActor, ReleaseActor, KillActor, FindActor, ListNames,
+            Define, FetchDefinition, Demand, ReturnLease, Blocked, WatchProcess, CreateGroup, RemoveGroup, WatchGroup, Query,
+            ActorChanged, LeaseGranted, LeaseRecalled, LeaseLost, DemandFailed, ProcessDied, GroupChanged, SessionLost, Output,
+            NodeUp, Renew, DrainNode, StartActor, StartLease, EndLease, StopActor, BindNetwork, ActorUp, ActorReady,
+            ActorFailed, ActorExited, WorkerLeased, LeaseFailed, WorkerDied, JobEnded, StopNode, StackDump, ReadLog,
+            ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSegment,
+        ),
+        start=16,
+    )
+)  # fmt: skip
