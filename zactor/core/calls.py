@@ -1,0 +1,171 @@
+"""Calls in flight at the caller: which outcome belongs to which call.
+
+A `Result` is the one outcome of a call: pending, then settled for ever. A `Stream` is the ordered
+run of calls from one caller to one actor: it numbers calls as they leave, keeps them until they
+are settled, and holds back those that cannot leave yet.
+
+Does not send, pickle, lock or time anything: `runtime.caller` does.
+
+Invariants
+    C1  A result settles once; a later outcome for the same seq finds nothing pending.
+    C2  Seqs of a stream are taken in the order of submission, without gaps.
+    C3  `floor()` is the lowest seq not settled: nothing below it is ever sent again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from typing import Any
+
+from zactor.ids import pack_object_id
+
+# States of a result. The settled ones say how `value` is to be read.
+PENDING = 0
+NATIVE = 1  # the value itself: immutable, msgpack carried it
+PICKLED = 2  # pickle bytes, or (bytes, buffers)
+USER_ERROR = 3  # a pickled exception of the user's code
+ERROR = 4  # an exception of zactor's, made here
+STORED = 5  # a place in shared memory
+LOCAL = 6  # an object that never left this process (in-process mode)
+
+DEFAULT_CREDIT = 16_384  # calls of one stream that may be sent and unsettled
+
+
+class Result:
+    """The outcome of one call, or a value that was put.
+
+    Attributes:
+        state: PENDING, or how to read `value`.
+        value: The outcome; see `state`.
+        stream: The stream the call belongs to, or None for a value that was put.
+        number: n of the call id; with `index` and the stream's caller, the object id.
+        index: Which of the call's return values this is.
+        seq: Its place in the stream, once it has left.
+        method: Method number within the actor's class.
+        payload: Pickled arguments, None, or `[pickled, extras]`; dropped once settled.
+        frames: Payload frames that travel with the call, or None.
+        pin: What must stay alive until the call is settled: a handle's or references' guards.
+        waiters: Who wants to hear of the outcome: None, or a list with `settled(result)`.
+        guard: Weak reference to the object whose end tells that no ObjectRef is left; see api.refs.
+        retries: How often the call may be sent to another life; -1: always.
+    """
+
+    __slots__ = (
+        "frames",
+        "guard",
+        "index",
+        "method",
+        "number",
+        "payload",
+        "pin",
+        "retries",
+        "seq",
+        "shared",
+        "state",
+        "stream",
+        "value",
+        "waiters",
+    )
+
+    def __init__(
+        self, stream: Any, number: int, method: int, payload: Any, pin: Any, retries: int
+    ) -> None:
+        self.state = PENDING
+        self.stream = stream
+        self.number = number
+        self.method = method
+        self.payload = payload
+        self.pin = pin
+        self.retries = retries
+        self.waiters: Any = None
+        self.frames: Any = None
+        self.shared: Any = None
+        self.index = 0
+
+    def object_id(self) -> bytes:
+        """Return the 28 bytes that name this outcome everywhere."""
+        return pack_object_id(self.stream.caller, self.number, self.index)
+
+    def settle(self, state: int, value: Any) -> None:
+        """Give the outcome, and tell who waits."""
+        self.value = value
+        self.state = state
+        self.pin = self.payload = self.frames = None
+        waiters = self.waiters
+        if waiters is not None:
+            self.waiters = None
+            for waiter in waiters:
+                waiter.settled(self)
+
+
+class Stream:
+    """The calls of one caller to one actor, in order.
+
+    Attributes:
+        numbers: The caller's call counter, shared by all its streams.
+        next_seq: The seq the next call to leave will take.
+        pending: Calls that have left and are not settled, by seq, in order.
+        held: Calls that wait: for a place to go to, for the first one's arguments, for credit.
+        outgoing: Where calls go now (see runtime.caller); None while there is no such place.
+        is_open: Nothing is held and there is a place: a call may go straight to `outgoing`.
+        channel: The number that stands for this stream on the present link, or -1.
+    """
+
+    __slots__ = (
+        "actor",
+        "caller",
+        "channel",
+        "credit",
+        "describe",
+        "held",
+        "is_open",
+        "life",
+        "next_seq",
+        "number",
+        "numbers",
+        "outgoing",
+        "pending",
+        "target",
+        "version",
+    )
+
+    def __init__(self, caller: bytes, actor: bytes, number: int, numbers: count[int]) -> None:
+        self.caller = caller
+        self.actor = actor
+        self.number = number
+        self.numbers = numbers
+        self.life = 0
+        self.version = 0
+        self.next_seq = 1
+        self.pending: dict[int, Result] = {}
+        self.held: deque[Result] = deque()
+        self.outgoing: Any = None
+        self.is_open = False
+        self.channel = -1
+        self.credit = DEFAULT_CREDIT
+        self.target: Any = None  # the actor as its callers see it (runtime.actors)
+
+    def floor(self) -> int:
+        """Return the lowest seq that is not settled."""
+        for seq in self.pending:
+            return seq
+        return self.next_seq
+
+    def unsettled(self) -> int:
+        """Return how many calls were submitted and are not settled."""
+        return len(self.pending) + len(self.held)
+
+    def take_pending(self) -> list[Result]:
+        """Remove and return, in order, the calls that had left: their callee's life is over."""
+        pending = list(self.pending.values())
+        self.pending.clear()
+        return pending
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        seqs = list(self.pending)
+        assert seqs == sorted(seqs)  # C2
+        assert not seqs or seqs[-1] < self.next_seq
+        assert all(result.state == PENDING for result in self.pending.values())  # C1
+        assert not (self.is_open and (self.held or self.outgoing is None))

@@ -1,0 +1,629 @@
+"""The post office of a process: its inbox, and a link to each process it talks to.
+
+Every process has one `Post`. Any thread may send. One thread at a time receives (the leader, see
+`reception`, or the loop of a broker or node): it calls `drain`, which takes what has arrived,
+keeps order and drops duplicates by the link's numbers, and hands each message to the handler of
+its kind. Handlers run on that thread, must not block, and must not run user code.
+
+zactor reconnects by itself: when a peer's connection is gone, a fresh socket is made, the first
+message on it is a hello, and what the peer's welcome does not claim to have is sent again.
+Whether a peer is *dead* is not decided here; `lost` handlers are told that it cannot be reached.
+
+Owned by:
+    inbox             the receiving thread (binding: under `_inbox_lock`)
+    peers             added to under `_peers_lock`, read anywhere
+    Peer.wire, .link  under `Peer.lock`
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.link import DUPLICATE, NEXT, Link
+from zactor.exceptions import ProtocolError, ZactorSystemError, from_wire
+from zactor.transport.sockets import ReceivingSocket, SendingSocket, close_context, context
+from zactor.wire.codec import (
+    ACK,
+    HELLO,
+    REFUSED,
+    VERSION,
+    WELCOME,
+    pack,
+    pack_control,
+    unpack_control,
+    unpack_envelope,
+)
+from zactor.wire.messages import Address, Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from zactor.transport.curve import AllowList, Keys
+
+Handler = "Callable[[Peer, Any, Sequence[bytes]], None]"
+
+HELLO_TIMEOUT = 5.0
+ACK_DELAY = 0.03  # how long an acknowledgement may wait for a message to travel on
+RETRY_DELAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # between attempts to reconnect, the last for ever
+LOST_AFTER = 2  # failed attempts until the `lost` handlers are told (and told again at each)
+MESSAGES_A_TURN = 256
+
+FRESH, GREETING, UP, BROKEN, CLOSED = range(5)
+
+
+class Peer:
+    """Another process, as seen from this one: its address, its link, the connection to it."""
+
+    __slots__ = (
+        "address",
+        "attempts",
+        "calls",
+        "channels",
+        "deadline",
+        "fd",
+        "id",
+        "is_remote",
+        "last_used",
+        "link",
+        "lock",
+        "post",
+        "reason",
+        "replies",
+        "serving",
+        "state",
+        "wire",
+    )
+
+    def __init__(self, post: Post, address: Address) -> None:
+        self.post = post
+        self.id = address.process
+        self.address = address
+        self.lock = threading.RLock()
+        self.link = Link()
+        self.wire: SendingSocket | None = None
+        self.fd = -1  # of the wire, while it is in the post's poll set
+        self.state = FRESH
+        self.attempts = 0  # failed ones since the link was last up
+        self.deadline: float | None = None  # of the hello, or of the next attempt
+        self.reason = ""  # why it was refused
+        self.last_used = 0.0
+        self.is_remote = False
+        self.calls: Any = None  # what runtime.caller keeps per peer
+        self.channels: list[Any] = []  # callee's streams by the peer's channel numbers
+        self.replies: list[Any] = []  # groups of replies gathered for the peer
+        self.serving: Any = None
+
+    def transmit(self, kind: int, body: Any, frames: Sequence[bytes] = ()) -> None:
+        """Number the message, keep it, and send it if the connection is there. Under `lock`."""
+        link = self.link
+        link.sent = seq = link.sent + 1
+        link.told = link.received
+        data = pack((VERSION, kind, self.post.process_id, self.id, seq, link.received, body))
+        size = len(data)
+        if frames:
+            size += sum(map(len, frames))
+        link.unacked.append((seq, (data, frames), size))
+        link.unacked_bytes += size
+        link.bytes_since_told = 0
+        if self.state == UP:
+            if not self.wire.send(data, frames):  # type: ignore[union-attr]
+                self.broken()
+        elif self.state == FRESH:
+            self.connect()
+
+    def connect(self) -> None:
+        """Make a connection and greet; the rest follows with the welcome. Under `lock`."""
+        post = self.post
+        self.deadline = post.now() + HELLO_TIMEOUT
+        try:
+            self.wire = SendingSocket(post.endpoint_of(self.address), post.keys)
+        except OSError as error:
+            self._failed(str(error))
+            return
+        first = self.state == FRESH
+        self.state = GREETING
+        post.watch(self)
+        if not self.wire.send(post.hello(self), ()):
+            self._failed("the connection closed at once")
+            return
+        if first and not self.attempts:
+            # Nothing can have been lost on a first connection, so what there is follows the
+            # hello at once, and a first call costs one way and not three.
+            self.state = UP
+            self._send_unacked()
+        post.wake_at(self.deadline)
+
+    def _send_unacked(self) -> None:
+        for _, (data, frames), _ in list(self.link.unacked):
+            if not self.wire.send(data, frames):  # type: ignore[union-attr]
+                self.broken()
+                return
+
+    def broken(self) -> None:
+        """The connection is gone: try again at once, then with delays. Under `lock`."""
+        self._close_wire()
+        if self.state != CLOSED:
+            self.state = BROKEN
+            self.deadline = self.post.now() + RETRY_DELAYS[min(self.attempts, len(RETRY_DELAYS) - 1)]
+            self.post.wake_at(self.deadline)
+
+    def _failed(self, reason: str) -> None:
+        self.attempts += 1
+        self.reason = reason
+        self.broken()
+        if self.attempts >= LOST_AFTER:
+            self.post.unreachable.append(self)
+
+    def _close_wire(self, linger: float = 0.0) -> None:
+        if self.wire is not None:
+            self.post.unwatch(self)
+            self.wire.close(linger=linger)
+            self.wire = None
+
+    def welcomed(self, received: int) -> None:
+        """The peer is there and has everything up to `received`. Under `lock`."""
+        was_greeting = self.state == GREETING
+        self.link.acknowledged(received)
+        self.attempts = 0
+        self.deadline = None
+        if was_greeting:
+            self.state = UP
+            self._send_unacked()
+
+    def check_connection(self) -> None:
+        """Notice that the connection is gone, if it is. Called when its descriptor says so."""
+        with self.lock:
+            if self.wire is not None and not self.wire.is_connected():
+                if self.state == GREETING:
+                    self._failed("the connection was closed")
+                else:
+                    self.broken()
+
+    def due(self, now: float) -> None:
+        """The deadline of a hello or of the next attempt has come."""
+        with self.lock:
+            if self.deadline is None or now < self.deadline:
+                return
+            self.deadline = None
+            if self.state == BROKEN:
+                self.connect()
+            elif self.state in (GREETING, UP):
+                self._failed(f"no answer to a hello within {HELLO_TIMEOUT:g} s")
+
+    def close(self, linger: float = 0.0) -> None:
+        """Forget the peer: nothing more is sent to it."""
+        with self.lock:
+            self.state = CLOSED
+            self.deadline = None
+            self._close_wire(linger)
+            self.link.unacked.clear()
+            self.link.unacked_bytes = 0
+
+
+class Post:
+    """See the module. `directory` is where the ipc inbox is made."""
+
+    def __init__(
+        self,
+        process_id: bytes,
+        directory: str,
+        *,
+        node: bytes = b"",
+        machine: bytes = b"",
+        keys: Keys | None = None,
+        features: dict[str, Any] | None = None,
+        name: str = "",
+    ) -> None:
+        self.process_id = process_id
+        self.keys = keys
+        self.features = features or {}
+        self.inbox = ReceivingSocket()
+        endpoint = f"ipc://{directory}/{name or process_id.hex()}"
+        self.inbox.bind_ipc(endpoint)
+        self.address = Address(process_id, node, machine, endpoint, "")
+        self.peers: dict[bytes, Peer] = {}
+        self.now = time.monotonic
+        self.counters = {"refused": 0, "duplicates": 0, "gaps": 0, "wrong_destination": 0}
+        self.wires = select.epoll()  # the descriptors of all wires: one entry in any poll set
+        self.unreachable: deque[Peer] = deque()
+        self.is_closed = False
+        self.on_wake: Callable[[], None] | None = None  # a deadline came nearer; see wake_at
+        self._by_fd: dict[int, Peer] = {}
+        self._peers_lock = threading.Lock()
+        self._inbox_lock = threading.Lock()
+        self._handlers: dict[int, Any] = {
+            HELLO: self._hello_received,
+            WELCOME: self._welcome_received,
+            REFUSED: self._refused_received,
+            ACK: _nothing,
+        }
+        self._typed: dict[int, Any] = {}
+        self._lost_handlers: list[Callable[[Peer], None]] = []
+        self._requests: dict[int, tuple[Future[Any], bytes]] = {}
+        self._request_numbers = count(1)
+        self._loopback: deque[tuple[int, list[Any]]] = deque()
+        self._owing: dict[bytes, Peer] = {}  # peers that wait for an ack of ours
+        self._ack_at: float | None = None
+        self._deadline: float | None = None
+        self._allow_list: AllowList | None = None
+        self._self_peer = Peer(self, self.address)
+        self._typed_answer()
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def peer(self, address: Address) -> Peer:
+        """Return the peer at `address`, made on first use; it is connected on first send."""
+        found = self.peers.get(address.process)
+        if found is not None:
+            if address.tcp and not found.address.tcp:
+                found.address = address
+            return found
+        with self._peers_lock:
+            found = self.peers.get(address.process)
+            if found is None:
+                found = self.peers[address.process] = Peer(self, address)
+                found.is_remote = address.machine != self.address.machine
+        return found
+
+    def send(self, to: Address, message: Any) -> None:
+        """Send a control message: once, in order. To this process itself: in the next turn."""
+        kind, body = pack_control(message)
+        if to.process == self.process_id:
+            self._loopback.append((kind, body))
+            self.wake()
+            return
+        peer = self.peer(to)
+        with peer.lock:
+            peer.transmit(kind, body)
+
+    def request(self, to: Address, message: Any) -> Future[Any]:
+        """Send a request; the future gets the answer's value, or its error.
+
+        The message's `request` field is filled in here. The future fails with the error that
+        the peer answered; it is for the caller to bound the wait.
+        """
+        number = next(self._request_numbers)
+        future: Future[Any] = Future()
+        self._requests[number] = (future, to.process)
+        self.send(to, message._replace(request=number))
+        return future
+
+    def answer(self, to: Address, request: int, value: Any) -> None:
+        """Answer a request."""
+        self.send(to, Answer(request, True, value))
+
+    def _typed_answer(self) -> None:
+        def answered(peer: bytes, address: Address, message: Answer) -> None:
+            entry = self._requests.pop(message.request, None)
+            if entry is None:
+                return
+            if message.ok:
+                entry[0].set_result(message.value)
+            else:
+                entry[0].set_exception(from_wire(message.value))
+
+        self.on(Answer, answered)
+
+    def fail_requests(self, process: bytes, reason: str) -> None:
+        """Fail the unanswered requests to a process that will not answer any more."""
+        for number, (future, to) in list(self._requests.items()):
+            if to == process and self._requests.pop(number, None):
+                future.set_exception(ZactorSystemError(reason))
+
+    # -- receiving -----------------------------------------------------------------------------
+
+    def on(self, message_type: type, handler: Callable[[bytes, Address, Any], None]) -> None:
+        """Have `handler(peer's process id, its address, message)` called for a control message."""
+        kind = pack_control.__globals__["_codes"][message_type]
+
+        def handle(peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+            handler(peer.id, peer.address, unpack_control(kind, body))
+
+        self._handlers[kind] = handle
+
+    def on_kind(self, kind: int, handler: Any) -> None:
+        """Have `handler(peer, body, frames)` called for a data-plane kind."""
+        self._handlers[kind] = handler
+
+    def on_lost(self, handler: Callable[[Peer], None]) -> None:
+        """Have `handler(peer)` called, on the receiving thread, when a peer cannot be reached."""
+        self._lost_handlers.append(handler)
+
+    def drain(self) -> int:
+        """Take what has arrived, up to a bound a turn; return how many messages that was.
+
+        Zero means that the inbox is empty and its descriptor will tell of the next message.
+        """
+        taken = 0
+        while self._loopback:
+            kind, body = self._loopback.popleft()
+            self._handle(self._self_peer, kind, body, ())
+            taken += 1
+        receive = self.inbox.receive
+        while taken < MESSAGES_A_TURN:
+            arrived = receive()
+            if arrived is None:
+                break
+            taken += 1
+            self._deliver(*arrived)
+        return taken
+
+    def _deliver(self, route: bytes, data: bytes, frames: Sequence[bytes]) -> None:
+        try:
+            envelope = unpack_envelope(data)
+        except ProtocolError:
+            self.counters["refused"] += 1
+            return
+        _, kind, source, destination, seq, ack, body = envelope[:7]
+        if destination != self.process_id:
+            self.counters["wrong_destination"] += 1
+            if kind == HELLO:
+                self._refuse(body, "another process listens at this address now")
+            return
+        if kind == HELLO:
+            self._hello_received_from(source, body)
+            return
+        peer = self.peers.get(source)
+        if peer is None:
+            self.counters["refused"] += 1  # nobody speaks before a hello
+            return
+        link = peer.link
+        if link.unacked:
+            with peer.lock:
+                link.acknowledged(ack)
+        if seq:
+            verdict = link.arrived(seq, len(data))
+            if verdict != NEXT:
+                self._out_of_sequence(peer, verdict)
+                return
+            if link.received - link.told >= 64 or link.bytes_since_told >= 4 << 20:
+                self.acknowledge(peer)
+            elif source not in self._owing:
+                self._owing[source] = peer
+                if self._ack_at is None:
+                    self._ack_at = self.now() + ACK_DELAY
+                    self.wake_at(self._ack_at)
+        self._handle(peer, kind, body, frames)
+
+    def _handle(self, peer: Peer, kind: int, body: Any, frames: Sequence[bytes]) -> None:
+        handler = self._handlers.get(kind)
+        if handler is None:
+            self.counters["refused"] += 1
+            return
+        try:
+            handler(peer, body, frames)
+        except ProtocolError:
+            self.counters["refused"] += 1
+        except Exception:  # noqa: BLE001 - a peer's message must never end the receiving thread
+            self.counters["refused"] += 1
+            _report_bug(f"handling a message of kind {kind}")
+
+    def _out_of_sequence(self, peer: Peer, verdict: int) -> None:
+        if verdict == DUPLICATE:
+            self.counters["duplicates"] += 1
+            return
+        self.counters["gaps"] += 1
+        with peer.lock:  # what is missing is still unacknowledged there: ask for it
+            self._send_raw(peer, WELCOME, self._greeting(peer))
+
+    def acknowledge(self, peer: Peer) -> None:
+        """Tell a peer what has arrived, without waiting for a message to carry it."""
+        with peer.lock:
+            if peer.link.owes_ack and peer.state == UP:
+                peer.link.ack_sent()
+                self._send_raw(peer, ACK, None)
+
+    def _send_raw(self, peer: Peer, kind: int, body: Any) -> None:
+        if peer.wire is None:
+            return
+        data = pack((VERSION, kind, self.process_id, peer.id, 0, peer.link.received, body))
+        if not peer.wire.send(data, ()):
+            peer.broken()
+
+    # -- greeting ------------------------------------------------------------------------------
+
+    def _greeting(self, peer: Peer) -> dict[str, Any]:
+        return {
+            "address": list(self.address),
+            "versions": [VERSION, VERSION],
+            "python": list(sys.version_info[:3]),
+            "received": peer.link.received,
+            "features": self.features,
+        }
+
+    def hello(self, peer: Peer) -> bytes:
+        """The first message on every connection."""
+        return pack(
+            (VERSION, HELLO, self.process_id, peer.id, 0, peer.link.received, self._greeting(peer))
+        )
+
+    def _hello_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+        raise AssertionError("hellos are taken before the link is known")
+
+    def _hello_received_from(self, source: bytes, body: Any) -> None:
+        try:
+            address = Address._make(body["address"])
+            received = int(body["received"])
+            python = list(body["python"])
+        except (TypeError, KeyError, ValueError):
+            self.counters["refused"] += 1
+            return
+        if address.process != source:
+            self.counters["refused"] += 1
+            return
+        if python[:2] != list(sys.version_info[:2]):
+            mine = ".".join(map(str, sys.version_info[:2]))
+            self._refuse(
+                body,
+                f"this cluster runs Python {mine} and the caller Python "
+                f"{'.'.join(map(str, python[:2]))}: pickles would not be understood",
+            )
+            return
+        peer = self.peer(address)
+        with peer.lock:
+            if peer.state == CLOSED:
+                return
+            peer.link.acknowledged(received)
+            if peer.state in (FRESH, BROKEN):
+                peer.connect()
+            self._send_raw(peer, WELCOME, self._greeting(peer))
+
+    def _welcome_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+        with peer.lock:
+            if peer.state == UP and peer.deadline is None:
+                # Not an answer to a hello of ours: the peer saw a gap and says what it has.
+                peer.link.acknowledged(int(body["received"]))
+                peer._send_unacked()  # noqa: SLF001
+                return
+            peer.welcomed(int(body["received"]))
+
+    def _refuse(self, hello: Any, reason: str) -> None:
+        try:
+            address = Address._make(hello["address"])
+            wire = SendingSocket(self.endpoint_of(address), self.keys)
+        except (TypeError, KeyError, OSError):
+            return
+        wire.send(
+            pack((VERSION, REFUSED, self.process_id, address.process, 0, 0, reason)), ()
+        )
+        wire.close(linger=1.0)
+
+    def _refused_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+        with peer.lock:
+            peer.attempts = max(peer.attempts, LOST_AFTER)
+            peer.reason = str(body)
+            peer.broken()
+        self.unreachable.append(peer)
+
+    # -- time and descriptors ------------------------------------------------------------------
+
+    def endpoint_of(self, address: Address) -> str:
+        """Return the endpoint by which this process reaches `address`."""
+        if address.ipc and address.machine == self.address.machine:
+            return address.ipc
+        if address.tcp:
+            return address.tcp
+        raise ConnectionRefusedError("the process has no network endpoint")
+
+    def watch(self, peer: Peer) -> None:
+        """Put a peer's new wire into the poll set."""
+        assert peer.wire is not None
+        peer.fd = peer.wire.fd
+        self._by_fd[peer.fd] = peer
+        # Edge-triggered like ZMQ_FD itself: a level would fire until the socket is next used.
+        self.wires.register(peer.fd, select.EPOLLIN | select.EPOLLET)
+
+    def unwatch(self, peer: Peer) -> None:
+        """Take a peer's wire out of the poll set, before it is closed."""
+        if peer.fd >= 0 and self._by_fd.pop(peer.fd, None) is not None:
+            self.wires.unregister(peer.fd)
+        peer.fd = -1
+
+    def check_wires(self) -> None:
+        """Look at the wires whose descriptors have something to say."""
+        for fd, _ in self.wires.poll(0):
+            peer = self._by_fd.get(fd)
+            if peer is not None:
+                peer.check_connection()
+
+    def wake_at(self, when: float) -> None:
+        """Make sure that `tick` is called at `when`."""
+        if self._deadline is None or when < self._deadline:
+            self._deadline = when
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the receiving thread look at its deadlines and loopback."""
+        if self.on_wake is not None:
+            self.on_wake()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` is due; None while nothing is outstanding."""
+        return self._deadline
+
+    def tick(self, now: float) -> None:
+        """Send late acknowledgements, time out hellos, make new attempts. On the receiving thread."""
+        if self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            if self._ack_at is not None and now >= self._ack_at:
+                self._ack_at = None
+                owing = list(self._owing.values())
+                self._owing.clear()
+                for peer in owing:
+                    self.acknowledge(peer)
+            for peer in list(self.peers.values()):
+                if peer.deadline is not None:
+                    peer.due(now)
+            deadlines = [p.deadline for p in self.peers.values() if p.deadline is not None]
+            if self._ack_at is not None:
+                deadlines.append(self._ack_at)
+            if deadlines:
+                nearest = min(deadlines)
+                if self._deadline is None or nearest < self._deadline:
+                    self._deadline = nearest
+        while self.unreachable:
+            peer = self.unreachable.popleft()
+            for handler in self._lost_handlers:
+                handler(peer)
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def bind_tcp(self, host: str, port: int = 0, advertise: str = "") -> Address:
+        """Bind tcp too, behind CURVE and an allow-list. On the receiving thread only."""
+        from zactor.transport.curve import AllowList
+
+        if self.keys is None:
+            raise ValueError("a process without the cluster's keys binds no tcp port")
+        with self._inbox_lock:
+            if not self.address.tcp:
+                self._allow_list = AllowList(context(), {self.keys.client_public})
+                endpoint = self.inbox.bind_tcp(host, self.keys, port)
+                if advertise:
+                    endpoint = f"tcp://{advertise}:{endpoint.rsplit(':', 1)[1]}"
+                self.address = self.address._replace(tcp=endpoint)
+        return self.address
+
+    def forget(self, process: bytes) -> None:
+        """The process is dead: drop its link and fail what was asked of it."""
+        peer = self.peers.pop(process, None)
+        self._owing.pop(process, None)
+        if peer is not None:
+            peer.close()
+        self.fail_requests(process, "the process that was asked is dead")
+
+    def close(self, linger: float = 1.0) -> None:
+        """Close every socket; what is queued to live peers has `linger` seconds to leave."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        for peer in list(self.peers.values()):
+            peer.close(linger)
+        self.inbox.close()
+        if self._allow_list is not None:
+            self._allow_list.close()
+        self.wires.close()
+        close_context()
+        if self.address.ipc:
+            try:
+                os.unlink(self.address.ipc.removeprefix("ipc://"))
+            except OSError:
+                pass
+
+
+def _nothing(peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+    """An ack says all it has to say in its envelope."""
+
+
+def _report_bug(doing: str) -> None:
+    import traceback
+
+    sys.stderr.write(f"zactor: internal error while {doing}; please report it\n")
+    traceback.print_exc()

@@ -1,0 +1,400 @@
+"""Who receives: the thread that waits does (leader and followers), and a stand-in when none waits.
+
+A thread that waits for a result polls the inbox itself: no hand-over, which is worth 3x in
+calls a second, one at a time. Other waiters sleep until they are settled or promoted. When no user
+thread has led for 5 ms, the *pump*, a background thread, leads, blocked in the kernel without any
+timer; a user thread that wants to lead evicts it through an eventfd. The pump also flushes what
+was gathered and not sent within about a millisecond.
+
+In a thread that runs an asyncio loop, the loop watches the inbox and is the leader (`attach`).
+
+Receiving and settling is a critical section for signals: Ctrl-C must not tear it, so the SIGINT
+handler looks at the interrupted stack, and inside zactor's own functions it is put off. See `interrupts`.
+
+Owned by:
+    lead          a lock: its holder is the leader, and alone touches the inbox
+    followers     a deque; appended before trying `lead`, looked at after releasing it
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from _thread import allocate_lock, get_ident
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from zactor.runtime import interrupts
+from zactor.runtime.interrupts import interruptible, protected
+from zactor.transport.sockets import wait_readable
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from zactor.runtime.post import Post
+
+QUIET = 0.005  # without a user leader, after which the pump leads
+GATHER = 0.001  # how long a gathered call may wait for its companions
+SPIN = 0  # rounds of looking again before sleeping: on two cores it only delays the peer
+
+
+class Waiter:
+    """One thread waiting for `count` results to settle."""
+
+    __slots__ = ("_lock", "count", "is_done")
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+        self.is_done = count <= 0
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def settled(self, result: Any) -> None:  # noqa: ARG002 - the waiter protocol
+        """One of the awaited results has its outcome. Runs on the leader."""
+        self.count -= 1
+        if self.count <= 0:
+            self.is_done = True
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the thread look again."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it is awake already
+
+    def sleep(self, timeout: float | None) -> None:
+        """Sleep until woken."""
+        if timeout is None:
+            self._lock.acquire()
+        else:
+            self._lock.acquire(timeout=max(0.0, timeout))
+
+
+class Reception:
+    """Receives for one process. See the module."""
+
+    def __init__(self, post: Post, flush: Callable[[], None]) -> None:
+        self.post = post
+        self.lead = threading.Lock()
+        self.followers: deque[Waiter] = deque()
+        self.flush = flush  # sends all that was gathered
+        self.deferred: deque[Callable[[], None]] = deque()  # run by the pump: user callbacks
+        self.housekeeping: list[Callable[[], None]] = []  # run by the leader after each drain
+        self._leader_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._pump_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        arrivals = (post.inbox.fd, post.wires.fileno())
+        self._poll = _poll_set(*arrivals, self._leader_fd)
+        self._pump_lead_poll = _poll_set(*arrivals, self._pump_fd)
+        self._pump_poll = _poll_set(self._pump_fd)
+        self._leader = 0  # ident of the leading thread
+        self._interrupted = False  # a SIGINT was put off
+        self.led = 0  # how often a user thread has led or drained
+        self._leader_sleeps = False  # a user leader is blocked in the kernel
+        self._pump_leads = False
+        self.pump_sleeps = False  # without a timer: `kick` is needed
+        self.needs_flush = False
+        self._stopped = False
+        self._loops: dict[asyncio.AbstractEventLoop, Any] = {}
+        post.on_wake = self.wake
+        interrupts.redeliver = self._redeliver_later
+        self._thread = threading.Thread(target=self._pump, name="zactor-pump", daemon=True)
+        self._thread.start()
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def wait(self, waiter: Waiter, deadline: float | None = None) -> bool:
+        """Receive, or sleep, until the waiter is done; False if the deadline came first."""
+        now = time.monotonic
+        followers = self.followers
+        while not waiter.is_done:
+            followers.append(waiter)
+            if self.lead.acquire(False):
+                try:
+                    followers.remove(waiter)
+                    self._leader = get_ident()
+                    self._lead_until(waiter, deadline)
+                finally:
+                    self._leader = 0
+                    self.led += 1
+                    self.lead.release()
+                    self._promote()
+                    if self.pump_sleeps:
+                        self.kick()
+            else:
+                if self._pump_leads:
+                    self.kick()
+                try:
+                    self._follow(waiter, None if deadline is None else deadline - now())
+                finally:
+                    try:
+                        followers.remove(waiter)
+                    except ValueError:
+                        # Promoted, or about to find out that it is done: either way the lead
+                        # may be free, and whoever leaves without taking it passes it on.
+                        if waiter.is_done or (deadline is not None and now() >= deadline):
+                            self._promote()
+            if deadline is not None and not waiter.is_done and now() >= deadline:
+                return False
+        return True
+
+    def _lead_until(self, waiter: Waiter, deadline: float | None) -> None:
+        post = self.post
+        while True:
+            received = self.receive()
+            if waiter.is_done:
+                return
+            if received:
+                continue
+            wake = post.next_deadline()
+            if deadline is not None and (wake is None or deadline < wake):
+                wake = deadline
+            timeout = None
+            if wake is not None:
+                timeout = wake - post.now()
+                if timeout <= 0:
+                    if wake == deadline:
+                        return
+                    continue
+            self._leader_sleeps = True
+            try:
+                ready = self._sleep(timeout)
+            finally:
+                self._leader_sleeps = False
+            for fd, _ in ready:
+                if fd == self._leader_fd:
+                    _clear(fd)
+
+    @interruptible
+    def _sleep(self, timeout: float | None) -> list[tuple[int, int]]:
+        return wait_readable(self._poll, timeout)
+
+    @interruptible
+    def _follow(self, waiter: Waiter, timeout: float | None) -> None:
+        waiter.sleep(timeout)
+
+    def receive(self) -> int:
+        """Take what has arrived and what is due. The caller leads."""
+        post = self.post
+        received = post.drain()
+        if post._deadline is not None or post.unreachable:  # noqa: SLF001
+            post.tick(post.now())
+        for work in self.housekeeping:
+            work()
+        if not received:
+            post.check_wires()
+        return received
+
+    def _promote(self) -> None:
+        try:
+            self.followers.popleft().wake()
+        except IndexError:
+            pass
+
+    # -- the pump ------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """Have the pump look: there is something to flush, or it is to give up the lead."""
+        self.pump_sleeps = False
+        _signal(self._pump_fd)
+
+    def wake(self) -> None:
+        """Have whoever leads look at the deadlines and the loopback. Any thread."""
+        if self._leader != get_ident():
+            _signal(self._leader_fd)
+            self.kick()
+
+    def _redeliver_later(self) -> None:
+        # In a signal handler: no lock, no new thread.
+        self._interrupted = True
+        _signal(self._pump_fd)
+
+    def gathered(self) -> None:
+        """Something was gathered that nobody has sent yet."""
+        self.needs_flush = True
+        if self.pump_sleeps:
+            self.kick()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run a callback that may block or raise, on the pump."""
+        self.deferred.append(callback)
+        self.kick()
+
+    def _pump(self) -> None:
+        led = -1
+        while not self._stopped:
+            if self._interrupted:
+                self._interrupted = False
+                self._pump_wait(GATHER)
+                interrupts.deliver()
+            if self.needs_flush:
+                self._pump_wait(GATHER)
+                self._flush_late()
+            self._run_deferred()
+            if self._loops or led != self.led:
+                # A user thread has led since, or a loop does.
+                led = self.led
+                busy = self._pump_wait(QUIET)
+                if not busy and led == self.led and (self._leader_sleeps or self._loops):
+                    self._pump_sleep(loops=bool(self._loops))
+                continue
+            if self._leader_sleeps:
+                self._pump_sleep(loops=False)
+            elif self.lead.acquire(False):
+                try:
+                    self._pump_lead()
+                finally:
+                    self.lead.release()
+                    self._promote()
+            else:
+                self._pump_wait(QUIET)
+
+    def _pump_wait(self, timeout: float | None) -> bool:
+        if wait_readable(self._pump_poll, timeout):
+            _clear(self._pump_fd)
+            return True
+        return False
+
+    def _pump_sleep(self, *, loops: bool) -> None:
+        """Sleep until kicked; beside a loop, look whether it answers when something arrives."""
+        self.pump_sleeps = True
+        try:
+            if loops:
+                self._pump_guard_loops()
+            elif self._has_nothing_to_do() and self._leader_sleeps:
+                # Whoever stops leading kicks if it sees us asleep: we said so before we looked.
+                self._pump_wait(None)
+        finally:
+            self.pump_sleeps = False
+
+    def _has_nothing_to_do(self) -> bool:
+        return not (self.needs_flush or self.deferred or self._stopped or self._interrupted)
+
+    def _pump_guard_loops(self) -> None:
+        while self._has_nothing_to_do():
+            led = self.led
+            ready = wait_readable(self._pump_lead_poll, self._until_deadline())
+            if any(fd == self._pump_fd for fd, _ in ready) or self._pump_wait(QUIET):
+                return
+            if led == self.led and self.lead.acquire(False):
+                try:  # the loop is busy with something else, or a deadline has come
+                    self.receive()
+                finally:
+                    self.lead.release()
+                    self._promote()
+
+    def _until_deadline(self) -> float | None:
+        wake = self.post.next_deadline()
+        return None if wake is None else wake - self.post.now()
+
+    def _pump_lead(self) -> None:
+        self._pump_leads = True
+        self._leader = get_ident()
+        try:
+            while not self._stopped and not self.followers:
+                if self.receive():
+                    continue
+                self._run_deferred()
+                self.pump_sleeps = True
+                if self.followers or not self._has_nothing_to_do():
+                    break
+                ready = wait_readable(self._pump_lead_poll, self._until_deadline())
+                self.pump_sleeps = False
+                if any(fd == self._pump_fd for fd, _ in ready):
+                    _clear(self._pump_fd)
+                    if not self._has_nothing_to_do():
+                        break
+        finally:
+            self.pump_sleeps = False
+            self._leader = 0
+            self._pump_leads = False
+
+    def _flush_late(self) -> None:
+        self.needs_flush = False
+        self.flush()
+
+    def _run_deferred(self) -> None:
+        while self.deferred:
+            self.deferred.popleft()()
+
+    # -- asyncio -------------------------------------------------------------------------------
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a running loop receive whenever it is idle. Call it on the loop's thread."""
+        if loop in self._loops:
+            return
+        for dead in [known for known in self._loops if known.is_closed()]:
+            del self._loops[dead]
+
+        def readable() -> None:
+            self.led += 1
+            self.post.check_wires()
+            while self.lead.acquire(False):
+                try:
+                    received = self.receive()
+                finally:
+                    self.lead.release()
+                    self._promote()
+                if not received:
+                    break
+
+        for fd in (self.post.inbox.fd, self.post.wires.fileno()):
+            loop.add_reader(fd, readable)
+        self._loops[loop] = readable
+        loop.call_soon(readable)
+        self.kick()
+
+    def detach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Undo `attach`."""
+        if self._loops.pop(loop, None) is not None and not loop.is_closed():
+            for fd in (self.post.inbox.fd, self.post.wires.fileno()):
+                loop.remove_reader(fd)
+
+    # -- end -----------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End the pump; nothing is received any more unless somebody waits."""
+        self._stopped = True
+        self.kick()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(5)
+        for loop in list(self._loops):
+            try:
+                self.detach(loop)
+            except (RuntimeError, OSError):
+                pass
+        os.close(self._pump_fd)
+        os.close(self._leader_fd)
+
+
+def _poll_set(*fds: int) -> select.poll:
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return poll
+
+
+def _signal(fd: int) -> None:
+    try:
+        os.eventfd_write(fd, 1)
+    except OSError:
+        pass  # closed: there is nobody left to wake
+
+
+def _clear(fd: int) -> None:
+    try:
+        os.eventfd_read(fd)
+    except BlockingIOError:
+        pass
+
+
+protected(
+    Reception.wait,
+    Reception._lead_until,  # noqa: SLF001
+    Reception.receive,
+    Reception.kick,
+    Reception.gathered,
+)

@@ -1,0 +1,187 @@
+"""ZeroMQ sockets as zactor uses them: a bound ROUTER to receive, a DEALER a peer to send.
+
+This is the only package that imports zmq. A `SendingSocket` never reconnects by itself
+(RECONNECT_IVL=-1): libzmq would silently lose what was in the pipe, and a ROUTER reads an old
+and a new pipe in turns. When its connection is gone, its pipe is gone, and every send says so.
+
+Does not know messages, links or peers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket as sockets
+from typing import TYPE_CHECKING
+
+import zmq
+
+from zactor.transport.curve import client_options, server_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zactor.transport.curve import Keys
+
+# A batch is at most 64 KiB and one call's payload at most 1 MiB, but definitions and out-of-band
+# buffers of inline values may be larger; anything above this is refused by libzmq itself.
+MAX_MESSAGE = 256 << 20
+MAX_SOCKETS = 16_384  # libzmq's default of 1,023 is fewer than the actors of one driver
+HEARTBEAT_MS = 2_000
+HEARTBEAT_TIMEOUT_MS = 6_000
+
+_NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.RCVMORE)
+_EVENTS = int(zmq.EVENTS)
+_POLLOUT = int(zmq.POLLOUT)
+
+_context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
+
+
+def context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return this process's ZeroMQ context, made on first use; a forked child makes its own."""
+    global _context  # noqa: PLW0603 - one context a process is ZeroMQ's own rule
+    pid = os.getpid()
+    if _context is None or _context[0] != pid:
+        made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        made.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
+        _context = (pid, made)
+    return _context[1]
+
+
+def close_context() -> None:
+    """End this process's context; every socket of it must be closed."""
+    global _context  # noqa: PLW0603
+    if _context is not None and _context[0] == os.getpid():
+        _context[1].term()
+    _context = None
+
+
+class ReceivingSocket:
+    """The bound ROUTER of a process. Used by one thread at a time: the one that leads."""
+
+    def __init__(self) -> None:
+        self._socket = context().socket(zmq.ROUTER)
+        self._socket.set_hwm(0)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+        self._receive = self._socket.recv
+        self._get = self._socket.get
+        self.fd: int = self._socket.getsockopt(zmq.FD)  # type: ignore[assignment]
+
+    def bind_ipc(self, endpoint: str) -> None:
+        """Bind an ipc endpoint; the directory's mode keeps strangers out."""
+        self._socket.bind(endpoint)
+
+    def bind_tcp(self, host: str, keys: Keys, port: int = 0) -> str:
+        """Bind tcp with CURVE; return the endpoint. The allow-list must be in force already."""
+        server_options(self._socket, keys)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        self._socket.bind(f"tcp://{host}:{port or '*'}")
+        return self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+
+    def receive(self) -> tuple[bytes, bytes, Sequence[bytes]] | None:
+        """Return `(sender's routing id, first frame, further frames)`, or None if there is none.
+
+        The file descriptor `fd` becomes readable again only after None was returned: callers
+        must drain (ZeroMQ's ZMQ_FD is edge-triggered).
+        """
+        # Plain ints, not pyzmq's enums: 1.2 us a message instead of 1.9.
+        receive = self._receive
+        try:
+            source = receive(_NOBLOCK)
+        except zmq.Again:
+            return None
+        first = receive(_NOBLOCK)  # a ROUTER's message always has a frame after the routing id
+        if not self._get(_MORE):
+            return source, first, ()
+        frames = []
+        while True:
+            frames.append(receive(_NOBLOCK))
+            if not self._get(_MORE):
+                return source, first, frames
+
+    def send(self, route: bytes, frames: Sequence[bytes]) -> bool:
+        """Answer over the connection a message came on (NAT); say whether it still exists."""
+        try:
+            self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            self._socket.send_multipart((route, *frames), zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the socket and remove its ipc file."""
+        self._socket.close(0)
+
+
+class SendingSocket:
+    """One connection to one peer's inbox. Guarded by the lock of whoever owns it."""
+
+    __slots__ = ("_send", "_socket", "fd")
+
+    def __init__(self, endpoint: str, keys: Keys | None) -> None:
+        """Connect.
+
+        Raises:
+            ConnectionRefusedError: Nobody listens there (known at once for ipc only).
+        """
+        if endpoint.startswith("ipc://"):
+            _probe(endpoint[6:])
+        made = context().socket(zmq.DEALER)
+        made.set_hwm(0)
+        made.setsockopt(zmq.RECONNECT_IVL, -1)
+        made.setsockopt(zmq.LINGER, 0)
+        if endpoint.startswith("tcp://"):
+            if keys is not None:
+                client_options(made, keys)
+            made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+            made.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        made.connect(endpoint)
+        self._socket = made
+        self._send = made.send
+        self.fd: int = made.getsockopt(zmq.FD)  # type: ignore[assignment]
+
+    def send(self, first: bytes, frames: Sequence[bytes]) -> bool:
+        """Send without blocking; False means that the connection is gone."""
+        try:
+            if not frames:
+                self._send(first, _NOBLOCK)
+            else:
+                self._socket.send_multipart((first, *frames), _NOBLOCK)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def is_connected(self) -> bool:
+        """Whether the pipe still exists (also true while the connection is being made)."""
+        try:
+            return bool(self._socket.get(_EVENTS) & _POLLOUT)  # type: ignore[operator]
+        except zmq.ZMQError:
+            return False
+
+    def close(self, *, linger: float) -> None:
+        """Close, giving what is queued `linger` seconds to leave."""
+        self._socket.close(int(linger * 1000))
+
+
+def _probe(path: str) -> None:
+    # libzmq says nothing when a first connect is refused and reconnection is off; a bare connect does.
+    probe = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM | sockets.SOCK_NONBLOCK)
+    try:
+        probe.connect(path)
+    except BlockingIOError:
+        pass  # its backlog is full: somebody listens
+    except OSError as error:
+        raise ConnectionRefusedError(f"nobody listens at {path}") from error
+    finally:
+        probe.close()
+
+
+def wait_readable(poll: select.poll, timeout: float | None) -> list[tuple[int, int]]:
+    """Block until one of the poll set's descriptors is readable; `timeout` in seconds."""
+    with contextlib.suppress(InterruptedError):
+        return poll.poll(None if timeout is None else max(0, timeout * 1000))
+    return []
