@@ -47,7 +47,9 @@ class Result:
         frames: Payload frames that travel with the call, or None.
         pin: What must stay alive until the call is settled: a handle's or references' guards.
         waiters: Who wants to hear of the outcome: None, or a list with `settled(result)`.
-        guard: Weak reference to the object whose end tells that no ObjectRef is left; see api.refs.
+        guard: What tells, by its end, that nobody here wants the value any more (runtime.objects).
+        inner: References contained in the value, `(object id, owner)` each; None if there are none.
+        waiting: How many references among its arguments have no value yet: it is held until none.
         retries: How often the call may be sent to another life; -1: always.
     """
 
@@ -55,17 +57,18 @@ class Result:
         "frames",
         "guard",
         "index",
+        "inner",
         "method",
         "number",
         "payload",
         "pin",
         "retries",
         "seq",
-        "shared",
         "state",
         "stream",
         "value",
         "waiters",
+        "waiting",
     )
 
     def __init__(
@@ -80,8 +83,10 @@ class Result:
         self.retries = retries
         self.waiters: Any = None
         self.frames: Any = None
-        self.shared: Any = None
+        self.waiting = 0
+        self.inner: Any = None
         self.index = 0
+        self.guard: Any = None
 
     def object_id(self) -> bytes:
         """Return the 28 bytes that name this outcome everywhere."""

@@ -545,6 +545,12 @@ class Post:
         if self.on_wake is not None:
             self.on_wake()
 
+    def is_due(self) -> bool:
+        """Whether `tick` has something to do now."""
+        return bool(self.unreachable) or (
+            self._deadline is not None and self.now() >= self._deadline
+        )
+
     def next_deadline(self) -> float | None:
         """When `tick` is due; None while nothing is outstanding."""
         return self._deadline

@@ -83,10 +83,11 @@ class Reception:
         self.followers: deque[Waiter] = deque()
         self.flush = flush  # sends all that was gathered
         self.deferred: deque[Callable[[], None]] = deque()  # run by the pump: user callbacks
-        self.housekeeping: list[Callable[[], None]] = []  # run by the leader after each drain
+        self.housekeeping: list[Callable[[], None]] = []  # run by the leader once all is drained
         self._leader_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pump_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        arrivals = (post.inbox.fd, post.wires.fileno())
+        self._wires_fd = post.wires.fileno()
+        arrivals = (post.inbox.fd, self._wires_fd)
         self._poll = _poll_set(*arrivals, self._leader_fd)
         self._pump_lead_poll = _poll_set(*arrivals, self._pump_fd)
         self._pump_poll = _poll_set(self._pump_fd)
@@ -167,6 +168,8 @@ class Reception:
             for fd, _ in ready:
                 if fd == self._leader_fd:
                     _clear(fd)
+                elif fd == self._wires_fd:
+                    post.check_wires()
 
     @interruptible
     def _sleep(self, timeout: float | None) -> list[tuple[int, int]]:
@@ -180,12 +183,11 @@ class Reception:
         """Take what has arrived and what is due. The caller leads."""
         post = self.post
         received = post.drain()
-        if post._deadline is not None or post.unreachable:  # noqa: SLF001
+        if post.is_due():
             post.tick(post.now())
-        for work in self.housekeeping:
-            work()
-        if not received:
-            post.check_wires()
+        if self.housekeeping and not received:
+            for work in self.housekeeping:
+                work()
         return received
 
     def _promote(self) -> None:
@@ -249,6 +251,7 @@ class Reception:
                 finally:
                     self.lead.release()
                     self._promote()
+                led = -1  # let the thread that was promoted have it: wait before leading again
             else:
                 self._pump_wait(QUIET)
 
@@ -277,6 +280,7 @@ class Reception:
         while self._has_nothing_to_do():
             led = self.led
             ready = wait_readable(self._pump_lead_poll, self._until_deadline())
+            self.post.check_wires()
             if any(fd == self._pump_fd for fd, _ in ready) or self._pump_wait(QUIET):
                 return
             if led == self.led and self.lead.acquire(False):
@@ -303,6 +307,7 @@ class Reception:
                     break
                 ready = wait_readable(self._pump_lead_poll, self._until_deadline())
                 self.pump_sleeps = False
+                self.post.check_wires()
                 if any(fd == self._pump_fd for fd, _ in ready):
                     _clear(self._pump_fd)
                     if not self._has_nothing_to_do():

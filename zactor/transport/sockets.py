@@ -34,6 +34,7 @@ HEARTBEAT_TIMEOUT_MS = 6_000
 _NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.RCVMORE)
 _EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 
 _context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
@@ -88,12 +89,12 @@ class ReceivingSocket:
         The file descriptor `fd` becomes readable again only after None was returned: callers
         must drain (ZeroMQ's ZMQ_FD is edge-triggered).
         """
-        # Plain ints, not pyzmq's enums: 1.2 us a message instead of 1.9.
-        receive = self._receive
-        try:
-            source = receive(_NOBLOCK)
-        except zmq.Again:
+        # Plain ints, not pyzmq's enums: 1.2 us a message instead of 1.9. Asking for EVENTS first
+        # costs 0.3 us; finding out by zmq.Again costs 6.
+        if not self._get(_EVENTS) & _POLLIN:
             return None
+        receive = self._receive
+        source = receive(_NOBLOCK)
         first = receive(_NOBLOCK)  # a ROUTER's message always has a frame after the routing id
         if not self._get(_MORE):
             return source, first, ()

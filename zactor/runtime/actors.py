@@ -1,0 +1,267 @@
+"""Actors as their callers see them: where each lives now, and what becomes of calls when it does not.
+
+A view follows the actor's entry in the directory, which the broker pushes. While the actor has a
+place, its streams lead there; when a life ends, the calls that had left are settled or sent again.
+
+Owned by the leader, except `stream`, which any thread may ask for (under the caller's lock).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import ERROR, Result, Stream
+from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
+from zactor.wire.messages import ActorChanged, Address, ReleaseActor, WatchActor
+
+if TYPE_CHECKING:
+    from zactor.runtime.caller import Identity
+    from zactor.runtime.process import Process
+
+NEVER_CREATED = -1
+
+
+class ActorView:
+    """One actor, as this process sees it."""
+
+    __slots__ = ("entry", "id", "is_alive", "is_dead", "is_watched", "life", "place", "streams")
+
+    def __init__(self, actor: bytes) -> None:
+        self.id = actor
+        self.entry: dict[str, Any] = {"id": actor, "state": "PENDING", "life": 0, "revision": 0}
+        self.streams: list[Stream] = []
+        self.place: Address | None = None
+        self.life = 0
+        self.is_dead = False
+        self.is_alive = False
+        self.is_watched = False
+
+    @property
+    def label(self) -> str:
+        """What texts call it: class, name, id."""
+        name = f" {self.entry['name']!r}" if self.entry.get("name") else ""
+        return f"{self.entry.get('class_name') or 'actor'}{name} ({self.id.hex()})"
+
+
+class ActorViews:
+    """All actors this process knows."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._views: dict[bytes, ActorView] = {}
+        self._ended: list[tuple[ActorView, dict[str, Any], list[Any]]] = []
+        process.post.on(ActorChanged, self._changed)
+        process.reception.housekeeping.append(self.apply_ends)
+
+    def view(self, actor: bytes, entry: dict[str, Any] | None = None) -> ActorView:
+        """Return the view of an actor; `entry` is what is known of it, if anything."""
+        found = self._views.get(actor)
+        if found is None:
+            with self._process.caller.lock:
+                found = self._views.setdefault(actor, ActorView(actor))
+        if entry is not None and entry.get("revision", 0) >= found.entry.get("revision", 0):
+            self._update(found, entry, [])
+        return found
+
+    def watch(self, view: ActorView) -> None:
+        """Follow the actor's entry, from its present state on."""
+        if view.is_watched:
+            return
+        view.is_watched = True
+        future = self._process.post.request(
+            self._process.broker, WatchActor(0, view.id, False)
+        )
+
+        def answered(done: Any) -> None:
+            error = done.exception()
+            if error is None and done.result() is not None:
+                self._update(view, done.result(), [])
+            else:
+                self._fail_view(view, self._unknown(view, error))
+
+        future.add_done_callback(answered)
+
+    def _unknown(self, view: ActorView, error: BaseException | None) -> Exception:
+        return ActorDiedError(
+            f"{view.label} is not known to this cluster: its handle comes from another session, "
+            f"or it died long ago{f' ({error})' if error else ''}",
+            actor_id=view.id.hex(),
+            executed="no",
+        )
+
+    def stream(self, view: ActorView, identity: Identity, number: int = 0) -> Stream:
+        """Return the stream of `identity` to the actor, made on first use."""
+        key = (view.id, number)
+        found = identity.streams.get(key)
+        if found is not None:
+            return found
+        with self._process.caller.lock:
+            found = identity.streams.get(key)
+            if found is None:
+                found = Stream(identity.caller, view.id, number, identity.numbers)
+                found.target = view
+                view.streams.append(found)
+                identity.streams[key] = found
+                if view.place is not None:
+                    self._lead(found, view)
+        self.watch(view)
+        return found
+
+    def _lead(self, stream: Stream, view: ActorView) -> None:
+        caller = self._process.caller
+        assert view.place is not None
+        caller.make_way(stream, caller.outgoing(view.place), view.life)
+
+    # -- the directory's word ------------------------------------------------------------------
+
+    def _changed(self, peer: bytes, address: Address, message: ActorChanged) -> None:  # noqa: ARG002
+        view = self._views.get(message.entry["id"])
+        if view is not None and message.entry["revision"] > view.entry.get("revision", 0):
+            self._update(view, message.entry, message.progress)
+
+    def _update(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
+        view.entry = entry
+        state = entry["state"]
+        if state in ("DEAD", "RESTARTING") or (view.place is not None and entry["life"] != view.life):
+            # What the dead worker sent may still be in the inbox: applied once that is empty.
+            self._ended.append((view, entry, progress))
+            self._process.reception.wake()
+        elif entry.get("address"):
+            self._placed(view, entry)
+
+    def _placed(self, view: ActorView, entry: dict[str, Any]) -> None:
+        place = Address._make(entry["address"])
+        if view.place == place and view.life == entry["life"]:
+            return
+        view.place = place
+        view.life = entry["life"]
+        view.is_alive = True
+        for stream in view.streams:
+            self._lead(stream, view)
+
+    def apply_ends(self) -> None:
+        """Settle what the ends of lives leave behind. On the leader, when the inbox is empty."""
+        while self._ended:
+            view, entry, progress = self._ended.pop(0)
+            state = entry["state"]
+            if view.place is not None or state == "DEAD":
+                self._life_ended(view, entry, progress)
+            if state == "DEAD":
+                self._fail_view(view, self.death(view))
+            elif state == "RESTARTING":
+                self._unplaced(view)
+            elif entry.get("address"):
+                self._placed(view, entry)
+
+    def _unplaced(self, view: ActorView) -> None:
+        caller = self._process.caller
+        for stream in view.streams:
+            with caller.lock:
+                caller.make_way(stream, None, view.life)
+                waiting, stream.held = list(stream.held), type(stream.held)()
+                for result in waiting:
+                    if result.retries:
+                        stream.held.append(result)
+                    else:
+                        result.settle(ERROR, self.unavailable(view, "no"))
+
+    def _life_ended(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
+        view.place = None
+        view.is_alive = False
+        rows = {(bytes(row[0]), row[1]): (row[2], row[3]) for row in progress}
+        goes_on = entry["state"] != "DEAD"
+        caller = self._process.caller
+        for stream in list(view.streams):
+            started, finished = rows.get((stream.caller, stream.number), (-1, -1))
+            with caller.lock:
+                caller.make_way(stream, None, view.life)
+                pending = stream.take_pending()
+            again = []
+            for result in pending:
+                executed = _executed(result.seq, started, finished)
+                if goes_on and result.retries:
+                    if result.retries > 0:
+                        result.retries -= 1
+                    again.append(result)
+                elif goes_on:
+                    result.settle(ERROR, self.unavailable(view, executed))
+                else:
+                    result.settle(ERROR, self.death(view, executed))
+            if again:
+                caller.send_again(stream, again)
+
+    # -- errors --------------------------------------------------------------------------------
+
+    def unavailable(self, view: ActorView, executed: str) -> Exception:
+        """The error of a call whose actor's process died, and which may live again."""
+        return ActorUnavailableError(
+            f"{view.label} died and is being restarted: {_text(view.entry)}",
+            actor_id=view.id.hex(),
+            executed=executed,
+        )
+
+    def death(self, view: ActorView, executed: str = "no") -> Exception:
+        """The error of a call to an actor that is gone for good."""
+        cause = view.entry.get("cause") or {}
+        error = cause.get("error")
+        if cause.get("kind") in ("environment", "unschedulable") and error:
+            return from_wire(error)
+        return ActorDiedError(
+            f"{view.label} is dead: {_text(view.entry)}",
+            actor_id=view.id.hex(),
+            actor_init_failed=cause.get("kind") == "constructor",
+            cause=error,
+            executed=executed,
+        )
+
+    def _fail_view(self, view: ActorView, error: Exception) -> None:
+        view.is_dead = True
+        view.place = None
+        caller = self._process.caller
+        for stream in view.streams:
+            with caller.lock:
+                caller.make_way(stream, None, view.life)
+                left: list[Result] = stream.take_pending() + list(stream.held)
+                stream.held.clear()
+            for result in left:
+                result.settle(ERROR, error)
+
+    def fail_all(self, error: Exception) -> None:
+        """Nothing more can be heard of any actor."""
+        for view in list(self._views.values()):
+            self._fail_view(view, error)
+
+    def refuse(self, result: Result) -> bool:
+        """Settle a call that cannot be sent because its actor is dead or restarting.
+
+        Returns:
+            Whether it was refused.
+        """
+        view: ActorView = result.stream.target
+        if self._process.is_over is not None:
+            result.settle(ERROR, self._process.is_over)
+        elif view.is_dead:
+            result.settle(ERROR, self.death(view))
+        elif view.entry["state"] == "RESTARTING" and not result.retries:
+            result.settle(ERROR, self.unavailable(view, "no"))
+        else:
+            return False
+        return True
+
+    def released(self, actor: bytes) -> None:
+        """The last handle of an actor of ours is gone."""
+        self._process.tell(ReleaseActor(actor))
+
+
+def _executed(seq: int, started: int, finished: int) -> str:
+    """Did the call run? As far as the dead worker's progress page tells."""
+    if started < 0:
+        return "unknown"
+    if seq <= finished:
+        return "yes"
+    return "unknown" if seq <= started else "no"
+
+
+def _text(entry: dict[str, Any]) -> str:
+    cause = entry.get("cause") or {}
+    return str(cause.get("text") or cause.get("kind") or "no cause is known")

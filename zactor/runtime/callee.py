@@ -1,0 +1,185 @@
+"""How calls come in and replies leave: the callee's half of the data plane.
+
+`Callee.calls_received` (on the leader) takes each call once and puts it into the mailbox of its
+host; the host runs it wherever its kind of actor runs (see `hosts`) and hands the reply to
+`gather`. Replies gather per peer and leave together: at the latest before the next method that may be slow.
+
+Owned by: intakes and mailboxes are filled by the leader; `lock` guards gathered replies.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.intake import Intake
+from zactor.exceptions import RemoteProtocolError
+from zactor.runtime.interrupts import protected
+from zactor.wire import batches
+from zactor.wire.codec import CALLS, CANCEL, REPLIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.progress import ProgressPage
+
+
+class Callee:
+    """All calls that come to this process."""
+
+    def __init__(self, post: Post, progress: ProgressPage | None = None) -> None:
+        self.post = post
+        self.progress = progress
+        self.hosts: dict[bytes, Any] = {}  # by actor id; tasks: by this process's id
+        self.intakes: dict[tuple[bytes, bytes, int], Intake] = {}
+        self.lock = threading.RLock()
+        self.replying: list[Peer] = []  # peers with gathered replies
+        self.oldest = 0.0  # perf_counter of the oldest gathered reply; 0.0: none
+        post.on_kind(CALLS, self.calls_received)
+        post.on_kind(CANCEL, self.cancel_received)
+
+    # -- in ------------------------------------------------------------------------------------
+
+    def calls_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+        """Put the calls of a CALLS message into their mailboxes. On the leader."""
+        channels = peer.channels
+        for group in body:
+            channel, seq, number, floor, calls = group[:5]
+            if type(channel) is int:
+                intake = channels[channel]
+            else:
+                intake = self._define(peer, channel, seq)
+            if floor > intake.floor:
+                intake.settled_below(floor)
+            arrived = len(calls) >> 1
+            if seq == intake.next_seq:
+                intake.next_seq = seq + arrived
+                intake.unfinished += arrived
+            else:
+                taken = intake.take(seq, arrived)
+                if taken < 0:
+                    raise RemoteProtocolError(f"call {seq} came before call {intake.next_seq}")
+                self._repeat(intake, seq)
+                if taken == arrived:
+                    continue
+                seq, number, calls = seq + taken, number + taken, calls[2 * taken :]
+            intake.host.put(
+                (intake, seq, number, calls, frames, group[5] if len(group) > 5 else None)
+            )
+
+    def _define(self, peer: Peer, definition: list[Any], seq: int) -> Intake:
+        caller, actor, life, number, _version = definition[:5]
+        key = (caller, actor, number)
+        host = self.hosts.get(actor)
+        if host is None or host.life != life:
+            host = Nowhere(self, actor)
+            key = (caller, actor, -1 - number)
+        intake = self.intakes.get(key)
+        if intake is None:
+            intake = self.intakes[key] = Intake(caller, actor, number, seq)
+            intake.host = host
+            if self.progress is not None:
+                intake.row = self.progress.add(caller, number)
+        intake.peer = peer
+        intake.channel = len(peer.channels)
+        peer.channels.append(intake)
+        return intake
+
+    def _repeat(self, intake: Intake, seq: int) -> None:
+        again = intake.replies_from(seq)
+        if again:
+            with self.lock:
+                self._group(intake).extend(again)
+            self.flush()
+
+    def cancel_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
+        """Pass a cancel on to the host. On the leader."""
+        channel, seq, flags = body[:3]
+        intake = peer.channels[channel]
+        intake.host.cancel(intake, seq, flags)
+
+    def forget(self, actor: bytes) -> None:
+        """The actor's life is over: its streams, and what was kept of them, go."""
+        self.hosts.pop(actor, None)
+        for key in [key for key in self.intakes if key[1] == actor]:
+            intake = self.intakes.pop(key)
+            intake.host = Nowhere(self, actor)
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def _group(self, intake: Intake) -> list[Any]:
+        peer: Peer = intake.peer
+        replies = peer.replies
+        if replies and replies[-1][0] == intake.channel:
+            flat: list[Any] = replies[-1][1]
+            return flat
+        if not replies:
+            self.replying.append(peer)
+        flat = []
+        replies.append([intake.channel, flat])
+        return flat
+
+    def reply(self, intake: Intake, seq: int, status: int, value: Any) -> None:
+        """Gather one reply; any thread. It leaves with the next `flush`."""
+        with self.lock:
+            self._group(intake).extend((seq, status, value))
+            intake.kept.append((seq, seq, [seq, status, value]))
+            intake.unfinished -= 1
+            if not self.oldest:
+                self.oldest = perf_counter()
+
+    def reply_with_frames(
+        self, intake: Intake, seq: int, status: int, value: Any, frames: Sequence[bytes]
+    ) -> None:
+        """Send one reply whose value has payload frames, after all that was gathered."""
+        with self.lock:
+            self.flush()
+            intake.unfinished -= 1
+            extras = {batches.Y_FRAMES: len(frames)}
+            if status & batches.EXTRA:
+                value, more = value
+                extras |= more
+            flat = [seq, status | batches.EXTRA, [value, extras]]
+            with intake.peer.lock:
+                intake.peer.transmit(REPLIES, [[intake.channel, flat]], frames)
+
+    def flush(self) -> None:
+        """Send the gathered replies."""
+        with self.lock:
+            self.oldest = 0.0
+            replying = self.replying
+            while replying:
+                peer = replying.pop()
+                groups = peer.replies
+                peer.replies = []
+                with peer.lock:
+                    peer.transmit(REPLIES, groups)
+
+
+class Nowhere:
+    """The host of calls to an actor that is not, or no longer, here: each is answered so."""
+
+    def __init__(self, callee: Callee, actor: bytes) -> None:
+        self.callee = callee
+        self.actor = actor
+        self.life = -1
+
+    def put(self, run: tuple[Any, ...]) -> None:
+        """Answer every call of the run: it did not run."""
+        intake, seq, _, calls = run[:4]
+        error = [
+            "ActorUnavailableError",
+            "the actor is not at this process any more; the call did not run",
+            {"actor_id": self.actor.hex(), "executed": "no"},
+        ]
+        for at in range(len(calls) // 2):
+            self.callee.reply(intake, seq + at, batches.ERROR, error)
+        self.callee.flush()
+
+    def cancel(self, intake: Intake, seq: int, flags: int) -> None:
+        """Nothing of what came here runs."""
+
+
+protected(Callee.calls_received, Callee.flush, Callee.reply, Callee.cancel_received)

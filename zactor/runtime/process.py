@@ -1,0 +1,232 @@
+"""What every driver and worker process is made of, put together.
+
+One `Process` at a time, found by `current()`: its post office, who receives, the caller's and the
+callee's halves of the data plane, the actors it has handles of, its tasks and its objects.
+
+Does not know what the process is for: `runtime.driver` and `runtime.worker` do.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import PENDING, Result
+from zactor.exceptions import GetTimeoutError, ZactorSystemError
+from zactor.ids import caller_id
+from zactor.runtime.actors import ActorViews
+from zactor.runtime.callee import Callee
+from zactor.runtime.caller import Caller, Identity
+from zactor.runtime.definitions import Definitions
+from zactor.runtime.objects import Objects
+from zactor.runtime.post import Post
+from zactor.runtime.reception import Reception, Waiter
+from zactor.runtime.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from zactor.runtime.progress import ProgressPage
+    from zactor.transport.curve import Keys
+    from zactor.wire.messages import Address
+
+ANSWER_TIMEOUT = 60.0  # for what a broker or node is asked; it survives a restart of the broker
+BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back for
+
+_current: Process | None = None
+
+
+class Process:
+    """See the module.
+
+    Attributes:
+        identity: Who calls now: the driver's session, the actor that runs, or this worker for tasks.
+        job: The job that what is made here belongs to.
+        namespace: Where its actors' names are.
+        running: What this process runs now, for the runtime context; None in a driver.
+        parent: The chain of calls that led to what runs now; travels with the calls made by it.
+    """
+
+    def __init__(
+        self,
+        process_id: bytes,
+        directory: str,
+        *,
+        broker: Address,
+        node: Address | None,
+        machine: bytes,
+        keys: Keys | None,
+        progress: ProgressPage | None = None,
+        features: dict[str, Any] | None = None,
+    ) -> None:
+        self.id = process_id
+        self.pid = os.getpid()
+        self.broker = broker
+        self.node = node
+        self.job = b""
+        self.namespace = ""
+        self.session: dict[str, Any] = {}
+        self.post = Post(
+            process_id,
+            directory,
+            node=node.node if node else b"",
+            machine=machine,
+            keys=keys,
+            features=features,
+        )
+        self.identity = Identity(caller_id(process_id, 0))
+        self.parent: Any = None
+        self.running: Any = None
+        self.is_worker = progress is not None
+        self.is_over: Exception | None = None  # why nothing can be asked for any more
+        self.blocking: Callable[[bool], None] | None = None  # told around long waits
+        self.caller = Caller(self.post, self._gathered)
+        self.callee = Callee(self.post, progress)
+        self.reception = Reception(self.post, self.flush)
+        self.definitions = Definitions(self)
+        self.objects = Objects(self)
+        self.actors = ActorViews(self)
+        self.tasks = Tasks(self)
+        self.post.on_lost(self._peer_lost)
+
+    def _gathered(self) -> None:
+        self.reception.gathered()
+
+    def flush(self) -> None:
+        """Send all that was gathered, calls and replies."""
+        self.caller.flush()
+        if self.callee.replying:
+            self.callee.flush()
+        if self.objects.dropped:
+            self.objects.sweep()
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def wait_for(self, results: Sequence[Result], count: int, deadline: float | None) -> bool:
+        """Wait until `count` of the pending results are settled; False if the deadline came."""
+        waiter = Waiter(count)
+        for result in results:
+            self.objects.want(result)
+            self.await_result(result, waiter)
+        self.block_on(waiter, deadline)
+        if not waiter.is_done:
+            for result in results:
+                forget_waiter(result, waiter)
+        return waiter.is_done
+
+    def block_on(self, waiter: Waiter, deadline: float | None) -> None:
+        """Send what was gathered and wait; long waits give back what the wait does not need."""
+        if waiter.is_done:
+            return
+        self.flush()
+        reception = self.reception
+        blocking = self.blocking
+        if blocking is None:
+            reception.wait(waiter, deadline)
+            return
+        soon = time.monotonic() + BLOCKED_AFTER
+        if deadline is not None and deadline <= soon:
+            reception.wait(waiter, deadline)
+        elif not reception.wait(waiter, soon):
+            blocking(True)
+            try:
+                reception.wait(waiter, deadline)
+            finally:
+                blocking(False)
+
+    def await_result(self, result: Result, waiter: Any) -> None:
+        """Have `waiter.settled(result)` called once, now if the result is settled already."""
+        waiters = result.waiters
+        if waiters is None:
+            waiters = result.waiters = [waiter]
+        else:
+            waiters.append(waiter)
+        # Settling takes the list before it tells: whoever finds its waiter still in a list of a
+        # settled result was too late for that, and tells itself.
+        if result.state != PENDING and result.waiters is waiters:
+            result.waiters = None
+            for each in waiters:
+                each.settled(result)
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def ask(self, message: Any, *, to: Address | None = None, timeout: float = ANSWER_TIMEOUT) -> Any:
+        """Send a request to the broker (or `to`) and wait for its answer.
+
+        Raises:
+            ZactorError: What was answered, or that nothing was within `timeout` seconds.
+        """
+        if self.is_over is not None:
+            raise self.is_over
+        future = self.post.request(to or self.broker, message)
+        waiter = Waiter()
+        future.add_done_callback(waiter.settled)
+        self.flush()
+        if not self.reception.wait(waiter, time.monotonic() + timeout):
+            raise GetTimeoutError(
+                f"no answer from the {'node' if to else 'broker'} within {timeout:g} s "
+                f"(asked: {type(message).__name__})"
+            )
+        return future.result(0)
+
+    def tell(self, message: Any) -> None:
+        """Send a one-way message to the broker."""
+        self.post.send(self.broker, message)
+
+    # -- death ---------------------------------------------------------------------------------
+
+    def _peer_lost(self, peer: Any) -> None:
+        """A peer cannot be reached: ask the broker what became of it."""
+        if peer.id == self.broker.process:
+            if peer.reason and peer.attempts > 200:
+                self.end(ZactorSystemError(f"the broker cannot be reached: {peer.reason}"))
+            return
+        self.objects.watch(peer.id)
+
+    def process_died(self, process: bytes) -> None:
+        """A process is known to be dead: what was expected of it will not come."""
+        self.objects.owner_died(process)
+        self.post.forget(process)
+
+    def end(self, reason: Exception) -> None:
+        """The session is over: every wait ends with `reason`."""
+        if self.is_over is None:
+            self.is_over = reason
+            self.actors.fail_all(reason)
+            self.tasks.fail_all(reason)
+            self.objects.fail_all(reason)
+            self.post.fail_requests(self.broker.process, str(reason))
+
+    def close(self, linger: float = 1.0) -> None:
+        """Stop receiving and close every socket."""
+        self.reception.stop()
+        self.post.close(linger)
+
+
+def forget_waiter(result: Result, waiter: Any) -> None:
+    """Take back an `await_result` that timed out."""
+    waiters = result.waiters
+    if waiters is not None:
+        try:
+            waiters.remove(waiter)
+        except ValueError:
+            pass
+
+
+def current() -> Process | None:
+    """Return this process's `Process`, or None before `init`, after `shutdown`, or in a fork."""
+    if _current is not None and _current.pid != os.getpid():
+        return None
+    return _current
+
+
+def set_current(process: Process | None) -> None:
+    """Make `process` the one that `current` returns."""
+    global _current  # noqa: PLW0603 - one runtime a process
+    _current = process
+
+
+lock = threading.RLock()
+"""Held while the process's runtime is made or ended."""
