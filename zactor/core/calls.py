@@ -97,11 +97,43 @@ class Result:
         self.value = value
         self.state = state
         self.pin = self.payload = self.frames = None
+        if self.waiters is not None:
+            tell(self)
+
+    def add_waiter(self, waiter: Any) -> None:
+        """Have `waiter.settled(result)` called once; now, if the result is settled already."""
         waiters = self.waiters
-        if waiters is not None:
-            self.waiters = None
-            for waiter in waiters:
-                waiter.settled(self)
+        if waiters is None:
+            waiters = self.waiters = []
+        waiters.append(waiter)
+        # Each waiter is told by whoever takes it out of the list, so that none is told twice, nor
+        # forgotten when it came while the result was being settled.
+        if self.state != PENDING:
+            try:
+                waiters.remove(waiter)
+            except ValueError:
+                return
+            waiter.settled(self)
+
+    def remove_waiter(self, waiter: Any) -> None:
+        """Take a waiter back that has not been told."""
+        if self.waiters is not None:
+            try:
+                self.waiters.remove(waiter)
+            except ValueError:
+                pass
+
+
+def tell(result: Result) -> None:
+    """Tell who waits for a result that it is settled."""
+    waiters = result.waiters
+    result.waiters = None
+    while waiters:
+        try:
+            waiter = waiters.pop()
+        except IndexError:
+            return
+        waiter.settled(result)
 
 
 class Stream:

@@ -15,7 +15,7 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, PENDING, PICKLED, STORED, USER_ERROR, Result, Stream
+from zactor.core.calls import ERROR, PENDING, PICKLED, STORED, USER_ERROR, Result, Stream, tell
 from zactor.exceptions import PendingCallsLimitExceeded, from_wire
 from zactor.runtime.interrupts import protected
 from zactor.wire import batches
@@ -279,11 +279,8 @@ class Caller:
                 result.value = value
                 result.state = status + 1
                 result.payload = result.pin = None
-                waiters = result.waiters
-                if waiters is not None:
-                    result.waiters = None
-                    for waiter in waiters:
-                        waiter.settled(result)
+                if result.waiters is not None:
+                    tell(result)
                 settled += 1
             if stream.held:
                 outgoing.settled += settled

@@ -13,7 +13,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import PENDING, Result
 from zactor.exceptions import GetTimeoutError, ZactorSystemError
 from zactor.ids import caller_id
 from zactor.runtime.actors import ActorViews
@@ -28,6 +27,7 @@ from zactor.runtime.tasks import Tasks
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from zactor.core.calls import Result
     from zactor.runtime.progress import ProgressPage
     from zactor.transport.curve import Keys
     from zactor.wire.messages import Address
@@ -109,11 +109,11 @@ class Process:
         waiter = Waiter(count)
         for result in results:
             self.objects.want(result)
-            self.await_result(result, waiter)
+            result.add_waiter(waiter)
         self.block_on(waiter, deadline)
         if not waiter.is_done:
             for result in results:
-                forget_waiter(result, waiter)
+                result.remove_waiter(waiter)
         return waiter.is_done
 
     def block_on(self, waiter: Waiter, deadline: float | None) -> None:
@@ -135,20 +135,6 @@ class Process:
                 reception.wait(waiter, deadline)
             finally:
                 blocking(False)
-
-    def await_result(self, result: Result, waiter: Any) -> None:
-        """Have `waiter.settled(result)` called once, now if the result is settled already."""
-        waiters = result.waiters
-        if waiters is None:
-            waiters = result.waiters = [waiter]
-        else:
-            waiters.append(waiter)
-        # Settling takes the list before it tells: whoever finds its waiter still in a list of a
-        # settled result was too late for that, and tells itself.
-        if result.state != PENDING and result.waiters is waiters:
-            result.waiters = None
-            for each in waiters:
-                each.settled(result)
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -203,16 +189,6 @@ class Process:
         """Stop receiving and close every socket."""
         self.reception.stop()
         self.post.close(linger)
-
-
-def forget_waiter(result: Result, waiter: Any) -> None:
-    """Take back an `await_result` that timed out."""
-    waiters = result.waiters
-    if waiters is not None:
-        try:
-            waiters.remove(waiter)
-        except ValueError:
-            pass
 
 
 def current() -> Process | None:

@@ -1,0 +1,178 @@
+"""Arguments on their way out: pickled, with their references found and waited for.
+
+References that are arguments of their own are replaced by their values: the call is held until
+these are here (a failed one settles the call with the same error, and it never runs). References
+inside other values travel as references, and are pinned until the call is settled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import ERROR, PENDING, USER_ERROR, Result
+from zactor.runtime.refs import ObjectRef
+from zactor.serde.values import dumps_args
+from zactor.wire.batches import X_FRAMES, X_REFS, X_SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from zactor.runtime.process import Process
+
+LARGE_ARGUMENTS = 1 << 20  # bytes from which arguments go to the store and travel as a reference
+
+
+def encode(
+    process: Process,
+    result: Result,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    extras: dict[int, Any] | None,
+    name: str,
+    parameters: Sequence[str] = (),
+) -> list[Result]:
+    """Set the result's payload, frames and pin; return the results it has to wait for.
+
+    Raises:
+        SerializationError: An argument cannot be pickled.
+    """
+    awaited: list[Result] = []
+    slots: list[Any] = []
+    pins: list[Any] = []
+    for at, value in enumerate(args):
+        if isinstance(value, ObjectRef):
+            slots.append(at)
+            pins.append(value)
+    for key, value in kwargs.items():
+        if isinstance(value, ObjectRef):
+            slots.append(key)
+            pins.append(value)
+    if slots:
+        args = tuple([None if isinstance(value, ObjectRef) else value for value in args])
+        kwargs = {k: None if isinstance(v, ObjectRef) else v for k, v in kwargs.items()}
+        awaited = [ref._result for ref in pins]  # noqa: SLF001
+    if args or kwargs:
+        payload, buffers, refs = dumps_args(args, kwargs, name, parameters)
+    else:
+        payload, buffers, refs = None, (), ()
+    if not slots and not buffers and not refs:
+        result.payload = payload if extras is None else [payload, extras]
+        return awaited
+    extras = extras or {}
+    if buffers:
+        # A copy: what the user does to an array after `.remote()` must not show in the call.
+        result.frames = [bytes(buffer) for buffer in buffers]
+        extras[X_FRAMES] = len(buffers)
+    if slots:
+        extras[X_SLOTS] = slots
+    if refs:
+        pins.extend(refs)
+        extras[X_REFS] = refs
+    result.pin = [result.pin, *pins]
+    result.payload = [payload, extras]
+    return awaited
+
+
+def complete(process: Process, result: Result) -> bool:
+    """Put the values of its awaited references into a call that is about to leave.
+
+    Returns:
+        False if one of them is an error: the call is settled with it.
+    """
+    payload, extras = result.payload
+    slots = extras.get(X_SLOTS)
+    refs = [ref for ref in extras.get(X_REFS, ()) if not isinstance(ref, list)]
+    contained: list[tuple[bytes, bytes]] = []
+    objects = process.objects
+    if slots is not None and slots and not isinstance(slots[0], list):
+        values = [pin._result for pin in result.pin[1 : 1 + len(slots)]]  # noqa: SLF001
+        for value in values:
+            if value.state in (USER_ERROR, ERROR):
+                result.settle(value.state, value.value)
+                return False
+        filled = []
+        for slot, value in zip(slots, values, strict=True):
+            status, data, _, frames = objects.wire_value(value)
+            filled.append([slot, status, [data, list(frames)] if frames else data])
+            if value.inner:
+                contained.extend(value.inner)
+            if status == 4:  # stored: the callee maps it, so it must be held until it has
+                contained.append(_shown(process, value))
+        extras[X_SLOTS] = filled
+    for ref in refs:
+        contained.append(_named(process, ref))
+    if contained:
+        extras[X_REFS] = objects.rows(contained)
+        objects.call_leaves(result.object_id(), contained)
+        result.pin.append(SettledCall(process, result.object_id()))
+    return True
+
+
+def _shown(process: Process, value: Result) -> tuple[bytes, bytes]:
+    _, owner = process.objects.show(value)
+    return value.object_id(), owner.process
+
+
+def _named(process: Process, ref: Any) -> tuple[bytes, bytes]:
+    named: tuple[bytes, bytes] = ref.reference(process) if hasattr(ref, "reference") else (
+        ref.binary(),
+        ref.owner(),
+    )
+    return named
+
+
+class SettledCall:
+    """In a call's pin: what was pinned for its references is released when it is settled."""
+
+    __slots__ = ("call", "is_told", "process")
+
+    def __init__(self, process: Process, call: bytes) -> None:
+        self.process = process
+        self.call = call
+        self.is_told = False
+
+
+class Awaited:
+    """Waits for a call's argument references, then lets it go."""
+
+    __slots__ = ("_process", "_ready", "_result")
+
+    def __init__(
+        self, process: Process, result: Result, ready: Callable[[Result], None]
+    ) -> None:
+        self._process = process
+        self._result = result
+        self._ready = ready
+
+    def settled(self, dependency: Result) -> None:
+        """One of them is here. On the leader, or on the thread that submits."""
+        result = self._result
+        if result.state != PENDING:
+            return
+        if dependency.state in (USER_ERROR, ERROR):
+            result.waiting = 0
+            result.settle(dependency.state, dependency.value)
+            self._ready(result)
+            return
+        result.waiting -= 1
+        if not result.waiting:
+            self._ready(result)
+
+
+def wait_for_arguments(
+    process: Process,
+    result: Result,
+    awaited: list[Result],
+    ready: Callable[[Result], None],
+) -> None:
+    """Call `ready(result)` once every awaited result is settled, or one has failed."""
+    # One more than there are, so that it cannot become ready before all have been asked.
+    result.waiting = len(awaited) + 1
+    waiter = Awaited(process, result, ready)
+    for each in awaited:
+        process.objects.want(each)
+        each.add_waiter(waiter)
+    if result.state == PENDING:
+        result.waiting -= 1
+        if not result.waiting:
+            ready(result)

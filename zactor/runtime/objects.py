@@ -1,0 +1,473 @@
+"""Objects and references: values this process owns, and those it has references to.
+
+A value that never leaves the process costs nothing here: its `Result` is held by its ObjectRefs
+and goes with them. Once a reference is shown to another process (pickled), or comes from one, the
+object is entered in the process's reference table (`core.ownership`), which decides who must keep
+what alive; this shell feeds it and carries its messages.
+
+The end of the last ObjectRef is seen by a `Guard`. Finalizers run anywhere, even inside our own
+locks, so a guard only appends to a deque; `sweep` empties it.
+
+Owned by: `lock` guards the table. Never taken by a finalizer.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
+from zactor.core.ownership import ActorReleased, Free, Lost, References, Send
+from zactor.exceptions import (
+    ObjectFreedError,
+    ObjectLostError,
+    OwnerDiedError,
+    ZactorError,
+    from_wire,
+    to_wire,
+)
+from zactor.ids import PUT_INDEX, pack_object_id
+from zactor.runtime.interrupts import protected
+from zactor.wire import batches, references
+from zactor.wire.codec import OBJECT_VALUE, OBJECT_WANTED, REFERENCES
+from zactor.wire.messages import Address, ProcessDied, WatchProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from zactor.runtime.post import Peer
+    from zactor.runtime.process import Process
+
+Ref = tuple[bytes, bytes]
+
+_to_status = {
+    NATIVE: batches.NATIVE,
+    PICKLED: batches.PICKLED,
+    USER_ERROR: batches.USER_ERROR,
+    ERROR: batches.ERROR,
+    STORED: batches.STORED,
+}
+_to_state = {status: state for state, status in _to_status.items()}
+
+
+class Guard:
+    """Lives as long as this process has an ObjectRef, a handle or a mapped view of an object."""
+
+    __slots__ = ("__weakref__", "_dropped", "object_id")
+
+    def __init__(self, object_id: bytes, dropped: deque[bytes]) -> None:
+        self.object_id = object_id
+        self._dropped = dropped
+
+    def __del__(self) -> None:
+        self._dropped.append(self.object_id)
+
+
+class Borrowed(Result):
+    """The value of an object that another process owns."""
+
+    __slots__ = ("id", "is_wanted", "owner")
+
+    def __init__(self, object_id: bytes, owner: Address) -> None:
+        super().__init__(None, 0, 0, None, None, 0)
+        self.id = object_id
+        self.owner = owner
+        self.is_wanted = False
+
+    def object_id(self) -> bytes:
+        """Return the object id."""
+        return self.id
+
+
+class Put(Result):
+    """A value that was put: settled from the start."""
+
+    __slots__ = ("caller",)
+
+    def __init__(self, caller: bytes, number: int, state: int, value: Any) -> None:
+        super().__init__(None, number, 0, None, None, 0)
+        self.caller = caller
+        self.index = PUT_INDEX
+        self.value = value
+        self.state = state
+
+    def object_id(self) -> bytes:
+        """Return the object id."""
+        return pack_object_id(self.caller, self.number, PUT_INDEX)
+
+
+class Objects:
+    """The reference table of this process and the values it holds for others. See the module."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.lock = threading.RLock()
+        self.references = References(process.id)
+        self.dropped: deque[bytes] = deque()
+        self.freed: list[Any] = []  # told `(result)` of stored values nobody holds
+        self._shared: dict[bytes, Result] = {}  # ours, in the table
+        self._borrowed: dict[bytes, Borrowed] = {}  # others', while we hold them
+        self._guards: dict[bytes, weakref.ref[Guard]] = {}
+        self._actors: set[bytes] = set()  # object ids of the table that are actors of ours
+        self._watched: set[bytes] = set()
+        self._addresses: dict[bytes, Address] = {}
+        self._pinned_forever: list[Guard] = []
+        self.store: Any = None  # set by whoever gives the process a shared-memory store
+        post = process.post
+        post.on_kind(REFERENCES, self._references_received)
+        post.on_kind(OBJECT_WANTED, self._wanted)
+        post.on_kind(OBJECT_VALUE, self._value)
+        post.on(ProcessDied, self._process_died)
+        process.reception.housekeeping.append(self.sweep_if_needed)
+
+    # -- references shown and received ---------------------------------------------------------
+
+    def guard(self, object_id: bytes, owner: Address) -> Guard:
+        """Return the guard of an object in the table, entering it if it comes from elsewhere."""
+        with self.lock:
+            known = self._guards.get(object_id)
+            found = known() if known is not None else None
+            if found is None:
+                found = Guard(object_id, self.dropped)
+                self._guards[object_id] = weakref.ref(found)
+                if owner.process == self._process.id:
+                    self.references.export(object_id, owner.process)
+                    self.references.add_local(object_id, owner.process)
+                else:
+                    self._addresses[owner.process] = owner
+                    self.references.add_local(object_id, owner.process)
+                    self._apply()
+        return found
+
+    def show(self, result: Result) -> tuple[Guard, Address]:
+        """Enter an object whose reference is being pickled; return its guard and its owner.
+
+        The guard is to be held by every ObjectRef of it from now on.
+        """
+        object_id = result.object_id()
+        if isinstance(result, Borrowed):
+            return self.guard(object_id, result.owner), result.owner
+        with self.lock:
+            if object_id not in self._shared:
+                self._shared[object_id] = result
+                guard = result.guard
+                if guard is None:
+                    guard = Guard(object_id, self.dropped)
+                    # The table counts one local reference for an object it is shown: this guard.
+                    self.references.own(object_id, result.inner or ())
+                result.guard = None
+                self._guards[object_id] = weakref.ref(guard)
+                return guard, self._process.post.address
+            return self.guard(object_id, self._process.post.address), self._process.post.address
+
+    def receive(self, object_id: bytes, owner: Address) -> tuple[Result, Guard | None]:
+        """Return the result (and guard) behind a reference that was unpickled here."""
+        with self.lock:
+            if owner.process == self._process.id:
+                result = self._shared.get(object_id)
+                if result is None:
+                    gone = Put(b"", 0, ERROR, ObjectFreedError(_gone_text(object_id)))
+                    return gone, None
+                return result, self.guard(object_id, owner)
+            borrowed = self._borrowed.get(object_id)
+            if borrowed is None:
+                borrowed = self._borrowed[object_id] = Borrowed(object_id, owner)
+            return borrowed, self.guard(object_id, owner)
+
+    def keep_for_ever(self, guard: Guard) -> None:
+        """A reference was pickled outside of zactor: nobody can tell when its bytes are gone."""
+        self._pinned_forever.append(guard)
+
+    def hold_value(self, result: Result, inner: Sequence[Ref]) -> None:
+        """A value of ours contains references: they live while it does."""
+        result.inner = list(inner)
+        with self.lock:
+            object_id = result.object_id()
+            self.references.own(object_id, inner)
+            if result.guard is None and object_id not in self._shared:
+                result.guard = Guard(object_id, self.dropped)
+            self._apply()
+
+    def watch_end(self, result: Result) -> None:
+        """Have the end of a stored value of ours noticed, though it was never shown."""
+        with self.lock:
+            object_id = result.object_id()
+            if result.guard is None and object_id not in self._shared:
+                self.references.own(object_id)
+                result.guard = Guard(object_id, self.dropped)
+
+    # -- calls and values with references in them ----------------------------------------------
+
+    def learn(self, refs: Iterable[Any]) -> list[Ref]:
+        """Take `[object id, owner address]` rows off the wire; return `(object id, owner)`."""
+        learned = []
+        for object_id, owner in refs:
+            address = Address._make(owner)
+            self._addresses.setdefault(address.process, address)
+            learned.append((object_id, address.process))
+        return learned
+
+    def rows(self, refs: Iterable[Ref]) -> list[Any]:
+        """Return what `learn` takes."""
+        mine = self._process.post.address
+        return [
+            [object_id, list(mine if owner == mine.process else self._addresses[owner])]
+            for object_id, owner in refs
+        ]
+
+    def call_leaves(self, call: bytes, refs: Iterable[Ref]) -> None:
+        """A call's arguments contain references: they are held until it is settled."""
+        with self.lock:
+            self.references.pin_call(call, refs)
+            self._apply()
+
+    def call_settled(self, call: bytes, peer: bytes = b"", *, unconfirmed: bool = False) -> None:
+        """The call has its outcome."""
+        with self.lock:
+            self.references.call_settled(call, peer, unconfirmed=unconfirmed)
+            self._apply()
+
+    def call_arrives(self, call: bytes, peer: bytes, refs: Iterable[Ref]) -> None:
+        """A call with references in its arguments is about to run here."""
+        with self.lock:
+            self.references.call_received(call, peer, refs)
+            self._apply()
+
+    def call_finishes(self, call: bytes, peer: bytes, refs: Sequence[Ref]) -> bool:
+        """It has run, and its reply (with `refs` inside) is about to leave; is it unconfirmed?"""
+        with self.lock:
+            self.sweep()
+            if refs:
+                self.references.value_sent(call, peer, refs)
+            unconfirmed = self.references.call_finished(call)
+            self._apply()
+        return unconfirmed
+
+    def value_leaves(self, call: bytes, peer: bytes, refs: Sequence[Ref]) -> None:
+        """A value with references inside is about to leave."""
+        with self.lock:
+            self.references.value_sent(call, peer, refs)
+            self._apply()
+
+    def value_arrives(self, reply: bytes, peer: bytes, result: Result | None, rows: Any) -> None:
+        """A value with references inside has arrived, wanted (`result`) or not."""
+        refs = self.learn(rows)
+        with self.lock:
+            self.references.value_received(reply, peer, refs)
+            if result is not None:
+                self.hold_value(result, refs)
+            self._apply()
+
+    # -- actors --------------------------------------------------------------------------------
+
+    def own_actor(self, actor: bytes) -> Guard:
+        """An actor was created here: its handles are references to it, owned here."""
+        with self.lock:
+            self.references.own(actor)
+            guard = Guard(actor, self.dropped)
+            self._guards[actor] = weakref.ref(guard)
+            self._actors.add(actor)
+        return guard
+
+    # -- the table's shell ---------------------------------------------------------------------
+
+    def sweep_if_needed(self) -> None:
+        """`sweep`, if finalizers left something."""
+        if self.dropped:
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Tell the table what finalizers saw go."""
+        dropped = self.dropped
+        if not dropped:
+            return
+        with self.lock:
+            while dropped:
+                object_id = dropped.popleft()
+                known = self._guards.get(object_id)
+                if known is not None and known() is None:
+                    del self._guards[object_id]
+                self.references.drop_local(object_id)
+            self._apply()
+
+    def _apply(self) -> None:
+        for effect in self.references.drain():
+            match effect:
+                case Send(peer, messages):
+                    self._send(peer, messages)
+                case Free(object_id):
+                    self._free(object_id)
+                case ActorReleased(actor):
+                    self._actors.discard(actor)
+                    self._process.actors.released(actor)
+                case Lost(object_id):
+                    self._lose(object_id, effect)
+                case _:
+                    self._borrowed.pop(effect.object_id, None)
+
+    def _send(self, to: bytes, messages: Any) -> None:
+        address = self._addresses.get(to)
+        peer = self._process.post.peers.get(to)
+        if peer is None and address is not None:
+            peer = self._process.post.peer(address)
+        if peer is None:
+            return
+        with peer.lock:
+            peer.transmit(REFERENCES, references.pack(messages))
+
+    def _free(self, object_id: bytes) -> None:
+        if object_id in self._actors:
+            self._actors.discard(object_id)
+            self._process.actors.released(object_id)
+            return
+        result = self._shared.pop(object_id, None)
+        if self.store is not None:
+            self.store.object_freed(object_id, result)
+
+    def _lose(self, object_id: bytes, effect: Any) -> None:
+        borrowed = self._borrowed.get(object_id)
+        if borrowed is not None and borrowed.state == PENDING:
+            error: ZactorError = (
+                OwnerDiedError(f"the owner of object {object_id.hex()} is dead")
+                if getattr(effect, "owner_died", True)
+                else ObjectLostError(_gone_text(object_id))
+            )
+            borrowed.settle(ERROR, error)
+
+    def _references_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
+        with self.lock:
+            self._addresses.setdefault(peer.id, peer.address)
+            for message in references.unpack(body):
+                self.references.receive(peer.id, message)
+            self._apply()
+
+    # -- values of borrowed objects ------------------------------------------------------------
+
+    def want(self, result: Result) -> None:
+        """Ask the owner for the value of a borrowed object, unless that was done."""
+        if type(result) is not Borrowed or result.is_wanted or result.state != PENDING:
+            return
+        result.is_wanted = True
+        peer = self._process.post.peer(result.owner)
+        with peer.lock:
+            peer.transmit(OBJECT_WANTED, [result.id])
+        self.watch(result.owner.process)
+
+    def _wanted(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
+        object_id = body[0]
+        result = self._shared.get(object_id)
+        if result is None:
+            error = to_wire(ObjectLostError(_gone_text(object_id)))
+            with peer.lock:
+                peer.transmit(OBJECT_VALUE, [object_id, batches.ERROR, error, None])
+            return
+        self.want(result)
+        result.add_waiter(_Answer(self, peer, object_id))
+
+    def answer_wanted(self, peer: Peer, object_id: bytes, result: Result) -> None:
+        """Send a value to a process that asked for it."""
+        status, value, rows, frames = self.wire_value(result)
+        if rows:
+            self.value_leaves(object_id, peer.id, result.inner)
+        with peer.lock:
+            peer.transmit(OBJECT_VALUE, [object_id, status, value, rows, len(frames)], frames)
+
+    def wire_value(self, result: Result) -> tuple[int, Any, Any, Sequence[bytes]]:
+        """Return `(status, value, contained reference rows, frames)` of a settled result."""
+        state, value = result.state, result.value
+        frames: Sequence[bytes] = ()
+        if state == ERROR:
+            value = to_wire(value)
+        elif state == PICKLED and type(value) is tuple:
+            value, frames = value
+        rows = self.rows(result.inner) if result.inner else None
+        return _to_status[state], value, rows, frames
+
+    def _value(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+        object_id, status, value, rows = body[:4]
+        borrowed = self._borrowed.get(object_id)
+        if rows:
+            self.value_arrives(object_id, peer.id, None, rows)
+        if borrowed is None or borrowed.state != PENDING:
+            return
+        state = _to_state[status]
+        if state == ERROR:
+            value = from_wire(value)
+        elif state == PICKLED and frames:
+            value = (value, frames)
+        if rows:
+            borrowed.inner = self.learn(rows)
+        borrowed.settle(state, value)
+
+    # -- death ---------------------------------------------------------------------------------
+
+    def watch(self, process: bytes) -> None:
+        """Have the broker tell of a process's death; what it owns is lost then."""
+        if process in self._watched or process == self._process.id:
+            return
+        self._watched.add(process)
+        future = self._process.post.request(self._process.broker, WatchProcess(0, process))
+
+        def answered(done: Any) -> None:
+            if done.exception() is None and done.result() is not None:
+                self._process.process_died(process)
+
+        future.add_done_callback(answered)
+
+    def _process_died(self, peer: bytes, address: Address, message: ProcessDied) -> None:  # noqa: ARG002
+        self._process.process_died(message.process)
+
+    def owner_died(self, process: bytes) -> None:
+        """A process is dead: what it held is released, what it owned is lost."""
+        with self.lock:
+            self.references.lost(process)
+            self._apply()
+            for borrowed in list(self._borrowed.values()):
+                if borrowed.owner.process == process and borrowed.state == PENDING:
+                    borrowed.settle(
+                        ERROR,
+                        OwnerDiedError(f"the owner of object {borrowed.id.hex()} is dead"),
+                    )
+
+    def fail_all(self, error: Exception) -> None:
+        """No value will come any more."""
+        for borrowed in list(self._borrowed.values()):
+            if borrowed.state == PENDING:
+                borrowed.settle(ERROR, error)
+
+
+class _Answer:
+    """Sends a value to a peer once it is settled."""
+
+    __slots__ = ("_object_id", "_objects", "_peer")
+
+    def __init__(self, objects: Objects, peer: Peer, object_id: bytes) -> None:
+        self._objects = objects
+        self._peer = peer
+        self._object_id = object_id
+
+    def settled(self, result: Result) -> None:
+        """On the leader."""
+        self._objects.answer_wanted(self._peer, self._object_id, result)
+
+
+def _gone_text(object_id: bytes) -> str:
+    return (
+        f"object {object_id.hex()} is gone: every reference to it was dropped before this one "
+        "was used (a reference that was stored as bytes does not keep its object)"
+    )
+
+
+protected(
+    Objects.sweep,
+    Objects._apply,  # noqa: SLF001
+    Objects.guard,
+    Objects.show,
+    Objects.receive,
+    Objects.hold_value,
+    Objects.call_leaves,
+    Objects.call_settled,
+    Objects.answer_wanted,
+)
