@@ -255,7 +255,9 @@ class NodeUp(NamedTuple):
     `workers` lists what runs there already (re-attachment to a restarted broker)."""
 
     request: int
-    entry: dict[str, Any]  # id, address, machine, hostname, pid, resources, labels, store capacity
+    entry: dict[
+        str, Any
+    ]  # id, address, machine, hostname, pid, resources, labels, store capacity
     workers: list[Any]
 
 

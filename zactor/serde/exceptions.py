@@ -1,0 +1,247 @@
+"""What user code raised, as bytes, and back as what `get` raises.
+
+The traceback travels as text, formatted where it happened, without zactor's own frames. The
+exception itself travels beside it: rebuilt without running its constructor, so odd ones do no
+harm. Parts of it that cannot be pickled arrive as their repr; an exception that cannot be sent
+or read at all arrives as a `TaskError` with the text.
+
+Does not decide what counts as an error of the user's.
+
+Invariants
+    E1  Packing never fails, whatever the exception.
+    E2  Unpacking what was packed never fails, whatever the reader lacks.
+    E3  An error that passes through several calls has one cause: the first.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from typing import Any
+
+import zactor
+from zactor.exceptions import TaskError, UnserializableException, ZactorError
+from zactor.exceptions.task import allocator, members
+from zactor.serde.pickling import Buffer, Pickled, failure, pickle_value, unpickle_value
+
+_MAX_TEXT = 200_000  # characters of a traceback; the middle of longer ones is left out
+_MAX_REPR = 1_000
+_OWN_FRAMES = os.path.dirname(os.path.abspath(zactor.__file__)) + os.sep
+_PICKLES_ITSELF = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+
+
+def pack_exception(
+    error: BaseException,
+    function_name: str = "",
+    *,
+    pid: int = 0,
+    ip: str = "",
+    actor_repr: str = "",
+    actor_id: str = "",
+) -> Pickled:
+    """Return `error`, raised by user code, as `(payload, (), refs)`. Never raises.
+
+    Args:
+        error: The exception, with its traceback.
+        function_name: What ran, as `train` or `Counter.increment`.
+        pid: Of the process it ran in; like the rest, for the text.
+        ip: Of its machine.
+        actor_repr: The repr of the actor, if it was one.
+        actor_id: Its id in hex.
+    """
+    text = format_traceback(error)
+    cause = error.cause if isinstance(error, TaskError) else error  # E3
+    packed, refs, losses = _pack_cause(cause)
+    if losses:
+        text += f"\n({', '.join(losses)} isn't serializable and arrives as text)"
+    where = (pid, ip, actor_repr, actor_id)
+    return pickle.dumps((function_name, text, where, packed), 5), (), refs
+
+
+def unpack_exception(payload: Buffer, found: list[Any] | None = None) -> TaskError:
+    """Return what `get` raises: a `TaskError` that is also of the cause's class, where possible.
+
+    Every call makes a new one, as every `raise` adds to its traceback. References in the
+    exception are appended to `found`.
+    """
+    return unpack_task_error(payload, found).as_instanceof_cause()
+
+
+def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskError:
+    """Return the plain `TaskError`."""
+    function_name, text, (pid, ip, actor_repr, actor_id), packed = pickle.loads(payload)
+    cause: BaseException | None = None
+    if packed is not None:
+        try:
+            cause = unpickle_value(*packed, found)
+        except Exception as error:  # noqa: BLE001 - E2
+            reason = f"{type(error).__name__}: {_printed(str, error)}"
+            cause = UnserializableException(
+                f"{text}\n(unpickling it here failed with {reason})"
+            )
+        if not isinstance(cause, BaseException):
+            cause = UnserializableException(text)
+    return TaskError(
+        function_name, text, cause, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
+    )
+
+
+def format_traceback(error: BaseException) -> str:
+    """Return the traceback, with causes and contexts, without zactor's frames. Never raises."""
+    try:
+        trace = traceback.TracebackException.from_exception(error)
+        _drop_own_frames(trace, set())
+        text = "".join(trace.format())
+    except Exception as reason:  # noqa: BLE001 - E1: repr and str are the user's
+        text = f"{type(error).__qualname__} (formatting it failed with {type(reason).__name__})"
+    if len(text) > _MAX_TEXT:
+        half = _MAX_TEXT // 2
+        text = (
+            f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+        )
+    return text.rstrip("\n")
+
+
+def _drop_own_frames(trace: traceback.TracebackException, seen: set[int]) -> None:
+    if id(trace) in seen:
+        return
+    seen.add(id(trace))
+    kept = [frame for frame in trace.stack if not frame.filename.startswith(_OWN_FRAMES)]
+    if kept:  # otherwise it is an error of zactor's, and these frames say where
+        trace.stack[:] = kept
+    for other in (trace.__cause__, trace.__context__, *(trace.exceptions or ())):
+        if other is not None:
+            _drop_own_frames(other, seen)
+
+
+_Packed = tuple[bytes, list[bytes]]
+
+
+def _pack_cause(cause: BaseException | None) -> tuple[_Packed | None, list[Any], list[str]]:
+    """Return the pickled cause, the references in it, and which parts of it were lost."""
+    if cause is None:
+        return None, [], []
+    for attempt in (_as_it_is, _rebuilt, _salvaged):
+        try:
+            form, losses = attempt(cause)
+            payload, buffers, refs = pickle_value(form)
+            if attempt is _as_it_is and not _is_trusted(cause):
+                unpickle_value(payload, buffers)
+        except Exception:  # noqa: BLE001, S112 - E1: the next attempt asks for less
+            continue
+        return (payload, [bytes(buffer) for buffer in buffers]), list(refs), losses
+    name = f"{type(cause).__module__}.{type(cause).__qualname__}"
+    note = UnserializableException(f"{name}: {_printed(str, cause)}")
+    return (pickle_value(note)[0], []), [], [f"Exception {name}"]
+
+
+def _is_trusted(cause: BaseException) -> bool:
+    return isinstance(cause, ZactorError) or type(cause).__module__ == "builtins"
+
+
+def _as_it_is(cause: BaseException) -> tuple[Any, list[str]]:
+    """Leave it to the exception's own pickling, if it is built in or brings its own."""
+    cls = type(cause)
+    own = any(
+        name in vars(base)
+        for base in cls.__mro__
+        for name in _PICKLES_ITSELF
+        if _is_users(base)
+    )
+    if not (_is_trusted(cause) or own):
+        raise TypeError("its constructor may want other arguments than its args")
+    return cause, []
+
+
+def _is_users(cls: type) -> bool:
+    return cls.__module__ != "builtins"
+
+
+class _Form:
+    """Stands for an exception: pickles as what rebuilds it without its constructor."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild, self.parts
+
+
+def _state(cause: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+    """Return its args, attributes, and what it keeps in slots and C-level fields."""
+    slots = {}
+    for member in members(type(cause)):
+        try:
+            slots[member.__name__] = member.__get__(cause)
+        except (AttributeError, TypeError):
+            continue  # not set
+    if isinstance(cause, BaseExceptionGroup):
+        slots = {
+            "message": cause.message,
+            "exceptions": [_Form(type(e), *_state(e)) for e in cause.exceptions],
+        }
+    args = () if isinstance(cause, BaseExceptionGroup) else _raw(cause, "args")
+    return args, dict(_raw(cause, "__dict__")), slots
+
+
+def _raw(cause: BaseException, name: str) -> Any:
+    """Read an attribute past the user's properties."""
+    return BaseException.__dict__[name].__get__(cause)
+
+
+def _rebuilt(cause: BaseException) -> tuple[Any, list[str]]:
+    return _Form(type(cause), *_state(cause)), []
+
+
+def _salvaged(cause: BaseException) -> tuple[Any, list[str]]:
+    """Replace what cannot be pickled by its repr."""
+    args, attributes, slots = _state(cause)
+    losses: list[str] = []
+
+    def plain(label: str, value: Any) -> Any:
+        if failure(value) is None:
+            return value
+        losses.append(label)
+        return _printed(repr, value)
+
+    args = tuple(plain(f"argument {index}", value) for index, value in enumerate(args))
+    attributes = {name: plain(f"attribute {name!r}", v) for name, v in attributes.items()}
+    if "exceptions" in slots:
+        slots["exceptions"] = [_salvaged(e)[0] for e in cause.exceptions]  # type: ignore[attr-defined]
+    else:
+        slots = {name: plain(f"attribute {name!r}", v) for name, v in slots.items()}
+    losses = [f"{loss} of {type(cause).__qualname__}" for loss in losses]
+    return _Form(type(cause), args, attributes, slots), losses
+
+
+def rebuild(
+    cls: type[BaseException],
+    args: tuple[Any, ...],
+    attributes: dict[str, Any],
+    slots: dict[str, Any],
+) -> BaseException:
+    """Make an exception again; its pickle names this function."""
+    error: BaseException
+    if issubclass(cls, BaseExceptionGroup):
+        error = allocator(cls)(cls, slots["message"], slots["exceptions"])
+    else:
+        error = allocator(cls)(cls)
+        BaseException.__dict__["args"].__set__(error, args)
+    for member in members(cls):
+        if member.__name__ in slots:
+            try:
+                member.__set__(error, slots[member.__name__])
+            except (AttributeError, TypeError):
+                continue  # read-only
+    _raw(error, "__dict__").update(attributes)
+    return error
+
+
+def _printed(how: Any, value: Any) -> str:
+    """Return `str` or `repr` of what may not be able to."""
+    try:
+        text = how(value)
+    except Exception as error:  # noqa: BLE001 - user code
+        return f"<a {type(value).__qualname__}; printing it failed with {type(error).__name__}>"
+    return text if len(text) <= _MAX_REPR else f"{text[:_MAX_REPR]}..."
