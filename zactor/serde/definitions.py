@@ -17,10 +17,8 @@ import importlib
 import os
 import pickle
 import sys
-from collections.abc import Callable
 from functools import lru_cache
-from importlib.machinery import ModuleSpec
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
@@ -28,6 +26,10 @@ from zactor.exceptions import DefinitionError, ZactorError
 from zactor.serde.inspection import explain
 from zactor.serde.pickling import Buffer, pickle_value, unpickle_value
 from zactor.serde.values import missing_module_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
 
 _KEY_SIZE = 20
 
@@ -54,7 +56,7 @@ def pack_definition(definition: Callable[..., Any]) -> Definition:
         cloudpickle.register_pickle_by_value(sys.modules[module])
     try:
         payload, buffers, refs = pickle_value(definition)
-    except Exception as error:  # noqa: BLE001 - runs user code
+    except Exception as error:
         if not _stands_for(module, definition):
             kind = "actor class" if isinstance(definition, type) else "function"
             what = f"the {kind} {_name(definition)}"
@@ -115,8 +117,10 @@ def look_up(module: str, qualname: str) -> Any:
 
 def _stands_for(module: str, definition: Any) -> bool:
     """Tell whether a worker that looks the definition up by its name would find it."""
+    if not is_importable(module):
+        return False
     try:
-        return is_importable(module) and look_up(module, definition.__qualname__) is definition
+        return bool(look_up(module, definition.__qualname__) is definition)
     except Exception:  # noqa: BLE001 - modules may compute their attributes
         return False
 

@@ -74,7 +74,8 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
     cause: BaseException | None = None
     if packed is not None:
         try:
-            cause = unpickle_value(*packed, found)
+            frames, buffers = packed
+            cause = unpickle_value(frames, buffers, found)
         except Exception as error:  # noqa: BLE001 - E2
             reason = f"{type(error).__name__}: {_printed(str, error)}"
             cause = UnserializableException(
@@ -122,11 +123,11 @@ def _pack_cause(cause: BaseException | None) -> tuple[_Packed | None, list[Any],
     """Return the pickled cause, the references in it, and which parts of it were lost."""
     if cause is None:
         return None, [], []
-    for attempt in (_as_it_is, _rebuilt, _salvaged):
+    for attempt in (_as_it_is, _rebuilt, _whole, _salvaged):
         try:
             form, losses = attempt(cause)
             payload, buffers, refs = pickle_value(form)
-            if attempt is _as_it_is and not _is_trusted(cause):
+            if form is cause and not refs and not _is_trusted(cause):
                 unpickle_value(payload, buffers)
         except Exception:  # noqa: BLE001, S112 - E1: the next attempt asks for less
             continue
@@ -137,61 +138,76 @@ def _pack_cause(cause: BaseException | None) -> tuple[_Packed | None, list[Any],
 
 
 def _is_trusted(cause: BaseException) -> bool:
-    return isinstance(cause, ZactorError) or type(cause).__module__ == "builtins"
+    """Tell whether the exception's own pickling is known to be good."""
+    if isinstance(cause, ZactorError):
+        return getattr(cause, "cause", None) is None
+    return type(cause).__module__ == "builtins" and not isinstance(cause, BaseExceptionGroup)
 
 
 def _as_it_is(cause: BaseException) -> tuple[Any, list[str]]:
     """Leave it to the exception's own pickling, if it is built in or brings its own."""
-    cls = type(cause)
     own = any(
         name in vars(base)
-        for base in cls.__mro__
+        for base in type(cause).__mro__
         for name in _PICKLES_ITSELF
-        if _is_users(base)
+        if base.__module__ != "builtins"
     )
-    if not (_is_trusted(cause) or own):
-        raise TypeError("its constructor may want other arguments than its args")
-    return cause, []
+    if _is_trusted(cause) or (own and not isinstance(cause, ZactorError)):
+        return cause, []
+    raise TypeError("its constructor may want other arguments than its args")
 
 
-def _is_users(cls: type) -> bool:
-    return cls.__module__ != "builtins"
+def _rebuilt(cause: BaseException) -> tuple[Any, list[str]]:
+    return _Form(cause), []
+
+
+def _whole(cause: BaseException) -> tuple[Any, list[str]]:
+    return cause, []  # exceptions that refer to each other in circles
 
 
 class _Form:
     """Stands for an exception: pickles as what rebuilds it without its constructor."""
 
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
+    def __init__(self, error: BaseException, *parts: Any) -> None:
+        self.cls = TaskError if isinstance(error, TaskError) else type(error)
+        self.parts = parts or _state(getattr(error, "_zactor_task_error", error))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, self.parts
+        return rebuild, (self.cls, *self.parts)
 
 
-def _state(cause: BaseException) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
-    """Return its args, attributes, and what it keeps in slots and C-level fields."""
+_State = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
+
+
+def _state(error: BaseException) -> _State:
+    """Return its args, its attributes, and what it keeps in slots and C-level fields."""
     slots = {}
-    for member in members(type(cause)):
+    for member in members(type(error)):
         try:
-            slots[member.__name__] = member.__get__(cause)
+            slots[member.__name__] = member.__get__(error)
         except (AttributeError, TypeError):
             continue  # not set
-    if isinstance(cause, BaseExceptionGroup):
-        slots = {
-            "message": cause.message,
-            "exceptions": [_Form(type(e), *_state(e)) for e in cause.exceptions],
-        }
-    args = () if isinstance(cause, BaseExceptionGroup) else _raw(cause, "args")
-    return args, dict(_raw(cause, "__dict__")), slots
+    args = _raw(error, "args")
+    if isinstance(error, BaseExceptionGroup):
+        args = ()
+        slots["exceptions"] = [_Form(nested) for nested in error.exceptions]
+    attributes = {name: _nested(value) for name, value in _attributes(error).items()}
+    return tuple(map(_nested, args)), attributes, slots
+
+
+def _nested(value: Any) -> Any:
+    return (
+        _Form(value) if isinstance(value, BaseException) and not _is_trusted(value) else value
+    )
+
+
+def _attributes(error: BaseException) -> dict[str, Any]:
+    return dict(BaseException.__getattribute__(error, "__dict__"))
 
 
 def _raw(cause: BaseException, name: str) -> Any:
     """Read an attribute past the user's properties."""
     return BaseException.__dict__[name].__get__(cause)
-
-
-def _rebuilt(cause: BaseException) -> tuple[Any, list[str]]:
-    return _Form(type(cause), *_state(cause)), []
 
 
 def _salvaged(cause: BaseException) -> tuple[Any, list[str]]:
@@ -202,17 +218,15 @@ def _salvaged(cause: BaseException) -> tuple[Any, list[str]]:
     def plain(label: str, value: Any) -> Any:
         if failure(value) is None:
             return value
-        losses.append(label)
+        if isinstance(value, list) and value and isinstance(value[0], _Form):
+            return [_salvaged(nested)[0] for nested in cause.exceptions]  # type: ignore[attr-defined]
+        losses.append(f"{label} of {type(cause).__qualname__}")
         return _printed(repr, value)
 
     args = tuple(plain(f"argument {index}", value) for index, value in enumerate(args))
     attributes = {name: plain(f"attribute {name!r}", v) for name, v in attributes.items()}
-    if "exceptions" in slots:
-        slots["exceptions"] = [_salvaged(e)[0] for e in cause.exceptions]  # type: ignore[attr-defined]
-    else:
-        slots = {name: plain(f"attribute {name!r}", v) for name, v in slots.items()}
-    losses = [f"{loss} of {type(cause).__qualname__}" for loss in losses]
-    return _Form(type(cause), args, attributes, slots), losses
+    slots = {name: plain(f"attribute {name!r}", value) for name, value in slots.items()}
+    return _Form(cause, args, attributes, slots), losses
 
 
 def rebuild(
@@ -234,7 +248,7 @@ def rebuild(
                 member.__set__(error, slots[member.__name__])
             except (AttributeError, TypeError):
                 continue  # read-only
-    _raw(error, "__dict__").update(attributes)
+    BaseException.__getattribute__(error, "__dict__").update(attributes)
     return error
 
 

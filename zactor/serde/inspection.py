@@ -12,12 +12,14 @@ import inspect
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from zactor.exceptions import Executed, SerializationError
 from zactor.serde.pickling import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MAX_DEPTH = 8
 _MAX_PROBES = 1000
@@ -186,13 +188,13 @@ def inspect_serializability(
     out = print_file or sys.stdout
     failures: set[FailureTuple] = set()
     label = name or _short(base_obj)
-    print(f"Can {label} be pickled?", file=out)  # noqa: T201 - what it is for
+    print(f"Can {label} be pickled?", file=out)
     _inspect(base_obj, (label,), None, depth, failures, out)
     if failures:
         culprits = ", ".join(sorted(" -> ".join(f.path) for f in failures))
-        print(f"No, because of: {culprits}", file=out)  # noqa: T201
+        print(f"No, because of: {culprits}", file=out)
     else:
-        print("Yes.", file=out)  # noqa: T201
+        print("Yes.", file=out)
     return not failures, failures
 
 
@@ -208,7 +210,7 @@ def _inspect(
     error = failure(value)
     if error is None:
         return False
-    print(f"{'  ' * len(path)}{path[-1]}: {type(error).__name__}: {error}", file=out)  # noqa: T201
+    print(f"{'  ' * len(path)}{path[-1]}: {type(error).__name__}: {error}", file=out)
     below = False
     if depth > 0:
         seen = {id(value)}

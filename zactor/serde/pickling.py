@@ -24,7 +24,7 @@ import threading
 from collections import ChainMap
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 from cloudpickle import cloudpickle as _cloudpickle
@@ -98,7 +98,7 @@ _by_value: set[str] = _cloudpickle._PICKLE_BY_VALUE_MODULES
 
 
 class _CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-    dispatch_table = ChainMap(_reducers, cloudpickle.CloudPickler.dispatch_table)  # type: ignore[arg-type]
+    dispatch_table: ClassVar[Any] = ChainMap(_reducers, cloudpickle.CloudPickler.dispatch_table)
 
 
 def pickle_value(value: Any) -> Pickled:

@@ -10,8 +10,7 @@ protocol between the pickler and reference types, stands in `pickling`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import Executed, SerializationError, ZactorError
 from zactor.serde.inspection import explain
@@ -25,6 +24,9 @@ from zactor.serde.pickling import (
     pickle_value,
     unpickle_value,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "OUT_OF_BAND",
@@ -51,7 +53,7 @@ def dumps(value: Any, what: str = "the value", executed: Executed | None = None)
         return pickle_bytes(value)
     try:
         return pickle_value(value)
-    except Exception as error:  # noqa: BLE001 - runs user code
+    except Exception as error:
         raise explain(value, error, what, executed=executed) from error
 
 
@@ -69,7 +71,7 @@ def dumps_args(
     try:
         # A list, since a tuple would be positional arguments alone.
         return pickle_value([args, kwargs] if kwargs else args)
-    except Exception as error:  # noqa: BLE001 - runs user code
+    except Exception as error:
         raise _explain_args(args, kwargs or {}, function, names, error) from error
 
 
@@ -108,7 +110,7 @@ def loads(
         return unpickle_value(payload, buffers, found)
     except ZactorError:
         raise  # what the reference types raise says more
-    except Exception as error:  # noqa: BLE001 - runs user code
+    except Exception as error:
         raise _unloadable(error) from error
 
 
