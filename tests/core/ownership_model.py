@@ -57,6 +57,9 @@ class World:
         self.channels = {
             (a.name, b.name): Channel() for a in self.processes for b in self.processes if a is not b
         }
+        # Some links are far slower than others: that is what lets a third party overtake.
+        self.paces = {key: random.choice((0.02, 1.0, 1.0, 1.0)) for key in self.channels}
+        self.eagerness = random.choice((0, 0, 2, 5))  # how much a program drops at a time
         self.serial = 0
         self.ever_held: dict[bytes, set[bytes]] = {}
         self.dead: set[bytes] = set()
@@ -212,8 +215,10 @@ class World:
 
     def drop(self, process: Process) -> None:
         refs = list(process.refs)
-        if refs:
-            self.lose(process, self.random.choice(refs))
+        for _ in range(min(len(refs), 1 + self.eagerness)):
+            ref = self.random.choice(refs)
+            if process.refs[ref]:
+                self.lose(process, ref)
 
     def die(self, process: Process) -> None:
         process.is_alive = False
@@ -286,6 +291,8 @@ class World:
         # Cycles are the one thing that is documented to leak.
         is_wanted = result in process.values and not self.reaches(contained, result)
         if contained:
+            for inner in contained:
+                self.note(process, inner)
             if is_wanted:
                 process.values[result] = contained
                 process.machine.own(result, contained)
@@ -312,12 +319,14 @@ class World:
 
     def step(self) -> None:
         random = self.random
-        if random.random() < 0.5:
-            self.deliver(random.choice(list(self.channels)))
+        if random.random() < 0.6:
+            key = random.choice(list(self.channels))
+            if random.random() < self.paces[key]:
+                self.deliver(key)
             return
         alive = [process for process in self.processes if process.is_alive]
         process = random.choice(alive)
-        action = random.randrange(12)
+        action = random.randrange(13)
         if action < 3:
             self.create(process)
         elif action < 6:
@@ -325,9 +334,9 @@ class World:
         elif action < 8:
             if process.running:
                 self.finish_call(process)
-        elif action < 9:
+        elif action < 10:
             self.fetch(process)
-        elif action < 11:
+        elif action < 12:
             self.drop(process)
         elif self.deaths and len(alive) > 2 and random.random() < 0.3:
             self.die(process)
