@@ -421,11 +421,13 @@ class ReserveSegment(NamedTuple):
 
 
 class SegmentFilled(NamedTuple):
-    """The segment holds an object now; the node may spill it when room is short."""
+    """The segment holds an object now; the node may spill it when room is short, keeps it when its
+    maker dies, and frees it when `owner` does."""
 
     name: str
     object_id: bytes
-    size: int  # bytes of payload within the segment
+    size: int  # bytes in use within the segment
+    owner: bytes  # process id of the object's owner
 
 
 class FreeSegment(NamedTuple):
@@ -447,7 +449,8 @@ class LocateSegment(NamedTuple):
 
 
 class ReadSegment(NamedTuple):
-    """Node to node: a chunk of a segment, please. Answered with bytes."""
+    """Node to node: a chunk of the object in a segment, please. Answered with `[size, bytes]`, size of
+    the whole; or `ObjectLost`."""
 
     request: int
     name: str
