@@ -83,12 +83,16 @@ def serve(lane: socket.socket, *, warm: bool) -> NoReturn:
 
 def main() -> NoReturn:
     """Be the fork server of an environment of its own: the lane is descriptor 3."""
+    # What the node's own environment left open for children is not for ours (one system call).
+    os.closerange(_EXEC_BASE + 1, 0x7FFFFFFF)
+    os.set_inheritable(_EXEC_BASE, False)
     serve(socket.socket(fileno=_EXEC_BASE), warm=False)
 
 
 def exec_worker() -> NoReturn:
     """Be a worker that was started by exec: descriptors from 3 on, see `_EXEC_FDS`."""
     at = {name: _EXEC_BASE + index for index, name in enumerate(_EXEC_FDS)}
+    os.closerange(_EXEC_BASE + len(_EXEC_FDS), 0x7FFFFFFF)
     with open(at["payload"], "rb") as file:
         setup, boot = msgpack.unpackb(file.read(), strict_map_key=False)
     for name in ("control", "progress", "node_pidfd"):

@@ -322,7 +322,7 @@ class Spawner:
         orphans, server.workers = list(server.workers.values()), {}
         if server.retired:
             self._retired.remove(server)
-        else:
+        elif self._servers.get(server.key) is server:
             self._warn(f"a fork server ended ({len(orphans)} workers go on); starting another")
             if server.unready_deaths >= _BROKEN_STARTS:
                 self._break(server, "its fork server ends before it is ready")
