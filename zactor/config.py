@@ -66,6 +66,8 @@ class Config:
     """Check every invariant after each event, and end on the first that fails."""
     log_to_driver: bool = True
     """Whether workers' output is shown by their driver."""
+    fold_output: bool = True
+    """Whether a line that many workers print at the same time is shown once, with a count."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Config:
