@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from zactor.runtime.lane import Lane, LaneClosedError
+from zactor.runtime.progress import ProgressPage
 
 
 def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:
@@ -47,11 +48,10 @@ def obey(lane: Lane, progress_fd: int, boot: dict[str, Any], message: list[Any])
             for index in range(count):
                 print("line", index)
         case ["progress", rows]:
-            import struct
-
-            os.pwrite(progress_fd, struct.pack("=5Q", len(rows), 0, 0, 0, 0), 0)
-            for index, row in enumerate(rows, start=1):
-                os.pwrite(progress_fd, struct.pack("=5Q", *row), index * 40)
+            page = ProgressPage(progress_fd)
+            for caller, stream, started, finished in rows:
+                at = page.add(caller, stream)
+                page.words[at], page.words[at + 1] = started, finished
         case ["tell"]:
             fds = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
             links = []

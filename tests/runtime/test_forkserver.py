@@ -158,12 +158,12 @@ def test_a_worker_killed_before_it_was_forked_still_ends(starts: Starts) -> None
 def test_output_and_progress_reach_the_node(starts: Starts) -> None:
     worker = starts.up()
     worker.send(["print", "hello"])
-    worker.send(["progress", [[1, 2, 3, 4, 5]]])
+    worker.send(["progress", [[b"c" * 16, 3, 4, 5]]])
     worker.send(["tell"])
     starts.hear(worker, "told")
 
     assert os.read(worker.stdout, 100) == b"hello\n"  # line buffered
-    assert worker.progress() == [[(1).to_bytes(8, "big") + (2).to_bytes(8, "big"), 3, 4, 5]]
+    assert worker.progress() == [[b"c" * 16, 3, 4, 5]]
 
 
 def test_a_killed_fork_server_is_replaced_and_its_workers_go_on(starts: Starts) -> None:  # W3

@@ -20,13 +20,13 @@ from collections import deque
 from collections.abc import Callable
 from fcntl import ioctl
 from functools import partial
-from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
 from zactor.runtime.forkserver import PROGRESS_SIZE
 from zactor.runtime.lane import Lane, LaneClosedError
+from zactor.runtime.progress import read_progress
 
 if TYPE_CHECKING:
     from zactor.config import Config
@@ -38,7 +38,6 @@ STATUS_PATIENCE = 0.25
 _SERVER = "from zactor.runtime.forkserver import main; main()"
 _MESSAGE = 64 * 1024
 _BROKEN_STARTS = 3  # a server that dies this often before it is ready is not tried again
-_row = Struct("=QQQQQ")
 _GET_INFO = (3 << 30) | (64 << 16) | (0xFF << 8) | 11  # PIDFD_GET_INFO, Linux 6.15
 _INFO_EXIT = 8
 
@@ -95,18 +94,7 @@ class WorkerProcess:
         """Return the rows of the progress page: `[caller, stream, started, finished]` each."""
         if self.page < 0:
             return []
-        page = os.pread(self.page, PROGRESS_SIZE, 0)
-        if len(page) < _row.size:
-            return []
-        used = min(_row.unpack_from(page)[0], PROGRESS_SIZE // _row.size - 1)
-        rows = []
-        for index in range(1, used + 1):
-            if (index + 1) * _row.size > len(page):
-                break
-            high, low, stream, started, finished = _row.unpack_from(page, index * _row.size)
-            caller = high.to_bytes(8, "big") + low.to_bytes(8, "big")
-            rows.append([caller, stream, started, finished])
-        return rows
+        return read_progress(os.pread(self.page, PROGRESS_SIZE, 0))
 
     def request_stack(self) -> None:
         """Have the worker write its Python stacks behind the progress page."""
