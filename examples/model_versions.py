@@ -9,8 +9,7 @@ router sends every tenth request to the candidate, compares the two, and promote
 
 Expected output:
 
-    v1 accuracy 0.9...
-    v2 accuracy 0.9...
+    accuracy [0.9..., 0.9...]
     of 100 requests: 90 to v1, 10 to v2
     they agree on ... of 20 requests
     after the promotion: 100 to v2
@@ -30,14 +29,12 @@ FLOWERS = load_iris(return_X_y=True)
 
 @zactor.remote
 class Model:
-    def __init__(self, version: str, kind: str) -> None:
+    def __init__(self, version: str, estimator) -> None:
         x, self.x_test, y, self.y_test = train_test_split(*FLOWERS, random_state=0)
-        kinds = {"logistic": LogisticRegression, "forest": RandomForestClassifier}
-        self.model = kinds[kind](random_state=0).fit(x, y)
-        self.version = version
+        self.version, self.model = version, estimator.fit(x, y)
 
     def accuracy(self) -> float:
-        return float(self.model.score(self.x_test, self.y_test))
+        return round(self.model.score(self.x_test, self.y_test), 2)
 
     def predict(self, row) -> tuple[str, int]:
         return self.version, int(self.model.predict([row])[0])
@@ -53,9 +50,6 @@ class Router:
         self.number += 1
         return self.models[self.number % self.every == 0].predict.remote(row)
 
-    def promote(self) -> None:
-        self.every = 1
-
 
 def serve(router: zactor.actor.ActorHandle, rows) -> str:
     refs = zactor.get([router.predict.remote(rows[n % len(rows)]) for n in range(100)])
@@ -66,18 +60,16 @@ def serve(router: zactor.actor.ActorHandle, rows) -> str:
 def main() -> None:
     zactor.init(num_cpus=3)
 
-    v1 = Model.options(name="model-v1").remote("v1", "logistic")
-    v2 = Model.options(name="model-v2").remote("v2", "forest")
-    for name, model in ("v1", v1), ("v2", v2):
-        print(name, f"accuracy {zactor.get(model.accuracy.remote()):.2f}")
-
+    v1 = Model.options(name="model-v1").remote("v1", LogisticRegression(max_iter=1000))
+    v2 = Model.options(name="model-v2").remote("v2", RandomForestClassifier(random_state=0))
+    print("accuracy", zactor.get([v1.accuracy.remote(), v2.accuracy.remote()]))
     router = Router.remote("model-v1", "model-v2", every=10)
     rows = FLOWERS[0][::7][:20]
     print("of 100 requests:", serve(router, rows))
 
     pairs = [zactor.get([v1.predict.remote(row), v2.predict.remote(row)]) for row in rows]
     print(f"they agree on {sum(a[1] == b[1] for a, b in pairs)} of {len(rows)} requests")
-    zactor.get(router.promote.remote())
+    router = Router.remote("model-v1", "model-v2", every=1)
     print("after the promotion:", serve(router, rows))
 
     zactor.shutdown()
