@@ -1,0 +1,149 @@
+"""Writes the parts of the documentation that repeat what the code says.
+
+    python docs/generate.py            rewrite them
+    python docs/generate.py --check    fail if they are stale
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def source(path: str) -> str:
+    return (ROOT / "zactor" / path).read_text()
+
+
+def cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def constants(path: str, prefix: str) -> str:
+    """A table of `NAME = number  # meaning` lines whose names match the prefix."""
+    rows = [
+        [match[2], f"`{match[1]}`", match[3] or ""]
+        for match in re.finditer(
+            rf"^({prefix}[A-Z_]*) = (-?\d+)(?:  # (.*))?$", source(path), re.MULTILINE
+        )
+    ]
+    return table(["number", "name", "meaning"], rows)
+
+
+def between(path: str, begin: str, end: str) -> str:
+    text = source(path)
+    return text[text.index(begin) : text.index(end)]
+
+
+def plain_constants(path: str, begin: str, end: str) -> str:
+    rows = [
+        [match[2], f"`{match[1]}`", match[3] or ""]
+        for match in re.finditer(
+            r"^([A-Z_]+) = (-?\d+)(?:  # (.*))?$", between(path, begin, end), re.MULTILINE
+        )
+    ]
+    return table(["number", "name", "meaning"], rows)
+
+
+def control_messages() -> str:
+    """A table for each section of `wire/messages.py`."""
+    from zactor.wire.messages import CODES
+
+    codes = {message.__name__: code for code, message in CODES.items()}
+    out = []
+    for title, body in _sections(source("wire/messages.py")):
+        rows = []
+        for match in re.finditer(
+            r'^class (\w+)\(NamedTuple\):\n    """(.*?)"""\n(.*?)(?=^class |^# |\Z)',
+            body,
+            re.MULTILINE | re.DOTALL,
+        ):
+            name, text, fields = match.groups()
+            if name in codes:
+                names = re.findall(r"^    (\w+):", fields, re.MULTILINE)
+                rows.append([str(codes[name]), f"`{name}`", " ".join(names), text])
+        if rows:
+            out.append(f"**{title}**\n\n" + table(["code", "message", "fields", "meaning"], rows))
+    return "\n".join(out)
+
+
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    parts = re.split(r"^# -- (.*?) -+$", text, flags=re.MULTILINE)
+    for title, body in zip(parts[1::2], parts[2::2], strict=True):
+        yield title[0].upper() + title[1:], body
+
+
+def command_line() -> str:
+    """The help texts of all commands."""
+    import click
+
+    from zactor.cli.main import COMMANDS, main
+
+    out = []
+    with click.Context(main, info_name="zactor") as ctx:
+        for name in COMMANDS:
+            command = main.get_command(ctx, name)
+            assert command is not None
+            with click.Context(command, info_name=name, parent=ctx, max_content_width=88) as sub:
+                sub.terminal_width = 88
+                out.append(f"## zactor {name}\n\n```text\n{command.get_help(sub)}\n```\n")
+    return "\n".join(out)
+
+
+def exit_codes() -> str:
+    """What the entry point says about exit codes."""
+    text = between("cli/main.py", "Exit codes\n", '"""\n\nfrom')
+    rows = [line.split(None, 1) for line in text.splitlines()[1:] if line.strip()]
+    return table(["code", "meaning"], rows)
+
+
+GENERATORS: dict[str, Callable[[], str]] = {
+    "kinds": lambda: plain_constants("wire/codec.py", "HELLO =", "_codes"),
+    "methods": lambda: plain_constants("wire/batches.py", "VOID =", "# Keys of a call"),
+    "call_extras": lambda: constants("wire/batches.py", "X_"),
+    "call_flags": lambda: constants("wire/batches.py", "F_"),
+    "statuses": lambda: plain_constants("wire/batches.py", "# Statuses", "# Keys of a reply"),
+    "reply_extras": lambda: constants("wire/batches.py", "Y_"),
+    "control_messages": control_messages,
+    "command_line": command_line,
+    "exit_codes": exit_codes,
+}
+
+
+def fresh(text: str) -> str:
+    """Return a page with all its generated parts written anew."""
+    return PART.sub(lambda match: f"{match[1]}{GENERATORS[match[2]]()}{match[3]}", text)
+
+
+def stale_pages() -> dict[Path, str]:
+    """Return the pages that are not what the code says, with what they should be."""
+    pages = {path: path.read_text() for path in sorted(DOCS.rglob("*.md"))}
+    return {path: new for path, text in pages.items() if (new := fresh(text)) != text}
+
+
+def main() -> None:
+    sys.path.insert(0, str(ROOT))
+    stale = stale_pages()
+    for path, text in stale.items():
+        print(("stale: " if "--check" in sys.argv else "rewritten: ") + str(path.relative_to(ROOT)))
+        if "--check" not in sys.argv:
+            path.write_text(text)
+    if stale and "--check" in sys.argv:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""`zactor logs`, `zactor stack` and `zactor why`: what actors print, do and wait for.
+
+Does not stop or slow what it looks at.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import click
+
+from zactor.cli import output, reads, session
+
+
+@click.command()
+@click.argument("which", metavar="ACTOR|WORKER")
+@click.option("-f", "--follow", is_flag=True, help="Go on as more is printed.")
+@click.option("--err", is_flag=True, help="Standard error instead of standard output.")
+@click.option("--tail", type=click.IntRange(min=0), default=None, help="Only the last lines.")
+@session.address_option
+def logs(which: str, follow: bool, err: bool, tail: int | None, address: str | None) -> None:
+    """Show what an actor's (or worker's) process has printed."""
+    pause = threading.Event()
+    with session.attached(address) as cluster:
+        row = _worker_of(cluster, which)
+        text, offset = cluster.read_log(row, stream=2 if err else 1, offset=0)
+        if tail is not None:
+            text = "".join(text.splitlines(keepends=True)[-tail:] if tail else [])
+        while True:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            if not follow and not text:
+                return
+            if not text:
+                pause.wait(0.2)
+            text, offset = cluster.read_log(row, stream=2 if err else 1, offset=offset)
+
+
+def _worker_of(cluster: session.Session, which: str) -> dict[str, Any]:
+    actors = cluster.query("actors")
+    matching = [
+        row
+        for row in actors
+        if which in (row.get("name"), row.get("class_name"), str(row.get("pid") or ""))
+        or output.plain(row["id"]).startswith(which)
+    ]
+    living = [row for row in matching if row.get("state") != "DEAD"]
+    if len(living or matching) == 1:
+        return dict((living or matching)[0])
+    if living:
+        return dict(reads.find(living, which, "actor"))
+    return dict(reads.find(cluster.query("workers"), which, "actor or worker"))
+
+
+@click.command()
+@click.argument("which", metavar="[ACTOR|WORKER]", required=False)
+@session.address_option
+@output.json_option
+def stack(which: str | None, address: str | None, as_json: bool) -> None:
+    """Show the Python stacks of all workers, or of one, also of those that hang."""
+    with session.attached(address) as cluster:
+        rows = cluster.stacks(_worker_of(cluster, which) if which else None)
+    if as_json:
+        output.print_json(rows)
+        return
+    out = output.console()
+    for row in rows:
+        title = f"{row.get('label') or 'worker'} pid={row.get('pid')}"
+        out.print(title, style="bold", markup=False)
+        out.print(str(row.get("stack", "")).rstrip() + "\n", markup=False)
+
+
+@click.command()
+@click.argument("ref", metavar="REF|ACTOR")
+@session.address_option
+@output.json_option
+def why(ref: str, address: str | None, as_json: bool) -> None:
+    """Say why a result is not there yet: what it waits for, and what that waits for."""
+    with session.attached(address) as cluster:
+        chain = cluster.why(ref)
+    if as_json:
+        output.print_json(chain)
+        return
+    for depth, link in enumerate(chain):
+        text = link if isinstance(link, str) else link.get("text", "")
+        click.echo("  " * depth + ("because " if depth else "") + str(text))
