@@ -1,0 +1,135 @@
+"""zactor and Ray: one code for both, since zactor's public names are Ray's.
+
+Sessions: `plain` is `init()` with nothing given. `resources` adds the custom resource that the
+placement group row asks for. `client` is a driver that joins a cluster it did not start.
+`tcp` and `relay` force zactor off its ipc path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import rows
+from bench.engines import versions_of
+from bench.work import CannotDo, Row, Setting, Work
+
+
+class RayApi:
+    """An engine that is a module with Ray's public names."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.daemons: list[subprocess.Popen[bytes]] = []
+
+    def versions(self) -> dict[str, str]:
+        """See Engine."""
+        if self.name == "ray":
+            return versions_of("ray")
+        return {"zactor": _zactor_version()}
+
+    def _load(self) -> Any:
+        module = importlib.import_module(self.name)
+        importlib.import_module(f"{self.name}.util")
+        return module
+
+    def api(self, row: Row) -> Any:
+        """Return the module, or for rows that time the import a way to get it."""
+        return self._load if row.session == "none" else self._load()
+
+    def work(self, row: str) -> Work:
+        """See Engine."""
+        works = rows.ray_api_works()
+        if row not in works:
+            raise CannotDo("not a row for an actor library")
+        return works[row]
+
+    def start(self, session: str, setting: Setting) -> None:
+        """See Engine."""
+        api = self._load()
+        if session == "plain":
+            api.init()
+        elif session == "resources":
+            api.init(resources={"custom": 100})
+        elif session == "client":
+            self._join(api, setting)
+        elif self.name == "ray":
+            raise CannotDo(f"no choice of transport ({session})")
+        else:
+            self._start_forced(api, session, setting)
+
+    def _join(self, api: Any, setting: Setting) -> None:
+        if self.name == "ray":
+            _require_grpc()
+            ray = str(Path(sys.executable).with_name("ray"))
+            _run([ray, "start", "--head", "--port=26379", "--ray-client-server-port=26380",
+                  "--disable-usage-stats"])
+            api.init("ray://127.0.0.1:26380")
+            return
+        file = setting.folder / "cluster"
+        self._daemon(["broker", "--cluster-file", str(file)])
+        _wait_for(file)
+        self._daemon(["node", "--join", str(file)])
+        api.init(address=str(file))
+
+    def _daemon(self, arguments: list[str]) -> None:
+        command = [sys.executable, "-m", "zactor", *arguments]
+        self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))  # noqa: S603
+
+    def _start_forced(self, api: Any, session: str, setting: Setting) -> None:
+        del setting
+        api.init(transport=session)
+
+    def stop(self) -> None:
+        """See Engine."""
+        self._load().shutdown()
+        for daemon in self.daemons:
+            daemon.terminate()
+        for daemon in self.daemons:
+            daemon.wait(10)
+        if self.name == "ray" and self.daemons:
+            _run([str(Path(sys.executable).with_name("ray")), "stop"])
+        self.daemons.clear()
+
+
+def _zactor_version() -> str:
+    # The checkout beside this folder is what is measured, installed or not.
+    root = Path(__file__).resolve().parents[2]
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["git", "-C", str(root), "describe", "--always", "--dirty"],  # noqa: S607
+            capture_output=True, text=True, check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return versions_of("zactor")["zactor"]
+    return done.stdout.strip()
+
+
+def _require_grpc() -> None:
+    try:
+        importlib.import_module("grpc")
+    except ImportError:
+        raise CannotDo("needs ray[client]") from None
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60,  # noqa: S603
+                   env=os.environ)
+
+
+def _wait_for(file: Path, patience: float = 10.0) -> None:
+    deadline = time.monotonic() + patience
+    while not file.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{file} was not written")
+        time.sleep(0.01)
+
+
+def make(name: str) -> RayApi:
+    """Return the engine."""
+    return RayApi(name)
