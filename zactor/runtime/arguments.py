@@ -100,7 +100,7 @@ def complete(process: Process, result: Result) -> bool:
                 contained.append(_shown(process, value))
         extras[X_SLOTS] = filled
     for ref in refs:
-        contained.append(_named(process, ref))
+        contained.append(ref.reference(process))
     if contained:
         extras[X_REFS] = objects.rows(contained)
         objects.call_leaves(result.object_id(), contained)
@@ -111,14 +111,6 @@ def complete(process: Process, result: Result) -> bool:
 def _shown(process: Process, value: Result) -> tuple[bytes, bytes]:
     _, owner = process.objects.show(value)
     return value.object_id(), owner.process
-
-
-def _named(process: Process, ref: Any) -> tuple[bytes, bytes]:
-    named: tuple[bytes, bytes] = ref.reference(process) if hasattr(ref, "reference") else (
-        ref.binary(),
-        ref.owner(),
-    )
-    return named
 
 
 class SettledCall:

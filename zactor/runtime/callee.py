@@ -91,7 +91,7 @@ class Callee:
         again = intake.replies_from(seq)
         if again:
             with self.lock:
-                self._group(intake).extend(again)
+                self.group_of(intake).extend(again)
             self.flush()
 
     def cancel_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
@@ -109,7 +109,8 @@ class Callee:
 
     # -- out -----------------------------------------------------------------------------------
 
-    def _group(self, intake: Intake) -> list[Any]:
+    def group_of(self, intake: Intake) -> list[Any]:
+        """Return the flat list that the intake's next replies gather in. Under `lock`."""
         peer: Peer = intake.peer
         replies = peer.replies
         if replies and replies[-1][0] == intake.channel:
@@ -124,7 +125,7 @@ class Callee:
     def reply(self, intake: Intake, seq: int, status: int, value: Any) -> None:
         """Gather one reply; any thread. It leaves with the next `flush`."""
         with self.lock:
-            self._group(intake).extend((seq, status, value))
+            self.group_of(intake).extend((seq, status, value))
             intake.kept.append((seq, seq, [seq, status, value]))
             intake.unfinished -= 1
             if not self.oldest:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import CodeType, FrameType
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -49,15 +49,29 @@ def may_raise(frame: FrameType | None) -> bool:
 
 
 def _nobody() -> None:
-    """Until a reception takes care of it, a put-off interrupt is lost with its section."""
+    """Until a reception takes care of it, what was put off is lost with its section."""
 
 
 redeliver: Any = _nobody
 """Arranges that `deliver` is called a moment later; set by the process's reception."""
 
+_put_off: list[Callable[[], None]] = []
+
+
+def later(send: Callable[[], None]) -> None:
+    """Have `send` send a signal again, soon. For signal handlers: takes no lock."""
+    if send not in _put_off:
+        _put_off.append(send)
+    redeliver()
+
 
 def deliver() -> None:
-    """Send the main thread the SIGINT that was put off."""
+    """Send the signals that were put off."""
+    while _put_off:
+        _put_off.pop()()
+
+
+def _interrupt_main() -> None:
     ident = threading.main_thread().ident
     if ident is not None:
         signal.pthread_kill(ident, signal.SIGINT)
@@ -66,7 +80,7 @@ def deliver() -> None:
 def _on_sigint(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler
     if may_raise(frame):
         raise KeyboardInterrupt
-    redeliver()
+    later(_interrupt_main)
 
 
 def install() -> None:

@@ -17,6 +17,7 @@ Owned by:
 
 from __future__ import annotations
 
+import heapq
 import os
 import select
 import sys
@@ -253,6 +254,9 @@ class Post:
         self._owing: dict[bytes, Peer] = {}  # peers that wait for an ack of ours
         self._ack_at: float | None = None
         self._deadline: float | None = None
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timer_order = count()
+        self._when_drained: deque[Callable[[], None]] = deque()
         self._allow_list: AllowList | None = None
         self._self_peer = Peer(self, self.address)
         self._typed_answer()
@@ -540,6 +544,16 @@ class Post:
             self._deadline = when
             self.wake()
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Run `callback` once on the receiving thread, `seconds` from now. Any thread."""
+        when = self.now() + seconds
+        heapq.heappush(self._timers, (when, next(self._timer_order), callback))
+        self.wake_at(when)
+
+    def when_drained(self, callback: Callable[[], None]) -> None:
+        """Run `callback` on the receiving thread once what has arrived by now is handled."""
+        self._when_drained.append(callback)
+
     def wake(self) -> None:
         """Have the receiving thread look at its deadlines and loopback."""
         if self.on_wake is not None:
@@ -547,7 +561,7 @@ class Post:
 
     def is_due(self) -> bool:
         """Whether `tick` has something to do now."""
-        return bool(self.unreachable) or (
+        return bool(self.unreachable or self._when_drained) or (
             self._deadline is not None and self.now() >= self._deadline
         )
 
@@ -568,13 +582,19 @@ class Post:
             for peer in list(self.peers.values()):
                 if peer.deadline is not None:
                     peer.due(now)
+            while self._timers and self._timers[0][0] <= now:
+                heapq.heappop(self._timers)[2]()
             deadlines = [p.deadline for p in self.peers.values() if p.deadline is not None]
+            if self._timers:
+                deadlines.append(self._timers[0][0])
             if self._ack_at is not None:
                 deadlines.append(self._ack_at)
             if deadlines:
                 nearest = min(deadlines)
                 if self._deadline is None or nearest < self._deadline:
                     self._deadline = nearest
+        for _ in range(len(self._when_drained)):
+            self._when_drained.popleft()()
         while self.unreachable:
             peer = self.unreachable.popleft()
             for handler in self._lost_handlers:

@@ -96,6 +96,8 @@ class Process:
 
     def flush(self) -> None:
         """Send all that was gathered, calls and replies."""
+        if self.tasks.unfilled:
+            self.tasks.fill_all()
         self.caller.flush()
         if self.callee.replying:
             self.callee.flush()
@@ -160,6 +162,12 @@ class Process:
     def tell(self, message: Any) -> None:
         """Send a one-way message to the broker."""
         self.post.send(self.broker, message)
+
+    def warn(self, text: str) -> None:
+        """Tell the user something that is no error."""
+        import warnings
+
+        self.reception.call_soon(lambda: warnings.warn(text, RuntimeWarning, stacklevel=1))
 
     # -- death ---------------------------------------------------------------------------------
 

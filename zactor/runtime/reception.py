@@ -183,7 +183,7 @@ class Reception:
         """Take what has arrived and what is due. The caller leads."""
         post = self.post
         received = post.drain()
-        if post.is_due():
+        if not received and post.is_due():
             post.tick(post.now())
         if self.housekeeping and not received:
             for work in self.housekeeping:

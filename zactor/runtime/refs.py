@@ -115,6 +115,12 @@ class ObjectRef(Generic[R]):
         """Whether this refers to nothing."""
         return self._result.stream is None and self._result.number == 0
 
+    def reference(self, process: processes.Process) -> tuple[bytes, bytes]:
+        """Return `(object id, owner's process id)`; the object is in the table from now on."""
+        guard, owner = process.objects.show(self._result)
+        self._guard = guard
+        return self._result.object_id(), owner.process
+
     def owner(self) -> bytes:
         """Return the process id of the value's owner."""
         process = processes.current()

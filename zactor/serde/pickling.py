@@ -271,3 +271,10 @@ def deregister_serializer(cls: type) -> None:
     _reducers.pop(cls, None)
     if not _reducers:
         _plain_dumps = pickle.dumps
+
+
+def unpickle_plain(payload: bytes) -> Any:
+    """Return a value without references or buffers of its own: the path of most arguments."""
+    if payload[0] == _PROTO:
+        return _c_loads(payload)
+    return unpickle_value(payload)

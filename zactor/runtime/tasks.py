@@ -1,0 +1,381 @@
+"""Tasks on their way out: which worker runs which, on leases that the broker grants.
+
+Tasks of one shape (resources, strategy, environment) wait in one queue. The broker is told how many
+workers could be used; each it grants is a *lease*, to which tasks are pushed directly, like calls to
+an actor. What is queued at a leased worker stays under 5 ms of work by measured run time (one
+task while that is unknown); a worker that finds out otherwise hands its unstarted tasks back.
+A lease without work is kept for a moment, then returned.
+
+Owned by: the caller's lock guards queues and leases.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import ERROR, PENDING, Result, Stream
+from zactor.exceptions import WorkerCrashedError, from_wire
+from zactor.runtime.interrupts import protected
+from zactor.wire import batches
+from zactor.wire.messages import (
+    Address,
+    Demand,
+    DemandFailed,
+    LeaseGranted,
+    LeaseLost,
+    LeaseRecalled,
+    ReturnLease,
+)
+
+if TYPE_CHECKING:
+    from zactor.runtime.caller import Identity, Outgoing
+    from zactor.runtime.post import Peer
+    from zactor.runtime.process import Process
+
+QUEUE_SECONDS = 0.005  # work that may be queued at a leased worker
+MAX_QUEUED = 512
+LINGER = 0.5  # how long a lease without work is kept
+FIRST_FUNCTION = 1_000  # method numbers from here are functions of this link
+MOST_WANTED = 4_096  # workers asked for at once
+
+
+class TaskResult(Result):
+    """The outcome of a task. `function` is `(definition key, name)`, `queue` where it waits."""
+
+    __slots__ = ("function", "max_calls", "queue")
+
+
+class Lease:
+    """A worker that runs our tasks."""
+
+    __slots__ = (
+        "address",
+        "calls_left",
+        "functions",
+        "id",
+        "is_closing",
+        "is_recalled",
+        "mean",
+        "outgoing",
+        "queue",
+        "stream",
+    )
+
+    def __init__(self, queue: TaskQueue, number: int, address: Address, stream: Stream) -> None:
+        self.queue = queue
+        self.id = number
+        self.address = address
+        self.stream = stream
+        self.outgoing: Outgoing = stream.outgoing
+        self.functions: dict[bytes, int] = {}  # definition key -> method number on this link
+        self.mean = 0.0  # seconds a task runs here, lately; 0: unknown
+        self.is_recalled = False
+        self.is_closing = False
+        self.calls_left: dict[bytes, int] = {}
+
+    def room(self) -> int:
+        """Return how many more tasks may be sent."""
+        if self.is_recalled or self.is_closing:
+            return 0
+        mean = self.mean
+        depth = 1 if not mean else max(1, min(MAX_QUEUED, int(QUEUE_SECONDS / mean)))
+        return depth - len(self.stream.pending) - len(self.outgoing.gathered)
+
+    def ran(self, group: Any) -> None:
+        """The worker says how long the tasks of a batch took, in microseconds each."""
+        seconds = group[2] / 1e6
+        self.mean = seconds if not self.mean else 0.5 * self.mean + 0.5 * seconds
+
+    def replied(self) -> None:
+        """Something was settled here: send more. On the leader."""
+        self.queue.tasks.fill(self.queue)
+
+
+class TaskQueue:
+    """The tasks of one shape."""
+
+    __slots__ = ("asked", "identity", "is_unfilled", "key", "leases", "shape", "tasks", "waiting")
+
+    def __init__(self, tasks: Tasks, key: bytes, shape: dict[str, Any], identity: Identity) -> None:
+        self.tasks = tasks
+        self.key = key
+        self.shape = shape
+        self.identity = identity
+        self.waiting: deque[TaskResult] = deque()
+        self.leases: dict[int, Lease] = {}
+        self.asked = 0  # workers the broker was told we could use
+        self.is_unfilled = False  # in `Tasks.unfilled`
+
+
+class Tasks:
+    """All tasks this process has submitted."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._queues: dict[tuple[bytes, bytes], TaskQueue] = {}
+        self._by_key: dict[bytes, TaskQueue] = {}
+        self._leases: dict[int, Lease] = {}
+        self.unfilled: list[TaskQueue] = []
+        self._is_lingering = False
+        self._numbers = 0
+        post = process.post
+        post.on(LeaseGranted, self._granted)
+        post.on(LeaseRecalled, self._recalled)
+        post.on(LeaseLost, self._lost)
+        post.on(DemandFailed, self._failed)
+        special = process.caller.special
+        special[batches.HANDED_BACK] = self._handed_back
+
+    def queue(self, key: bytes, shape: dict[str, Any], identity: Identity) -> TaskQueue:
+        """Return the queue of a shape, made on first use. `key` is the shape's hash."""
+        found = self._queues.get((key, identity.caller))
+        if found is None:
+            with self._process.caller.lock:
+                self._numbers += 1
+                # Queues of different callers in one process are different demands.
+                name = key + self._numbers.to_bytes(4, "big")
+                found = self._queues[key, identity.caller] = TaskQueue(self, name, shape, identity)
+                self._by_key[name] = found
+        return found
+
+    def submit(self, result: TaskResult) -> None:
+        """Queue a task whose arguments are ready, and send what can be sent."""
+        queue = result.queue
+        queue.waiting.append(result)
+        if len(queue.waiting) == 1 or len(queue.waiting) % 64 == 0:
+            self.fill(queue)
+        elif not queue.is_unfilled:
+            queue.is_unfilled = True
+            self.unfilled.append(queue)
+            self._process.reception.gathered()
+
+    def fill_all(self) -> None:
+        """Send what was submitted since the last look; the thread is about to block."""
+        while self.unfilled:
+            queue = self.unfilled.pop()
+            queue.is_unfilled = False
+            self.fill(queue)
+
+    def fill(self, queue: TaskQueue) -> None:
+        """Send waiting tasks to leased workers, as far as they have room; ask for more workers."""
+        with self._process.caller.lock:
+            waiting = queue.waiting
+            if waiting:
+                leases = [lease for lease in queue.leases.values() if lease.room() > 0]
+                share = -(-len(waiting) // len(leases)) if leases else 0
+                for lease in leases:
+                    self._push(queue, lease, min(lease.room(), share))
+            self._ask(queue)
+            for lease in [each for each in queue.leases.values() if each.is_recalled or each.is_closing]:
+                self._return_if_idle(lease)
+        if queue.leases and not waiting and not self._is_lingering:
+            self._is_lingering = True
+            self._process.post.call_later(LINGER, self._return_idle)
+
+    def _push(self, queue: TaskQueue, lease: Lease, count: int) -> None:
+        waiting = queue.waiting
+        outgoing = lease.outgoing
+        functions = lease.functions
+        numbers = queue.identity.numbers
+        for _ in range(min(count, len(waiting))):
+            result = waiting.popleft()
+            if result.state != PENDING:
+                continue  # cancelled while it waited
+            key = result.function[0]
+            result.stream = lease.stream
+            if not result.number:
+                result.number = next(numbers)
+            method = functions.get(key)
+            if method is None:
+                method = functions[key] = FIRST_FUNCTION + len(functions)
+                self._name_function(result, method)
+            elif type(result.payload) is list:
+                result.payload[1].pop(batches.X_FUNCTION, None)  # of a worker that is no more
+            result.method = method
+            outgoing.gathered.append(result)
+            if result.max_calls and self._used_up(lease, key, result.max_calls):
+                break
+        outgoing.flush()
+
+    @staticmethod
+    def _name_function(result: TaskResult, method: int) -> None:
+        payload = result.payload
+        if type(payload) is not list:
+            payload = result.payload = [payload, {}]
+        payload[1][batches.X_FUNCTION] = [method, *result.function]
+
+    @staticmethod
+    def _used_up(lease: Lease, key: bytes, max_calls: int) -> bool:
+        left = lease.calls_left[key] = lease.calls_left.get(key, max_calls) - 1
+        if left <= 0:
+            lease.is_closing = True
+        return lease.is_closing
+
+    def _ask(self, queue: TaskQueue) -> None:
+        """Tell the broker how many workers could be used, if that has changed."""
+        waiting = len(queue.waiting)
+        busy = sum(1 for lease in queue.leases.values() if lease.stream.pending)
+        if waiting:
+            means = [lease.mean for lease in queue.leases.values() if lease.mean]
+            if means:
+                # Short tasks: another worker is worth it only for several milliseconds of work.
+                per_worker = max(1, int(QUEUE_SECONDS / max(means)))
+                waiting = -(-waiting // per_worker)
+            wanted = min(MOST_WANTED, busy + waiting)
+            wanted = max(wanted, len(queue.leases))
+        else:
+            wanted = len(queue.leases)
+        # A queue that drains task by task is not worth a message for each.
+        if wanted > queue.asked or wanted < queue.asked // 2 or (not waiting and wanted != queue.asked):
+            queue.asked = wanted
+            self._process.tell(Demand(queue.key, queue.shape, wanted))
+
+    # -- leases --------------------------------------------------------------------------------
+
+    def _granted(self, peer: bytes, address: Address, message: LeaseGranted) -> None:  # noqa: ARG002
+        queue = self._by_key.get(message.key)
+        place = Address._make(message.address)
+        if queue is None:
+            self._process.tell(ReturnLease(message.lease, True))
+            return
+        caller = self._process.caller
+        with caller.lock:
+            stream = Stream(queue.identity.caller, place.process, message.lease, queue.identity.numbers)
+            stream.life = 0
+            caller.make_way(stream, caller.outgoing(place), 0)
+            lease = Lease(queue, message.lease, place, stream)
+            stream.target = lease
+            lease.outgoing.lease = lease
+            queue.leases[message.lease] = lease
+            self._leases[message.lease] = lease
+        self.fill(queue)
+
+    def _recalled(self, peer: bytes, address: Address, message: LeaseRecalled) -> None:  # noqa: ARG002
+        lease = self._leases.get(message.lease)
+        if lease is not None:
+            lease.is_recalled = True
+            self._return_if_idle(lease)
+
+    def _return_if_idle(self, lease: Lease) -> None:
+        with self._process.caller.lock:
+            if not lease.stream.pending and not lease.outgoing.gathered:
+                self._give_back(lease)
+
+    def _give_back(self, lease: Lease) -> None:
+        if self._leases.pop(lease.id, None) is None:
+            return
+        lease.queue.leases.pop(lease.id, None)
+        if lease.outgoing.lease is lease:
+            lease.outgoing.lease = None
+        queue = lease.queue
+        queue.asked = min(queue.asked, len(queue.leases))
+        if not queue.waiting:
+            self._process.tell(Demand(queue.key, queue.shape, len(queue.leases)))
+        self._process.tell(ReturnLease(lease.id, not lease.is_closing))
+        if queue.waiting:
+            queue.asked = 0
+            self._ask(queue)
+
+    def _return_idle(self) -> None:
+        """Return the leases that had nothing to do. On the leader, `LINGER` after the last work."""
+        self._is_lingering = False
+        busy = False
+        with self._process.caller.lock:
+            for lease in list(self._leases.values()):
+                if lease.stream.pending or lease.outgoing.gathered or lease.queue.waiting:
+                    busy = True
+                else:
+                    self._give_back(lease)
+        if busy:
+            self._is_lingering = True
+            self._process.post.call_later(LINGER, self._return_idle)
+
+    def _handed_back(
+        self, peer: Peer, stream: Stream, seq: int, value: Any, extras: Any, frames: Any  # noqa: ARG002
+    ) -> int:
+        result = stream.pending.pop(seq, None)
+        if result is None:
+            return 0
+        lease: Lease = stream.target
+        lease.mean = max(lease.mean, QUEUE_SECONDS)
+        lease.queue.waiting.appendleft(result)  # type: ignore[arg-type]
+        return 1
+
+    def _lost(self, peer: bytes, address: Address, message: LeaseLost) -> None:  # noqa: ARG002
+        # What the dead worker sent may still be in the inbox.
+        self._process.post.when_drained(lambda: self._apply_loss(message))
+
+    def _apply_loss(self, message: LeaseLost) -> None:
+        lease = self._leases.pop(message.lease, None)
+        if lease is None:
+            return
+        queue = lease.queue
+        queue.leases.pop(lease.id, None)
+        queue.asked = min(queue.asked, len(queue.leases))
+        caller = self._process.caller
+        rows = {(bytes(row[0]), row[1]): (row[2], row[3]) for row in message.progress}
+        started, finished = rows.get((lease.stream.caller, lease.stream.number), (-1, -1))
+        with caller.lock:
+            caller.make_way(lease.stream, None, 0)
+            left = lease.stream.take_pending() + list(lease.stream.held)
+            lease.stream.held.clear()
+        again: list[Any] = []
+        for result in left:
+            seq = getattr(result, "seq", None)
+            ran = seq is not None and (seq <= started or started < 0)
+            if not ran:
+                again.append(result)
+            elif result.retries and not message.cause.get("cancelled"):
+                if result.retries > 0:
+                    result.retries -= 1
+                again.append(result)
+            else:
+                done = started >= 0 and seq is not None and seq <= finished
+                result.settle(ERROR, self._crashed(result, lease, message, done=done))
+        for result in reversed(again):
+            queue.waiting.appendleft(result)
+        self._process.process_died(lease.address.process)
+        self.fill(queue)
+
+    def _crashed(self, result: Any, lease: Lease, message: LeaseLost, *, done: bool) -> Exception:
+        text = message.cause.get("text") or message.cause.get("kind") or "no cause is known"
+        return WorkerCrashedError(
+            f"the worker that ran {result.function[1]}() {text}",
+            executed="yes" if done else "unknown",
+        )
+
+    def _failed(self, peer: bytes, address: Address, message: DemandFailed) -> None:  # noqa: ARG002
+        queue = self._by_key.get(message.key)
+        if queue is None:
+            return
+        error = from_wire(message.error)
+        if not message.final:
+            self._process.warn(str(error))
+            return
+        queue.asked = 0
+        while queue.waiting:
+            queue.waiting.popleft().settle(ERROR, error)
+
+    def lease_of(self, stream: Stream) -> Lease | None:
+        """Return the lease a task's stream belongs to."""
+        return stream.target if isinstance(stream.target, Lease) else None
+
+    def fail_all(self, error: Exception) -> None:
+        """No worker will answer any more."""
+        for queue in list(self._queues.values()):
+            while queue.waiting:
+                queue.waiting.popleft().settle(ERROR, error)
+            for lease in list(queue.leases.values()):
+                for result in lease.stream.take_pending():
+                    result.settle(ERROR, error)
+
+
+protected(
+    Tasks.submit,
+    Tasks.fill,
+    Tasks._push,  # noqa: SLF001
+    Tasks._ask,  # noqa: SLF001
+    Tasks._give_back,  # noqa: SLF001
+    Tasks._return_idle,  # noqa: SLF001
+)

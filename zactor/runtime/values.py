@@ -1,0 +1,89 @@
+"""Settled results as Python values, and values of the wire as results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import ERROR, LOCAL, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
+from zactor.exceptions import TaskError, from_wire
+from zactor.runtime import process as processes
+from zactor.serde.exceptions import unpack_exception
+from zactor.serde.values import loads
+from zactor.wire import batches
+
+if TYPE_CHECKING:
+    from zactor.runtime.process import Process
+
+LARGE = 100 << 10
+"""Bytes from which a value goes to shared memory; smaller ones travel in the reply."""
+
+
+def decode(result: Result) -> Any:
+    """Return the value of a settled result, or raise what it holds.
+
+    Raises:
+        TaskError: The user's code raised; the exception is of the user's class too.
+        ZactorError: There is no value, and never will be.
+    """
+    state, value = result.state, result.value
+    if state == NATIVE or state == LOCAL:  # noqa: PLR1714 - the hot comparison first
+        return value
+    if state == PICKLED:
+        if type(value) is bytes:
+            return loads(value)
+        return loads(value[0], value[1])
+    if state == STORED:
+        process = processes.current()
+        assert process is not None
+        return process.objects.store.read(result)
+    raise error_of(result)
+
+
+def error_of(result: Result) -> BaseException:
+    """Return the exception that a settled result holds, fresh for each raise."""
+    if result.state == USER_ERROR:
+        error = unpack_exception(result.value)
+        return error
+    if result.state == ERROR:
+        found: BaseException = result.value
+        if isinstance(found, TaskError):
+            return found.as_instanceof_cause()
+        return found.with_traceback(None)
+    raise AssertionError(f"state {result.state} is no error")
+
+
+def has_error(result: Result) -> bool:
+    """Whether a settled result holds an error."""
+    return result.state in (USER_ERROR, ERROR)
+
+
+def decode_wire(process: Process, status: int, value: Any) -> Any:
+    """Return the value of `[status, value]` as it travels inside a call, or raise its error."""
+    if status == batches.NATIVE:
+        return value
+    if status == batches.PICKLED:
+        if type(value) is list:
+            return loads(value[0], value[1])
+        return loads(value)
+    if status == batches.STORED:
+        return process.objects.store.read_place(value)
+    if status == batches.USER_ERROR:
+        raise unpack_exception(value)
+    raise from_wire(value)
+
+
+def settle_wire(result: Result, status: int, value: Any) -> None:
+    """Settle a result with `[status, value]` as it travels inside a reply."""
+    if status == batches.NATIVE:
+        result.settle(NATIVE, value)
+    elif status == batches.PICKLED:
+        result.settle(PICKLED, (value[0], value[1]) if type(value) is list else value)
+    elif status == batches.STORED:
+        result.settle(STORED, value)
+    elif status == batches.USER_ERROR:
+        result.settle(USER_ERROR, value)
+    else:
+        result.settle(ERROR, from_wire(value))
+
+
+assert PENDING == 0

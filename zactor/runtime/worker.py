@@ -1,0 +1,280 @@
+"""The worker process: takes work from its node over the control lane, and serves it.
+
+The main thread runs user code (see `hosts`). One small thread serves the control lane: it takes
+orders, and ends the process when its node is dead. What a worker is for comes as its first order: an
+actor, or leases for tasks. Shared workers host many actors.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import select
+import signal
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from zactor.exceptions import to_wire
+from zactor.runtime import process as processes
+from zactor.runtime.calling import CANCEL_SIGNAL, Execution, StopServing
+from zactor.runtime.caller import Identity
+from zactor.runtime.hosts import MainHost
+from zactor.runtime.lane import Lane, LaneClosedError
+from zactor.runtime.process import Process
+from zactor.runtime.progress import ProgressPage
+from zactor.serde.exceptions import pack_exception
+from zactor.ids import caller_id
+from zactor.wire.messages import Address, Blocked
+
+if TYPE_CHECKING:
+    import socket
+
+NODE_DEAD = 70  # exit code when the node is gone
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> None:
+        self.boot = boot
+        self.lane = Lane(control)
+        self.orders: SimpleQueue[Any] = SimpleQueue()  # for the main thread
+        self.host: Any = None
+        self.actor: tuple[bytes, int] | None = None
+        self.is_exiting = False
+        self.process = Process(
+            boot["process"],
+            boot["directory"],
+            broker=Address._make(boot["broker"]),
+            node=Address._make(boot["node"]),
+            machine=boot["machine"],
+            keys=_keys(boot),
+            progress=ProgressPage(progress_fd),
+        )
+        processes.set_current(self.process)
+        self.process.session = dict(boot.get("session") or {})
+        self.process.blocking = self._blocking
+        self._tasks: MainHost | None = None
+        self._attach_store()
+
+    def _attach_store(self) -> None:
+        from zactor.runtime.sharing import Sharing
+
+        self.process.objects.store = Sharing(self.process, self.boot["segments"])
+
+    # -- the lane ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Tell the node that we are up, and serve the lane from now on."""
+        self._say(["up", list(self.process.post.address)])
+        threading.Thread(target=self._serve_lane, name="zactor-lane", daemon=True).start()
+
+    def _say(self, message: list[Any]) -> None:
+        try:
+            self.lane.send(message, wait=True)
+        except (LaneClosedError, OSError):
+            pass  # the node is dead; the lane's thread ends the process
+
+    def _serve_lane(self) -> None:
+        poll = select.poll()
+        poll.register(self.lane.fileno(), select.POLLIN)
+        poll.register(self.boot["node_pidfd"], select.POLLIN)
+        lane_is_open = True
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self.boot["node_pidfd"]:
+                    os._exit(NODE_DEAD)
+                if lane_is_open:
+                    try:
+                        for order in self.lane.receive():
+                            self._ordered(order)
+                    except LaneClosedError:
+                        lane_is_open = False
+                        poll.unregister(fd)
+
+    def _ordered(self, order: list[Any]) -> None:
+        what = order[0]
+        if what in ("actor", "lease", "exit"):
+            self.orders.put(order)
+            if what == "exit":
+                self._exit(order)
+            elif self._tasks is not None:
+                self._task_order(order)
+        elif what == "unlease":
+            pass
+        elif what == "stop":
+            self.stop_actor(order[1], order[2])
+        elif what == "bind_tcp":
+            self.process.post.call_later(0, self._bind_tcp)
+
+    def _task_order(self, order: list[Any]) -> None:
+        if order[0] == "lease":
+            self._set_job(order[2], order[3])
+
+    def _exit(self, order: list[Any]) -> None:
+        why = order[1] if len(order) > 1 else ""
+        if why == "idle" and self.process.objects.is_needed():
+            self._say(["keep"])
+            return
+        self.is_exiting = True
+        if self.host is not None:
+            self.host.stop()
+
+    def _bind_tcp(self) -> None:
+        address = self.process.post.bind_tcp(self.boot.get("host") or "127.0.0.1")
+        self._say(["up", list(address)])
+
+    def _blocking(self, is_blocked: bool) -> None:  # noqa: FBT001 - a callback
+        if self._tasks is not None and is_blocked:
+            self._tasks.hand_back()
+        self.process.tell(Blocked(is_blocked))
+
+    # -- the main thread -----------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Do what is ordered until the end; return the exit code."""
+        order = self.orders.get()
+        try:
+            if order[0] == "actor":
+                self._run_actor(*order[1:4])
+            elif order[0] == "lease":
+                self._run_tasks(order)
+        finally:
+            self.process.flush()
+            self.process.close(1.0)
+        return 0
+
+    def _set_job(self, job: bytes, shape: dict[str, Any]) -> None:
+        self.process.job = job
+        self.process.namespace = shape.get("namespace") or self.process.namespace
+        self.process.session.update(shape.get("session") or {})
+
+    def _run_tasks(self, order: list[Any]) -> None:
+        process = self.process
+        self._set_job(order[2], order[3])
+        execution = Execution(process, None, "")
+        process.running = execution
+        signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
+        host = MainHost(process, execution, 0)
+        host.is_task_host = True
+        self._tasks = self.host = host
+        process.callee.hosts[process.id] = host
+        host.serve()
+
+    # -- an actor ------------------------------------------------------------------------------
+
+    def _run_actor(self, actor: bytes, life: int, spec: dict[str, Any]) -> None:
+        from zactor.runtime.construction import construct, make_host
+
+        process = self.process
+        process.job = spec["job"]
+        process.namespace = spec.get("namespace") or ""
+        process.session.update(spec.get("options", {}).get("session") or {})
+        process.identity = Identity(caller_id(actor, life))
+        self.actor = (actor, life)
+        execution = Execution(process, None, spec.get("class_name") or "Actor")
+        execution.actor_id = actor.hex()
+        process.running = execution
+        execution.spec = spec  # type: ignore[attr-defined]
+        host = self.host = make_host(process, execution, life, spec)
+        process.callee.hosts[actor] = host
+        process.callee.adopt(actor, life)
+        signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
+        try:
+            construct(process, execution, host, spec)
+        except StopServing:
+            self._exited("exited")
+            return
+        except Exception as error:  # noqa: BLE001 - the user's constructor
+            self._say(["failed", actor, life, _constructor_error(error, execution)])
+            self.orders.get()  # "exit"
+            return
+        execution.repr = _repr_of(execution.instance)
+        self._say(["ready", actor, life, execution.repr])
+        host.serve()
+        self._end_actor(host)
+
+    def _end_actor(self, host: Any) -> None:
+        from zactor.runtime.construction import run_shutdown_hook
+
+        assert self.actor is not None
+        actor, life = self.actor
+        ending = getattr(host, "ending", None)
+        self.process.callee.refuse(actor)
+        if ending != "exit_actor":
+            self._say(["stopping", actor, life])
+            run_shutdown_hook(host.execution.instance)
+        self.process.flush()
+        self._exited(ending or "stopped")
+
+    def _exited(self, text: str) -> None:
+        assert self.actor is not None
+        cause = {"kind": "exited", "code": 0, "text": _EXIT_TEXT.get(text, text)}
+        # Replies first: the death notice may overtake what has not left this process.
+        self.process.flush()
+        self.process.post.settle_links(1.0)
+        self._say(["exited", *self.actor, cause])
+
+    def stop_actor(self, actor: bytes, life: int) -> None:
+        """End the actor once its queue is empty."""
+        if self.actor == (actor, life) and self.host is not None:
+            self.host.stop()
+
+
+_EXIT_TEXT = {
+    "exit_actor": "it ended itself with exit_actor()",
+    "exited": "it ended itself with exit_actor()",
+    "terminated": "it was stopped with __zactor_terminate__",
+    "stopped": "its last handle went out of scope, or it was stopped in order",
+}
+
+
+def _constructor_error(error: Exception, execution: Execution) -> list[Any]:
+    from zactor.exceptions import ZactorError
+
+    if isinstance(error, ZactorError) and not hasattr(error, "cause"):
+        return to_wire(error)
+    payload, _, _ = pack_exception(
+        error, f"{execution.label}.__init__", pid=os.getpid(), actor_id=execution.actor_id
+    )
+    return ["constructor", str(error), {"exception": payload}]
+
+
+def _repr_of(instance: Any) -> str:
+    if type(instance).__repr__ is object.__repr__:
+        return ""
+    try:
+        return str(repr(instance))[:200]
+    except Exception:  # noqa: BLE001 - the user's __repr__
+        return ""
+
+
+def _keys(boot: dict[str, Any]) -> Any:
+    keys = boot.get("keys")
+    if not keys:
+        return None
+    from zactor.transport.curve import Keys
+
+    return Keys(*keys)
+
+
+def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:
+    """Run a worker. Called by the fork server in a fresh process, on its main thread."""
+    from zactor.runtime.progress import PAGE_SIZE
+
+    faulthandler.enable()
+    _register_stack_dump(progress_fd, PAGE_SIZE)
+    worker = Worker(control, progress_fd, boot)
+    worker.start()
+    return worker.run()
+
+
+def _register_stack_dump(fd: int, offset: int) -> None:
+    # faulthandler's handler is C: it answers also while C code holds the GIL. The node reads
+    # the dump from behind the progress page.
+    stack = os.fdopen(os.dup(fd), "wb", buffering=0)
+    stack.seek(offset)
+    faulthandler.register(signal.SIGUSR1, file=stack, all_threads=True, chain=False)
+
+
