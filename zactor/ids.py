@@ -55,3 +55,55 @@ def split_object_id(object_id: bytes) -> tuple[bytes, int, int]:
     """Return `(caller id, call number, index)` of an object id."""
     caller, number, index = _object.unpack(object_id)
     return caller, number, index
+
+
+class _Id(bytes):
+    """An id as users see it: bytes with a hexadecimal form."""
+
+    __slots__ = ()
+
+    def binary(self) -> bytes:
+        """Return the plain bytes."""
+        return bytes(self)
+
+    def is_nil(self) -> bool:
+        """Whether it names nothing."""
+        return not any(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.hex()})"
+
+    __str__ = __repr__
+
+    @classmethod
+    def from_hex(cls, text: str) -> _Id:
+        """Return the id that `hex()` gave."""
+        return cls(bytes.fromhex(text))
+
+
+class ActorID(_Id):
+    """The id of an actor."""
+
+
+class NodeID(_Id):
+    """The id of a node."""
+
+
+class JobID(_Id):
+    """The id of a job."""
+
+
+class TaskID(_Id):
+    """The id of a call or task: the first 24 bytes of its results' object ids."""
+
+
+class WorkerID(_Id):
+    """The id of a worker process."""
+
+
+class ObjectID(_Id):
+    """The id of an object."""
+
+
+class PlacementGroupID(_Id):
+    """The id of a placement group."""

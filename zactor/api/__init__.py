@@ -1,1 +1,1 @@
-
+"""What users touch: `init`, `remote`, handles, references, `get`, `put`, `wait` and the context."""

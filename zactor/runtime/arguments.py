@@ -99,13 +99,18 @@ def complete(process: Process, result: Result) -> bool:
             if status == 4:  # stored: the callee maps it, so it must be held until it has
                 contained.append(_shown(process, value))
         extras[X_SLOTS] = filled
-    for ref in refs:
-        contained.append(ref.reference(process))
+    contained += references_of(process, refs)
     if contained:
         extras[X_REFS] = objects.rows(contained)
         objects.call_leaves(result.object_id(), contained)
         result.pin.append(SettledCall(process, result.object_id()))
     return True
+
+
+def references_of(process: Process, refs: Sequence[Any]) -> list[tuple[bytes, bytes]]:
+    """Return `(object id, owner)` of references and handles; weak handles hold nothing."""
+    named = (ref.reference(process) for ref in refs)
+    return [each for each in named if each is not None]
 
 
 def _shown(process: Process, value: Result) -> tuple[bytes, bytes]:

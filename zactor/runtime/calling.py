@@ -25,6 +25,7 @@ from zactor.exceptions import (
 )
 from zactor.ids import pack_object_id
 from zactor.runtime import interrupts
+from zactor.runtime.arguments import references_of
 from zactor.runtime.interrupts import protected
 from zactor.runtime.values import LARGE, decode_wire
 from zactor.serde.exceptions import pack_exception
@@ -301,7 +302,7 @@ class Execution:
             self.reply_error(intake, seq, error)
             return
         extras: dict[int, Any] = {}
-        named = [ref.reference(self.process) for ref in refs]
+        named = references_of(self.process, refs)
         if named:
             extras[batches.Y_REFS] = self.process.objects.rows(named)
         refs = ()
@@ -361,7 +362,7 @@ class Execution:
                 status, encoded, frames, refs = self.pack_value(object_id, intake, encoded)
                 if frames:
                     encoded = [encoded, list(frames)]
-                rows = [ref.reference(self.process) for ref in refs]
+                rows = references_of(self.process, refs)
                 named += rows
                 wire.append([status, encoded, self.process.objects.rows(rows) if rows else None])
             else:

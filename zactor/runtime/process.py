@@ -79,6 +79,7 @@ class Process:
         self.identity = Identity(caller_id(process_id, 0))
         self.parent: Any = None
         self.running: Any = None
+        self._flush_due = False
         self.is_worker = progress is not None
         self.is_over: Exception | None = None  # why nothing can be asked for any more
         self.blocking: Callable[[bool], None] | None = None  # told around long waits
@@ -103,6 +104,21 @@ class Process:
             self.callee.flush()
         if self.objects.dropped:
             self.objects.sweep()
+
+    def flush_soon(self, loop: Any) -> None:
+        """Send what was gathered at the end of this turn of an asyncio loop."""
+        if not self._flush_due:
+            self._flush_due = True
+            loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_due = False
+        self.flush()
+
+    def look(self) -> None:
+        """Take what has arrived, without waiting."""
+        waiter = Waiter()
+        self.reception.wait(waiter, time.monotonic())
 
     # -- waiting -------------------------------------------------------------------------------
 

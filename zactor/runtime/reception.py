@@ -100,6 +100,7 @@ class Reception:
         self.needs_flush = False
         self._stopped = False
         self._loops: dict[asyncio.AbstractEventLoop, Any] = {}
+        self._loop_threads: dict[asyncio.AbstractEventLoop, int] = {}
         post.on_wake = self.wake
         interrupts.redeliver = self._redeliver_later
         self._thread = threading.Thread(target=self._pump, name="zactor-pump", daemon=True)
@@ -333,6 +334,7 @@ class Reception:
             return
         for dead in [known for known in self._loops if known.is_closed()]:
             del self._loops[dead]
+            del self._loop_threads[dead]
 
         def readable() -> None:
             self.led += 1
@@ -349,11 +351,17 @@ class Reception:
         for fd in (self.post.inbox.fd, self.post.wires.fileno()):
             loop.add_reader(fd, readable)
         self._loops[loop] = readable
+        self._loop_threads[loop] = get_ident()
         loop.call_soon(readable)
         self.kick()
 
+    def is_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this thread runs `loop`."""
+        return self._loop_threads.get(loop) == get_ident()
+
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Undo `attach`."""
+        self._loop_threads.pop(loop, None)
         if self._loops.pop(loop, None) is not None and not loop.is_closed():
             for fd in (self.post.inbox.fd, self.post.wires.fileno()):
                 loop.remove_reader(fd)

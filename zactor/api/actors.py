@@ -1,0 +1,375 @@
+"""Actor classes, handles and methods: what `@remote` makes of a class, and what calls it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from zactor.api.session import process
+from zactor.api.submission import MethodCall
+from zactor.core.calls import Result
+from zactor.exceptions import ActorClassInheritanceError
+from zactor.ids import ActorID
+from zactor.options import ActorOptions, MethodOptions
+from zactor.runtime import process as processes
+from zactor.runtime.refs import ObjectRef
+from zactor.serde.values import collect, dumps_args, loaded
+from zactor.wire import batches
+from zactor.wire.messages import Address
+
+if TYPE_CHECKING:
+
+    from zactor.core.calls import Stream
+    from zactor.runtime.actors import ActorView
+    from zactor.runtime.objects import Guard
+
+T = TypeVar("T")
+
+# Names under which zactor's own methods can be called, on every actor.
+_OWN_METHODS = {
+    "__ray_ready__": batches.READY,
+    "__zactor_ready__": batches.READY,
+    "__ray_call__": batches.APPLY,
+    "__zactor_call__": batches.APPLY,
+    "__ray_terminate__": batches.TERMINATE,
+    "__zactor_terminate__": batches.TERMINATE,
+}
+
+
+class ActorMethod:
+    """A method of an actor: `.remote(...)` calls it, `.options(...)` says how."""
+
+    __slots__ = (
+        "_guard",
+        "_handle",
+        "_name",
+        "_number",
+        "_options",
+        "_plain",
+        "_retries",
+        "_stream",
+    )
+
+    def __init__(
+        self, handle: ActorHandle[Any], name: str, number: int, options: MethodOptions
+    ) -> None:
+        self._name = name
+        self._number = number
+        self._options = options
+        self._guard = handle._guard
+        self._retries = options.max_task_retries or 0
+        self._stream: Stream = handle._open_stream()
+        # What a handle needs to be made again; the handle itself would make a cycle, and its end
+        # would wait for the garbage collector.
+        self._handle = handle._facts
+        self._plain = (
+            options.num_returns in (None, 1)
+            and not options.retry_exceptions
+            and options.timeout is None
+            and options.concurrency_group is None
+            and handle._facts.max_pending_calls < 0
+            and options.on_full != "wait"
+            and number != batches.APPLY
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit a call; return its ObjectRef (or as many as `num_returns` says).
+
+        Does not wait. Calls from this process to one plain actor start in the order submitted.
+
+        Raises:
+            TypeError: The arguments do not fit the method's signature.
+            SerializationError: An argument cannot be pickled.
+            PendingCallsLimitExceeded: More calls wait than the limits allow.
+        """
+        if self._plain and not kwargs:
+            stream = self._stream
+            if stream.is_open and stream.identity.is_current:
+                if args:
+                    for value in args:
+                        if type(value) is ObjectRef:
+                            return MethodCall(self, args, kwargs).submit()
+                    payload, buffers, refs = dumps_args(args, None, self._name)
+                    if buffers or refs or len(payload) > _SMALL:
+                        return MethodCall(self, args, kwargs).submit()
+                    result = Result(
+                        stream, next(stream.numbers), self._number, payload, self._guard, self._retries
+                    )
+                else:
+                    result = Result(
+                        stream, next(stream.numbers), self._number, None, self._guard, self._retries
+                    )
+                outgoing = stream.outgoing
+                if outgoing is not None:
+                    gathered = outgoing.gathered
+                    gathered.append(result)
+                    if outgoing.sent == outgoing.settled or len(gathered) >= 64:
+                        outgoing.flush()
+                    elif not outgoing.is_gathering:
+                        outgoing.start_gathering()
+                    return ObjectRef(result)
+        return MethodCall(self, args, kwargs).submit()
+
+    def options(self, **options: Any) -> ActorMethod:
+        """Return the method with other options for its calls.
+
+        Raises:
+            ValueError: An option is unknown or out of range.
+            TypeError: A value is of the wrong type.
+        """
+        again = object.__new__(ActorMethod)
+        for slot in ("_guard", "_handle", "_name", "_number", "_stream"):
+            setattr(again, slot, getattr(self, slot))
+        again._options = self._options.merged(**options)
+        retries = again._options.max_task_retries
+        again._retries = self._retries if retries is None else retries
+        again._plain = False
+        return again
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a node of a call graph."""
+        raise NotImplementedError("call graphs made with .bind() are not part of zactor")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Actor methods cannot be called directly. Instead of running "
+            f"'object.{self._name}()', try 'object.{self._name}.remote()'."
+        )
+
+    def __repr__(self) -> str:
+        return f"ActorMethod({self._name})"
+
+    def __reduce__(self) -> Any:
+        return _load_method, (
+            ActorHandle(self._handle, self._guard),
+            self._name,
+        )
+
+
+_SMALL = 1 << 20
+
+
+def _load_method(handle: ActorHandle[Any], name: str) -> ActorMethod:
+    method: ActorMethod = getattr(handle, name)
+    return method
+
+
+class _Facts:
+    """What a handle knows of its actor; shared by all handles and methods of it in a process."""
+
+    __slots__ = (
+        "actor_options",
+        "class_name",
+        "id",
+        "is_async",
+        "is_ordered",
+        "max_pending_calls",
+        "methods",
+        "numbers",
+        "owner",
+        "view",
+    )
+
+    def __init__(self, entry: dict[str, Any], owner: Address | None, view: ActorView) -> None:
+        self.id: bytes = entry["id"]
+        self.class_name: str = entry.get("class_name") or "Actor"
+        self.methods: list[list[Any]] = entry.get("methods") or []
+        self.numbers = {row[0]: number for number, row in enumerate(self.methods)}
+        self.max_pending_calls: int = entry.get("max_pending_calls", -1)
+        options = entry.get("options") or {}
+        self.is_ordered: bool = options.get("ordered", True)
+        self.is_async: bool = entry.get("is_async", False)
+        self.actor_options = ActorOptions.of(
+            max_task_retries=entry.get("max_task_retries", 0),
+            **({"on_full": options["on_full"]} if options.get("on_full") else {}),
+        )
+        self.owner = owner
+        self.view = view
+
+    def entry(self) -> dict[str, Any]:
+        """Return what `__init__` takes."""
+        return {
+            "id": self.id,
+            "class_name": self.class_name,
+            "methods": self.methods,
+            "max_pending_calls": self.max_pending_calls,
+            "max_task_retries": self.actor_options.max_task_retries,
+            "is_async": self.is_async,
+            "options": {"ordered": self.is_ordered, "on_full": self.actor_options.on_full},
+        }
+
+
+class ActorHandle(Generic[T]):
+    """What a caller holds of an actor: its methods, with `.remote`.
+
+    Can be passed to calls, returned, stored and pickled. An actor that is not detached ends when
+    its last handle is gone, after the calls that were submitted. Handles that `get_actor` returns do
+    not keep it. Two handles are equal if they name the same actor.
+    """
+
+    _facts: _Facts
+    _guard: Guard | None
+
+    def __init__(self, facts: _Facts, guard: Guard | None) -> None:
+        self.__dict__["_facts"] = facts
+        self.__dict__["_guard"] = guard
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        facts = self._facts
+        number = facts.numbers.get(name)
+        if number is not None:
+            about = facts.methods[number][1]
+            options = MethodOptions.of(**_method_options(about)).under(facts.actor_options)
+        elif name in _OWN_METHODS:
+            number = _OWN_METHODS[name]
+            options = MethodOptions().under(facts.actor_options)
+        else:
+            raise AttributeError(f"'{facts.class_name}' object has no attribute '{name}'")
+        method = ActorMethod(self, name, number, options)
+        self.__dict__[name] = method  # the next look-up is a plain one
+        return method
+
+    def _open_stream(self) -> Stream:
+        runtime = process()
+        return runtime.actors.stream(self._facts.view, runtime.identity)
+
+    @property
+    def _actor_id(self) -> ActorID:
+        return ActorID(self._facts.id)
+
+    _ray_actor_id = _actor_id
+
+    def reference(self, runtime: processes.Process) -> tuple[bytes, bytes] | None:  # noqa: ARG002
+        """Return `(actor id, owner's process id)` if this handle keeps the actor, else None."""
+        if self._guard is None or self._facts.owner is None:
+            return None
+        return self._facts.id, self._facts.owner.process
+
+    def __reduce__(self) -> Any:
+        runtime = processes.current()
+        facts = self._facts
+        owner = facts.owner if self._guard is not None else None
+        if not collect(self) and self._guard is not None and runtime is not None:
+            runtime.objects.keep_for_ever(self._guard)
+        return _load_handle, (facts.entry(), list(owner) if owner is not None else None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and self._facts.id == other._facts.id
+
+    def __hash__(self) -> int:
+        return hash(self._facts.id)
+
+    def __dir__(self) -> list[str]:
+        return sorted([*self._facts.numbers, "__ray_ready__", "__ray_call__", "__ray_terminate__"])
+
+    def __repr__(self) -> str:
+        return f"Actor({self._facts.class_name}, {self._facts.id.hex()})"
+
+    def __copy__(self) -> ActorHandle[T]:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> ActorHandle[T]:
+        return self
+
+
+def _method_options(about: dict[str, Any]) -> dict[str, Any]:
+    names = {
+        "returns": "num_returns",
+        "group": "concurrency_group",
+        "retries": "max_task_retries",
+        "timeout": "timeout",
+    }
+    return {names[key]: value for key, value in about.items() if key in names}
+
+
+def _load_handle(entry: dict[str, Any], owner: list[Any] | None) -> ActorHandle[Any]:
+    runtime = processes.current()
+    if runtime is None:
+        raise RuntimeError("an actor handle was unpickled before zactor.init()")
+    place = Address._make(owner) if owner is not None else None
+    guard = runtime.objects.guard(entry["id"], place) if place is not None else None
+    handle: ActorHandle[Any] = ActorHandle(_Facts(entry, place, runtime.actors.view(entry["id"])), guard)
+    loaded(handle)
+    return handle
+
+
+def weak_handle(entry: dict[str, Any]) -> ActorHandle[Any]:
+    """Return a handle, made of a directory entry, that does not keep the actor."""
+    runtime = process()
+    return ActorHandle(_Facts(entry, None, runtime.actors.view(entry["id"], entry)), None)
+
+
+class ActorClass(Generic[T]):
+    """What `@remote` makes of a class: `.remote(...)` creates an actor, `.options(...)` says how."""
+
+    def __init__(self, cls: type[T], options: ActorOptions) -> None:
+        self._class = cls
+        self._options = options
+        self.__name__ = cls.__name__
+        self.__qualname__ = cls.__qualname__
+        self.__module__ = cls.__module__
+        self.__doc__ = cls.__doc__
+        self._check()
+
+    def _check(self) -> None:
+        from zactor.runtime.construction import is_async_class
+
+        self._options.resolved(is_async=is_async_class(self._class))
+
+    def __mro_entries__(self, bases: Any) -> Any:
+        raise ActorClassInheritanceError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = self._class.__name__
+        raise TypeError(
+            f"Actors cannot be instantiated directly. Instead of '{name}()', use '{name}.remote()'."
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[T]:
+        """Create an actor and return its handle; does not wait for it to come up.
+
+        Raises:
+            TypeError: The arguments do not fit the constructor.
+            ActorAlreadyExistsError: The name is taken.
+        """
+        from zactor.api.creation import create
+
+        return create(self._class, self._options, args, kwargs)
+
+    def options(self, **options: Any) -> ActorClass[T]:
+        """Return the class with other options for the actors made of it.
+
+        Raises:
+            ValueError: An option is unknown or out of range.
+            TypeError: A value is of the wrong type.
+        """
+        return ActorClass(self._class, self._options.merged(**options))
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a node of a call graph."""
+        raise NotImplementedError("call graphs made with .bind() are not part of zactor")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._class, name)
+
+    def __repr__(self) -> str:
+        return f"ActorClass({self._class.__name__})"
+
+    def __reduce__(self) -> Any:
+        return ActorClass, (self._class, self._options)
+
+
+def modify_class(cls: type[T]) -> type[T]:
+    """Check that a class can become an actor class."""
+    if isinstance(cls, ActorClass):
+        raise TypeError("the class is an actor class already")
+    return cls
+
+
+def fresh_actor_id() -> bytes:
+    """Return the id of a new actor."""
+    return os.urandom(12)
+
+

@@ -1,0 +1,148 @@
+"""Finding the cluster that `init` is to join, or starting one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from zactor.config import Config
+
+if TYPE_CHECKING:
+    from zactor.runtime.driver import Driver
+
+# What Ray's `init` takes and zactor has no use for.
+_IGNORED = {
+    "include_dashboard", "dashboard_host", "dashboard_port", "job_config", "configure_logging",
+    "logging_format", "logging_config", "enable_resource_isolation", "cgroup_path",
+    "system_reserved_cpu", "system_reserved_memory", "proxy_server_url", "allow_multiple",
+}  # fmt: skip
+
+
+def check_init_arguments(**given: Any) -> None:
+    """Check what `init` was given.
+
+    Raises:
+        ValueError: Something is out of range, or not supported; says what.
+        TypeError: Something is of the wrong type.
+        RuntimeError: An argument is unknown.
+    """
+    if given["local_mode"]:
+        raise RuntimeError(
+            "local_mode is no longer supported. To run actors inside this process, for tests and "
+            "for debugging, see zactor.testing."
+        )
+    for name in ("num_cpus", "num_gpus", "object_store_memory"):
+        value = given[name]
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} must be a number, not {value!r}")
+        if value < 0:
+            raise ValueError(f"{name} cannot be negative, but is {value!r}")
+    if given["num_gpus"] is not None and given["num_gpus"] != int(given["num_gpus"]):
+        raise ValueError(f"num_gpus of a node is a whole number, not {given['num_gpus']!r}")
+    resources = given["resources"]
+    if resources is not None:
+        if not isinstance(resources, dict):
+            raise TypeError(f"resources must be a dict, not {resources!r}")
+        for name, value in resources.items():
+            if name in ("CPU", "GPU"):
+                raise ValueError(f"use num_{name.lower()}s instead of resources[{name!r}]")
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                raise ValueError(f"resources[{name!r}] must be a number >= 0, not {value!r}")
+    namespace = given["namespace"]
+    if namespace is not None and (not isinstance(namespace, str) or not namespace):
+        raise ValueError(f"namespace must be a string that is not empty, not {namespace!r}")
+    for name in ("labels", "runtime_env"):
+        if given[name] is not None and not isinstance(given[name], dict):
+            raise TypeError(f"{name} must be a dict, not {given[name]!r}")
+    for name in given["others"]:
+        if name not in _IGNORED and not name.startswith("_"):
+            raise RuntimeError(f"init() got an unknown argument {name!r}")
+
+
+def join(
+    address: str | None,
+    *,
+    resources: dict[str, float | None],
+    labels: dict[str, str],
+    store_bytes: int | None,
+    namespace: str,
+    runtime_env: dict[str, Any] | None,
+    log_to_driver: bool,
+    preload: list[str],
+) -> Driver:
+    """Open a session with the cluster at `address`, or with a new one.
+
+    Raises:
+        ConnectionError: Nobody answers there.
+    """
+    from zactor.runtime.driver import Driver
+
+    config = Config.from_environment()
+    where = address if address is not None else config.address or "local"
+    metadata = {
+        "pid": os.getpid(),
+        "hostname": socket.gethostname(),
+        "python": list(sys.version_info[:3]),
+        "entrypoint": " ".join(sys.argv)[:200],
+        "log_to_driver": log_to_driver and config.log_to_driver,
+        "env": runtime_env or {},
+        "sys_path": [os.path.abspath(path) for path in sys.path],
+        "cwd": os.getcwd(),
+    }
+    if where == "local":
+        from zactor.runtime.cluster import LaunchError, launch
+
+        settings: dict[str, Any] = {}
+        if store_bytes:
+            settings["store_bytes"] = store_bytes
+        try:
+            launched = launch(
+                resources=resources, labels=labels, preload=preload, settings=settings
+            )
+        except LaunchError as error:
+            raise ConnectionError(f"the cluster could not be started: {error}") from None
+        try:
+            return Driver(
+                broker=launched.broker,
+                directory=launched.session,
+                machine=launched.machine,
+                keys=None,
+                namespace=namespace,
+                metadata=metadata,
+                launched=launched,
+            )
+        except BaseException:
+            launched.stop()
+            raise
+    given = [name for name, value in resources.items() if value is not None] + list(labels)
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: resources and labels are given where nodes are started "
+            "(zactor node), not when an existing cluster is joined"
+        )
+    place = locate(where, config)
+    return Driver(
+        broker=place.broker,
+        directory=place.directory,
+        machine=place.machine,
+        keys=place.keys,
+        namespace=namespace,
+        metadata=metadata,
+    )
+
+
+def locate(where: str, config: Config) -> Any:
+    """Return where a cluster's broker is: its address, keys, and a directory for our inbox.
+
+    Raises:
+        ConnectionError: There is none, or nobody answers.
+    """
+    from zactor.runtime.joining import find_cluster
+
+    return find_cluster(where, config)
+
+

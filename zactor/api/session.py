@@ -1,0 +1,201 @@
+"""`init`, `shutdown`, `is_initialized`: the session of this process with a cluster."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from zactor.exceptions import ZactorError
+from zactor.runtime import process as processes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zactor.runtime.driver import Driver
+    from zactor.runtime.process import Process
+
+_driver: Driver | None = None
+
+
+class ClusterContext(dict[str, Any]):
+    """What `init` returns: facts about the cluster; as a context manager it ends the session."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        super().__init__(facts)
+        self.address_info = facts
+
+    def disconnect(self) -> None:
+        """End the session."""
+        shutdown()
+
+    def __enter__(self) -> ClusterContext:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutdown()
+
+    @property
+    def dashboard_url(self) -> str:
+        """There is no dashboard: an empty string."""
+        return ""
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    namespace: str | None = None,
+    runtime_env: dict[str, Any] | None = None,
+    log_to_driver: bool = True,
+    logging_level: Any = None,
+    preload: list[str] | None = None,
+    **others: Any,
+) -> ClusterContext:
+    """Join a cluster, or start one.
+
+    Without an address: the cluster of `$ZACTOR_ADDRESS`, or else a new one on this machine, which
+    ends with this process. It takes part of a second; everything else that needs a cluster calls
+    it by itself.
+
+    Args:
+        address: "local": always a new cluster; "auto": the one that runs on this machine; or the
+            path of a cluster file that `zactor broker` wrote.
+        num_cpus: CPUs of the new cluster's node, for placement; by default those of this machine.
+        num_gpus: GPUs, as a count.
+        resources: Further resources by name.
+        labels: Labels of the node, for placement by label.
+        object_store_memory: Bytes of shared memory for large values.
+        local_mode: No longer supported.
+        ignore_reinit_error: Do nothing if there is a session already.
+        namespace: Where this job's actor names are; by default one of its own.
+        runtime_env: Environment of the job's workers.
+        log_to_driver: Whether to show what workers print.
+        logging_level: Level of this process's `zactor` logger.
+        preload: Modules that workers find imported.
+        **others: Accepted for Ray's sake, and of no effect: dashboards, logging formats and such.
+
+    Returns:
+        Facts about the cluster; usable as a context manager.
+
+    Raises:
+        RuntimeError: There is a session already.
+        ConnectionError: Nobody answers at the address.
+        ValueError: An argument makes no sense.
+    """
+    global _driver  # noqa: PLW0603 - one session a process
+    from zactor.api.joining import check_init_arguments, join
+
+    with processes.lock:
+        if processes.current() is not None:
+            if ignore_reinit_error:
+                return ClusterContext(_facts())
+            raise RuntimeError(
+                "Maybe you called zactor.init twice by accident? This process has a session "
+                "already. Call zactor.shutdown() first, or pass ignore_reinit_error=True."
+            )
+        check_init_arguments(
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            resources=resources,
+            labels=labels,
+            object_store_memory=object_store_memory,
+            local_mode=local_mode,
+            namespace=namespace,
+            runtime_env=runtime_env,
+            others=others,
+        )
+        if logging_level is not None:
+            import logging
+
+            logging.getLogger("zactor").setLevel(logging_level)
+        _driver = join(
+            address,
+            resources={"CPU": num_cpus, "GPU": num_gpus, **(resources or {})},
+            labels=labels or {},
+            store_bytes=object_store_memory,
+            namespace=namespace or "",
+            runtime_env=runtime_env,
+            log_to_driver=log_to_driver,
+            preload=preload or [],
+        )
+        processes.set_current(_driver.process)
+        _driver.process.session["runtime_env"] = runtime_env or {}
+        atexit.register(_at_exit)
+        return ClusterContext(_facts())
+
+
+def _facts() -> dict[str, Any]:
+    process = processes.current()
+    assert process is not None
+    return {
+        "address": process.broker.ipc or process.broker.tcp,
+        "node_id": process.post.address.node.hex(),
+        "job_id": process.job.hex(),
+        "namespace": process.namespace,
+        "session_dir": os.path.dirname(process.post.address.ipc.removeprefix("ipc://")),
+        "python_version": ".".join(map(str, sys.version_info[:3])),
+    }
+
+
+def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = False) -> None:  # noqa: ARG001, FBT001, FBT002 - Ray's signature
+    """End the session: its actors that are not detached go, and the cluster if `init` started it.
+
+    Does nothing without a session. References and handles of the session are of no use afterwards.
+    """
+    global _driver  # noqa: PLW0603
+    with processes.lock:
+        driver, _driver = _driver, None
+        process = processes.current()
+        if process is None or driver is None:
+            if driver is not None:
+                driver = None  # a forked child: the session is its parent's
+            return
+        from zactor.exceptions import SessionLostError
+
+        process.end(SessionLostError("zactor.shutdown() was called"))
+        process.is_over = None
+        driver.close()
+        processes.set_current(None)
+        atexit.unregister(_at_exit)
+
+
+def _at_exit() -> None:
+    shutdown(_exiting_interpreter=True)
+
+
+def is_initialized() -> bool:
+    """Whether this process has a session (or is a worker of a cluster)."""
+    return processes.current() is not None
+
+
+def process() -> Process:
+    """Return this process's runtime, starting a session if there is none.
+
+    Raises:
+        ZactorError: This process was forked from one with a session, which it cannot share.
+    """
+    found = processes.current()
+    if found is None:
+        if processes._current is not None:  # noqa: SLF001
+            raise ZactorError(
+                "this process was forked from one that had called zactor.init(): sockets and "
+                "threads do not survive a fork. Call zactor.init() in the child before anything "
+                "else, or start it with the 'spawn' method."
+            )
+        init()
+        found = processes.current()
+        assert found is not None
+    return found
+
+
+def driver() -> Driver | None:
+    """Return the driver's side of the session, or None in a worker."""
+    return _driver

@@ -1,0 +1,263 @@
+"""`get`, `put`, `wait`, `cancel`: what is done with references."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar, overload
+
+from zactor.api.session import process
+from zactor.core.calls import NATIVE, PICKLED, STORED, Result
+from zactor.exceptions import GetTimeoutError
+from zactor.runtime.arguments import references_of
+from zactor.runtime.calling import current_call
+from zactor.runtime.objects import Put
+from zactor.runtime.refs import ObjectRef
+from zactor.runtime.values import LARGE, decode, error_of, has_error
+from zactor.serde.values import dumps
+
+R = TypeVar("R")
+_IMMUTABLE = frozenset((type(None), bool, int, float, bytes, str))
+
+
+@overload
+def get(refs: ObjectRef[R], *, timeout: float | None = None) -> R: ...
+@overload
+def get(refs: Sequence[ObjectRef[R]], *, timeout: float | None = None) -> list[R]: ...
+def get(refs: Any, *, timeout: float | None = None) -> Any:
+    """Return the value of a reference, or the list of values of a list of them; wait if need be.
+
+    Arrays in values from shared memory are views of it: no copy, and read-only.
+
+    Args:
+        refs: An ObjectRef, or a list of them.
+        timeout: Seconds to wait; 0 takes what is there; None waits as long as it takes.
+
+    Raises:
+        GetTimeoutError: The time was up.
+        TaskError: The call raised; the exception is also an instance of the class it raised.
+        ZactorError: The value will never come; see `zactor.exceptions`.
+        ValueError: `refs` is neither a reference nor a list of them.
+    """
+    if type(refs) is ObjectRef:
+        result = refs._result
+        if not result.state:
+            _wait_one(result, timeout)
+        state = result.state
+        return result.value if state == NATIVE else decode(result)
+    if not isinstance(refs, list):
+        if isinstance(refs, ObjectRef):
+            return get([refs], timeout=timeout)[0]
+        from zactor.api.generators import is_generator
+
+        if is_generator(refs):
+            raise ValueError("Invalid type of object refs: iterate an ObjectRefGenerator instead")
+        raise ValueError(
+            f"Invalid type of object refs, {type(refs)}, is given. 'object_refs' must either be "
+            "an ObjectRef or a list of ObjectRefs."
+        )
+    return _get_list(refs, timeout)
+
+
+def _get_list(refs: list[Any], timeout: float | None) -> list[Any]:
+    _check_timeout(timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    values = []
+    append = values.append
+    for position, ref in enumerate(refs):
+        try:
+            result = ref._result
+        except AttributeError:
+            raise ValueError(
+                f"Invalid type of object refs: 'object_refs' must be an ObjectRef or a list of "
+                f"ObjectRefs, but item {position} is a {type(ref)}."
+            ) from None
+        state = result.state
+        if not state:
+            _wait_in_list(refs, position, deadline)
+            state = result.state
+        append(result.value if state == NATIVE else decode(result))
+    return values
+
+
+def _wait_one(result: Result, timeout: float | None) -> None:
+    _check_timeout(timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    if not process().wait_for([result], 1, deadline):
+        raise GetTimeoutError(
+            f"Get timed out: some object(s) not ready: no result within {timeout:g} s"
+        )
+
+
+def _wait_in_list(refs: list[Any], position: int, deadline: float | None) -> None:
+    """Wait for one of a list; an error in a later one that is known first is raised first."""
+    runtime = process()
+    result = refs[position]._result
+    rest = [ref._result for ref in refs[position + 1 :]] if position + 1 < len(refs) else []
+    for later in rest:
+        if later.state and has_error(later):
+            raise error_of(later)
+        runtime.objects.want(later)
+    watch = _FirstError(runtime, result, rest)
+    if not watch.wait(deadline):
+        raise GetTimeoutError("Get timed out: some object(s) not ready")
+
+
+class _FirstError:
+    """Waits for one result, and for an error in any of the rest."""
+
+    def __init__(self, runtime: Any, result: Result, rest: list[Result]) -> None:
+        from zactor.runtime.reception import Waiter
+
+        self._runtime = runtime
+        self._result = result
+        self._rest = rest
+        self._waiter = Waiter()
+        self.failed: Result | None = None
+
+    def settled(self, result: Result) -> None:
+        if result is self._result:
+            self._waiter.settled(result)
+        elif has_error(result) and self.failed is None:
+            self.failed = result
+            self._waiter.settled(result)
+
+    def wait(self, deadline: float | None) -> bool:
+        runtime = self._runtime
+        runtime.objects.want(self._result)
+        # A list of many pending results is watched one at a time, not each: an error that comes
+        # early is raised when its turn comes, unless few are waited for.
+        watched = [r for r in self._rest if not r.state] if len(self._rest) <= _WATCHED else []
+        self._result.add_waiter(self)
+        for each in watched:
+            each.add_waiter(self)
+        try:
+            runtime.block_on(self._waiter, deadline)
+        finally:
+            self._result.remove_waiter(self)
+            for each in watched:
+                each.remove_waiter(self)
+        if self.failed is not None and not self._result.state:
+            raise error_of(self.failed)
+        return self._waiter.is_done
+
+
+_WATCHED = 1_000
+
+
+def put(value: R, *, _owner: Any = None, **_: Any) -> ObjectRef[R]:
+    """Store a value and return a reference to it; this process owns it.
+
+    A value of more than 100 KiB goes to shared memory, where any process of the machine reads it
+    without a copy. The value is taken as it is now: later changes to it do not show.
+
+    Raises:
+        TypeError: `value` is a reference already.
+        ObjectStoreFullError: There is no room for it.
+        SerializationError: It cannot be pickled.
+    """
+    if isinstance(value, ObjectRef):
+        raise TypeError(
+            "Calling 'put' on an ObjectRef is not allowed. If you really want to do this, you "
+            "can wrap the ObjectRef in a list and call 'put' on it."
+        )
+    runtime = process()
+    identity = runtime.identity
+    number = next(identity.numbers)
+    if type(value) in _IMMUTABLE and (type(value) not in (bytes, str) or len(value) < LARGE):  # type: ignore[arg-type]
+        return ObjectRef(Put(identity.caller, number, NATIVE, value))
+    payload, buffers, refs = dumps(value, "the value")
+    size = len(payload) + sum(map(len, buffers)) if buffers else len(payload)
+    stored = Put(identity.caller, number, PICKLED, payload)
+    if size > LARGE and runtime.objects.store is not None:
+        stored.value = runtime.objects.store.write(
+            stored.object_id(), runtime.id, payload, buffers
+        )
+        stored.state = STORED
+        runtime.objects.watch_end(stored)
+    elif buffers:
+        stored.value = (payload, [bytes(buffer) for buffer in buffers])
+    if refs:
+        named = references_of(runtime, refs)
+        runtime.objects.hold_value(stored, named)
+    return ObjectRef(stored)
+
+
+def wait(
+    ray_waitables: Any = None,
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,  # noqa: ARG001 - values are fetched when they are got
+    object_refs: Any = None,
+) -> tuple[list[Any], list[Any]]:
+    """Wait until `num_returns` of the references are ready; return them, and the others.
+
+    Both lists keep the order they were given in. Ready means that there is a value or an error.
+
+    Args:
+        ray_waitables: A list of ObjectRefs (and of ObjectRefGenerators), none of them twice.
+        num_returns: How many to wait for; the first list has no more, even if more are ready.
+        timeout: Seconds to wait at most; 0 looks and returns.
+        fetch_local: Of no effect.
+        object_refs: The same as the first argument.
+
+    Raises:
+        TypeError: Not a list of references.
+        ValueError: One is given twice, or `num_returns` or `timeout` is out of range.
+    """
+    from zactor.api.generators import is_generator, waitable
+
+    refs = ray_waitables if ray_waitables is not None else object_refs
+    if isinstance(refs, ObjectRef) or is_generator(refs):
+        raise TypeError("wait() expected a list of ObjectRef or ObjectRefGenerator, got a single one")
+    if not isinstance(refs, list):
+        raise TypeError(f"wait() expected a list of ObjectRef or ObjectRefGenerator, got {type(refs)}")
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+    for position, ref in enumerate(refs):
+        if not isinstance(ref, ObjectRef) and not is_generator(ref):
+            raise TypeError(
+                f"wait() expected a list of ObjectRef or ObjectRefGenerator, got list containing "
+                f"{type(ref)} at {position}"
+            )
+    runtime = process()
+    if not refs:
+        return [], []
+    if len(set(refs)) != len(refs):
+        raise ValueError("Wait requires a list of unique object refs.")
+    if num_returns <= 0:
+        raise ValueError("Invalid number of objects to return: num_returns must be at least 1.")
+    if num_returns > len(refs):
+        raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to wait().")
+    results = [ref._result if type(ref) is ObjectRef else waitable(ref) for ref in refs]
+    ready = sum(1 for result in results if result.state)
+    if ready < num_returns and timeout != 0:
+        pending = [result for result in results if not result.state]
+        deadline = None if timeout is None else time.monotonic() + timeout
+        runtime.wait_for(pending, num_returns - ready, deadline)
+    elif ready < num_returns:
+        for result in results:
+            runtime.objects.want(result)
+        runtime.flush()
+        runtime.look()
+    done: list[Any] = []
+    rest: list[Any] = []
+    for ref, result in zip(refs, results, strict=True):
+        (done if result.state and len(done) < num_returns else rest).append(ref)
+    return done, rest
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None and timeout < 0:
+        if timeout == -1:
+            raise ValueError("timeout=-1 is not supported: use timeout=None to wait indefinitely")
+        raise ValueError(f"timeout must be at least 0, not {timeout!r}")
+
+
+def is_in_async_actor() -> bool:
+    """Whether the caller runs in an asyncio task of an actor."""
+    call = current_call.get()
+    return call is not None and hasattr(call.task, "cancelling")
+
+

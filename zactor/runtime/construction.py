@@ -1,0 +1,106 @@
+"""An actor coming to be: its class, its methods' numbers, its host, its constructor."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from zactor.runtime.calling import Execution, is_coroutine_function
+from zactor.runtime.hosts import MainHost
+from zactor.runtime.pools import AsyncHost, Groups, ThreadHost
+from zactor.runtime.values import decode_wire
+from zactor.serde.values import loads_args
+
+if TYPE_CHECKING:
+    from zactor.runtime.process import Process
+
+
+def make_host(process: Process, execution: Execution, life: int, spec: dict[str, Any]) -> Any:
+    """Return the host for an actor of this spec."""
+    concurrency = spec.get("max_concurrency") or 1
+    groups = dict(spec.get("concurrency_groups") or {})
+    if not spec.get("is_async") and concurrency == 1 and not groups:
+        return MainHost(process, execution, life)
+    of_method = {
+        number: row[1].get("group")
+        for number, row in enumerate(spec.get("methods") or ())
+        if row[1].get("group")
+    }
+    table = Groups(groups, concurrency, of_method)
+    kind = AsyncHost if spec.get("is_async") else ThreadHost
+    return kind(process, execution, life, table)
+
+
+def construct(process: Process, execution: Execution, host: Any, spec: dict[str, Any]) -> None:
+    """Load the class and run the constructor. What that raises passes on."""
+    cls = process.definitions.load(spec["class_key"])
+    objects = process.objects
+    args: Any = ()
+    kwargs: dict[str, Any] = {}
+    arguments = spec.get("args") or {}
+    if arguments.get("refs"):
+        rows = objects.learn(arguments["refs"])
+        objects.call_arrives(spec["id"] + b"init", spec["owner"], rows)
+    if arguments.get("payload") is not None:
+        args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
+    if arguments.get("slots"):
+        args = list(args)
+        for slot, status, value in arguments["slots"]:
+            decoded = decode_wire(process, status, value)
+            if type(slot) is int:
+                args[slot] = decoded
+            else:
+                kwargs[slot] = decoded
+    if isinstance(host, AsyncHost):
+        host.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(host.loop)
+    execution.instance = instance = cls(*args, **kwargs)
+    for number, row in enumerate(spec.get("methods") or ()):
+        name = row[0]
+        execution.bind(number, name, getattr(instance, name))
+    if arguments.get("refs"):
+        objects.call_finishes(spec["id"] + b"init", spec["owner"], ())
+
+
+def describe_methods(cls: type) -> list[list[Any]]:
+    """Return `[name, {what @method said and what calling needs}]` of each method, in the order of
+    their numbers: by name, so that it is the same in every process."""
+    from zactor.options import MethodOptions
+
+    rows: list[list[Any]] = []
+    for name, function in sorted(inspect.getmembers(cls, inspect.isroutine)):
+        if name.startswith("__") and name not in ("__call__", "__len__", "__getitem__"):
+            continue
+        options = getattr(function, "__zactor_method__", None) or MethodOptions()
+        about: dict[str, Any] = {}
+        if options.num_returns is not None:
+            about["returns"] = options.num_returns
+        elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            about["returns"] = "streaming"
+        if options.concurrency_group:
+            about["group"] = options.concurrency_group
+        if options.max_task_retries is not None:
+            about["retries"] = options.max_task_retries
+        if options.timeout is not None:
+            about["timeout"] = options.timeout
+        rows.append([name, about])
+    return rows
+
+
+def is_async_class(cls: type) -> bool:
+    """Whether a class has `async def` methods: then it becomes an async actor."""
+    return any(
+        is_coroutine_function(function) for _, function in inspect.getmembers(cls, inspect.isroutine)
+    )
+
+
+def run_shutdown_hook(instance: Any) -> None:
+    """Run the actor's own clean-up: `__zactor_shutdown__` or `__ray_shutdown__`."""
+    for name in ("__zactor_shutdown__", "__ray_shutdown__"):
+        hook = getattr(instance, name, None)
+        if hook is not None and not is_coroutine_function(hook):
+            hook()
+            return
+
+

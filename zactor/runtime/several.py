@@ -1,0 +1,79 @@
+"""Calls with several return values: one pending call, one result for each value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import ERROR, Result
+from zactor.runtime.values import settle_wire
+from zactor.wire import batches
+
+if TYPE_CHECKING:
+    from zactor.core.calls import Stream
+    from zactor.runtime.post import Peer
+    from zactor.runtime.process import Process
+
+
+class Several(Result):
+    """A call with `num_returns` other than 1. What settles it settles each of its `parts`."""
+
+    __slots__ = ("parts",)
+
+    def expect(self, count: int) -> list[Result]:
+        """Make the parts."""
+        self.parts: list[Result] = []
+        for index in range(count):
+            part = Part(self)
+            part.index = index
+            self.parts.append(part)
+        return self.parts
+
+    def settle(self, state: int, value: Any) -> None:
+        """The call has no values: every part gets the error."""
+        for part in self.parts:
+            part.settle(state, value)
+        super().settle(state, value)
+
+
+class Part(Result):
+    """One of a call's several values."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Several) -> None:
+        super().__init__(None, 0, 0, None, None, 0)
+        self.call = call
+
+    def object_id(self) -> bytes:
+        """Return the object id: the call's, with the part's index."""
+        return self.call.object_id()[:-4] + self.index.to_bytes(4, "big")
+
+
+def install(process: Process) -> None:
+    """Have replies with several values settle their parts."""
+
+    def settle(
+        peer: Peer, stream: Stream, seq: int, value: Any, extras: Any, frames: Any  # noqa: ARG001
+    ) -> int:
+        result = stream.pending.pop(seq, None)
+        if result is None:
+            return 0
+        assert isinstance(result, Several)
+        call = result.object_id()
+        rows = [row for each in value if len(each) > 2 and each[2] for row in each[2]]
+        if rows:
+            process.objects.value_arrives(call, peer.id, None, rows)
+        for part, each in zip(result.parts, value, strict=False):
+            if len(each) > 2 and each[2]:
+                process.objects.hold_value(part, process.objects.learn(each[2]))
+            settle_wire(part, each[0], each[1])
+            if each[0] == batches.STORED:
+                process.objects.watch_end(part)
+        if batches.X_REFS in (result.payload[1] if type(result.payload) is list else {}):
+            process.objects.call_settled(
+                call, peer.id, unconfirmed=bool(extras.get(batches.Y_UNCONFIRMED))
+            )
+        Result.settle(result, ERROR, None)
+        return 1
+
+    process.caller.special[batches.SEVERAL] = settle
