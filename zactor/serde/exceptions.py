@@ -21,7 +21,7 @@ import traceback
 from typing import Any
 
 import zactor
-from zactor.exceptions import TaskError, UnserializableException, ZactorError
+from zactor.exceptions import ActorError, TaskError, UnserializableException, ZactorError
 from zactor.exceptions.task import allocator, members
 from zactor.serde.pickling import Buffer, Pickled, failure, pickle_value, unpickle_value
 
@@ -86,6 +86,20 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
     return TaskError(
         function_name, text, cause, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
     )
+
+
+def revive(error: ZactorError) -> ZactorError:
+    """Unpack the constructor's exception in an actor's error that came over the wire.
+
+    There `cause` is `[kind, text, {"exception": payload}]`; here it becomes the TaskError.
+    """
+    cause: Any = error.cause if isinstance(error, ActorError) else None
+    if isinstance(cause, list | tuple):
+        _, text, fields = cause
+        payload = (fields or {}).get("exception")
+        task_error = unpack_task_error(payload) if payload else TaskError("__init__", text)
+        error.__dict__["cause"] = task_error
+    return error
 
 
 def format_traceback(error: BaseException) -> str:
