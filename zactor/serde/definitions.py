@@ -155,7 +155,7 @@ def is_importable(name: str) -> bool:
     file = getattr(module, "__file__", None)
     if file is None or spec.origin is None or not spec.has_location:
         return True
-    return os.path.realpath(file) == os.path.realpath(spec.origin)
+    return bool(os.path.realpath(file) == os.path.realpath(spec.origin))
 
 
 def _find(name: str, path: Any) -> ModuleSpec | None:
