@@ -322,7 +322,11 @@ class NewError(Exception):
         self.b = b
 
 
-class MetaError(Exception, metaclass=type("Meta", (type,), {})):
+class Meta(type):
+    pass
+
+
+class MetaError(Exception, metaclass=Meta):
     pass
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ NODE = "ab" * 12
 
 
 class Group:
-    bundle_specs = [{"CPU": 1}]
+    bundle_specs = ({"CPU": 1},)
 
 
 # Refused by tasks and actors alike: option, value, error, distinguishing words.
@@ -551,6 +552,9 @@ def test_quantities_are_checked_alone():
     assert "negative" in (check_quantity("x", -1) or "")
 
 
+WRONG_KEY: Any = {1: Exists()}
+WRONG_MATCH: Any = {"k": "v"}
+
 # -- strategies ---------------------------------------------------------------------------------
 
 
@@ -571,8 +575,8 @@ def test_quantities_are_checked_alone():
         (lambda: NodeLabelSchedulingStrategy({}), "cannot both be empty"),
         (lambda: NodeLabelSchedulingStrategy(None, soft={}), "cannot both be empty"),
         (lambda: NodeLabelSchedulingStrategy(["k"]), "must be a map"),
-        (lambda: NodeLabelSchedulingStrategy({1: Exists()}), "must be strings"),
-        (lambda: NodeLabelSchedulingStrategy({"k": "v"}), "In, NotIn, Exists or DoesNotExist"),
+        (lambda: NodeLabelSchedulingStrategy(WRONG_KEY), "must be strings"),
+        (lambda: NodeLabelSchedulingStrategy(WRONG_MATCH), "In, NotIn, Exists or DoesNotExist"),
         (lambda: In(), "at least one value"),
         (lambda: NotIn("a", 1), "position 1 for the NotIn operator must be str"),
     ],
