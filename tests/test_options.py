@@ -269,7 +269,7 @@ GOOD_RETURNS = {
     "_num_objects_per_yield": [None, 1],
 }
 
-GOOD = {
+GOOD: dict[Any, dict[str, list[Any]]] = {
     TaskOptions: GOOD_COMMON | GOOD_RETURNS | {
         "max_calls": [None, 0, 1], "max_retries": [None, -1, 0, 9], "name": [None, "", "x"],
         "object_store_memory": [None],
