@@ -238,7 +238,7 @@ def test_options_refuse_what_the_decorator_refuses(record, name, value, error, w
         record().merged(**{name: value})
 
 
-GOOD_COMMON = {
+GOOD_COMMON: dict[str, list[Any]] = {
     "num_cpus": [None, 0, 1, 0.5, 0.0001, 3.7, True],
     "num_gpus": [None, 0, 0.25, 1, 2, 2.0],
     "memory": [None, 0, 1, 1e9],
@@ -261,7 +261,7 @@ GOOD_COMMON = {
     "_labels": [None, {"a": "b"}],
 }  # fmt: skip
 
-GOOD_RETURNS = {
+GOOD_RETURNS: dict[str, list[Any]] = {
     "num_returns": [None, 0, 1, 3, "streaming", "dynamic"],
     "retry_exceptions": [False, True, [], [ValueError], (ValueError, KeyError)],
     "timeout": [None, 1, 0.5],
@@ -552,6 +552,8 @@ def test_quantities_are_checked_alone():
     assert "negative" in (check_quantity("x", -1) or "")
 
 
+WRONG_KIND: Any = ["k"]
+WRONG_VALUE: Any = 1
 WRONG_KEY: Any = {1: Exists()}
 WRONG_MATCH: Any = {"k": "v"}
 
@@ -574,11 +576,11 @@ WRONG_MATCH: Any = {"k": "v"}
         ),
         (lambda: NodeLabelSchedulingStrategy({}), "cannot both be empty"),
         (lambda: NodeLabelSchedulingStrategy(None, soft={}), "cannot both be empty"),
-        (lambda: NodeLabelSchedulingStrategy(["k"]), "must be a map"),
+        (lambda: NodeLabelSchedulingStrategy(WRONG_KIND), "must be a map"),
         (lambda: NodeLabelSchedulingStrategy(WRONG_KEY), "must be strings"),
         (lambda: NodeLabelSchedulingStrategy(WRONG_MATCH), "In, NotIn, Exists or DoesNotExist"),
         (lambda: In(), "at least one value"),
-        (lambda: NotIn("a", 1), "position 1 for the NotIn operator must be str"),
+        (lambda: NotIn("a", WRONG_VALUE), "position 1 for the NotIn operator must be str"),
     ],
 )
 def test_a_bad_strategy_is_refused(make, words):

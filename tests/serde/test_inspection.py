@@ -135,7 +135,7 @@ CASES = [
     (lambda: keyword_default(lock), " -> default of 'y'"),
     (lambda: attribute(lock), ".note"),
     (uses_global, " -> global 'lock'"),
-    (lambda: functools.partial(len, lock), ".args[0]"),
+    (lambda: functools.partial(print, lock), ".args[0]"),
     (lambda: local_class(lock), ".held"),
     (lambda: local_class(lock)(), " -> argument of its __reduce__.held"),
     (local_method, ".method -> global 'lock'"),

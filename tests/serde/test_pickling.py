@@ -22,6 +22,7 @@ from zactor.serde.pickling import (
     pickle_bytes,
     pickle_value,
     register_serializer,
+    unpickle_plain,
     unpickle_value,
 )
 
@@ -188,6 +189,14 @@ def test_bytes_come_back_equal(size):
     assert unpickle_value(payload, [bytes(b) for b in buffers]) == value
     assert bool(buffers) == (size >= 65536)
     assert not refs
+
+
+@pytest.mark.parametrize("value", [(1, 2), ["a"], np.arange(3), np.arange(2)[:0]], ids=repr)
+def test_the_short_way_reads_what_has_no_buffers_of_its_own(value):
+    payload, buffers, refs = pickle_value(value)
+    assert not buffers
+    assert not refs
+    assert repr(unpickle_plain(payload)) == repr(value)
 
 
 # -- references ---------------------------------------------------------------------------------
