@@ -39,7 +39,7 @@ class ZactorError(Exception):
             if issubclass(base, ZactorError):
                 fields.update(base._fields)
         own = inspect.get_annotations(cls)
-        public = (n for n in own if not n.startswith("_") and n in cls.__dict__)
+        public = (n for n in own if not n.startswith("_") and n.islower() and n in cls.__dict__)
         fields.update((name, cls.__dict__[name]) for name in public)
         cls._fields = fields
 

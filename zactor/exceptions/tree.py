@@ -96,7 +96,8 @@ class ActorDiedError(ActorError):
     def __str__(self) -> str:
         if not self.actor_init_failed:
             return super().__str__()
-        why = str(self.cause) if self.cause is not None else self.message
+        cause: Any = self.cause  # or still as it came over the wire: [kind, text, fields]
+        why = cause[1] if isinstance(cause, list | tuple) else str(cause or self.message)
         return (
             f"The actor died because of an error raised in its creation task, {why}\n"
             f"  actor: {self._who()}\n  {self._outcome()}"

@@ -76,6 +76,10 @@ class _Record:
         retry = options.get("retry_exceptions")
         if isinstance(retry, list | tuple):
             options["retry_exceptions"] = tuple(retry)
+        for name, value in (options.get("label_selector") or {}).items():
+            if value and " " in value:  # "in(a, b)": the broker reads it without the spaces
+                selector = {**options["label_selector"], name: value.replace(" ", "")}
+                options["label_selector"] = selector
         group = options.pop("placement_group", "default")
         index = options.pop("placement_group_bundle_index", -1)
         capture = options.pop("placement_group_capture_child_tasks", None)
@@ -268,7 +272,18 @@ class MethodOptions(_Record):
     objects_per_yield: int | None = None
 
     def merged(self, **overrides: Any) -> MethodOptions:
-        """Return a copy in which what `.options()` of the call was given rules."""
+        """Return a copy in which what `.options()` of the call was given rules.
+
+        Raises:
+            TypeError: As `of`, and for unknown options too: in Ray they are parameters.
+            ValueError: As `of`.
+        """
+        unknown = overrides.keys() - tables.CALL_OPTIONS.keys()
+        if unknown:
+            raise TypeError(
+                f"Invalid option keyword {min(unknown)} for calls of actor methods. Valid ones "
+                f"are {sorted(tables.CALL_OPTIONS)}."
+            )
         _keep_objects_per_yield(self, overrides, "actor method call")
         tables.validate(tables.CALL_OPTIONS, self._what, overrides)
         name = overrides.pop("name", self.name)

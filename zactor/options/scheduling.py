@@ -10,7 +10,8 @@ from typing import Any
 
 _LABEL_NAME = r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
 _name = re.compile(_LABEL_NAME)
-_prefix = re.compile(rf"{_LABEL_NAME}(?:\.{_LABEL_NAME})*")
+_DNS_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?"
+_prefix = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*")
 _selector = re.compile(rf"!?{_LABEL_NAME}|!?in\(\s*{_LABEL_NAME}(?:\s*,\s*{_LABEL_NAME})*\s*\)")
 _SYNTAX = "63 characters at most, alphanumeric at both ends, with '-', '_' and '.' between"
 

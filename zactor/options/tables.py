@@ -40,9 +40,8 @@ class Option(NamedTuple):
 
 
 def _count(name: str, *, least: int, infinite: bool = False) -> Option:
-    accepted = "None, " + ("0 or " if least == 0 else "") + "a positive integer"
-    if infinite:
-        accepted = "None, 0, -1 or a positive integer, where -1 represents infinity"
+    accepted = "None, " + "0, " * (least == 0) + "-1 " * infinite + "or a positive integer"
+    accepted += ", where -1 represents infinity" * infinite
 
     def check(value: int | None) -> str | None:
         if value is None or value >= least or (infinite and value == -1):
@@ -107,16 +106,15 @@ def _check_resources(resources: dict[Any, Any] | None) -> str | None:
     return None
 
 
-def check_num_returns(value: Any) -> str | None:
+def check_num_returns(value: int | str | None) -> str | None:
     """Return what is wrong with `num_returns`, if anything."""
     if value is None or value in ("dynamic", "streaming"):
         return None
-    if isinstance(value, str) or value < 0:
-        return (
-            f"num_returns must be >= 0, but got {value!r}. The keyword 'num_returns' only accepts "
-            "None, a non-negative integer, 'streaming' (for generators), or 'dynamic'."
+    if isinstance(value, str):
+        raise TypeError(
+            f"num_returns must be an integer, 'streaming' or 'dynamic', but received {value!r}"
         )
-    return None
+    return None if value >= 0 else f"num_returns must be >= 0, but got {value}."
 
 
 def _is_exception_class(value: Any) -> bool:
@@ -164,6 +162,19 @@ def _check_groups(groups: dict[Any, Any] | None) -> str | None:
             )
         if limit < 1:
             return f"The limit of concurrency group {name!r} must be at least 1, not {limit}."
+    return None
+
+
+def _check_runtime_env(env: dict[Any, Any] | None) -> str | None:
+    variables = (env or {}).get("env_vars") or {}
+    if not isinstance(variables, dict):
+        raise TypeError(f"runtime_env['env_vars'] must be a dict, but received {variables!r}")
+    for name, value in variables.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                "runtime_env['env_vars'] maps strings to strings, but received "
+                f"{name!r}: {value!r}"
+            )
     return None
 
 
@@ -219,7 +230,7 @@ _COMMON: dict[str, Option] = {
     "placement_group_bundle_index": Option(int),
     "placement_group_capture_child_tasks": _optional_bool,
     "resources": Option((dict, NONE), _check_resources),
-    "runtime_env": _optional_dict,
+    "runtime_env": Option((dict, NONE), _check_runtime_env),
     "scheduling_strategy": Option(
         (
             NONE,
@@ -256,7 +267,7 @@ ACTOR_OPTIONS: dict[str, Option] = _COMMON | {
     "isolation": _choice("isolation", "process", "shared"),
     "lifetime": Option((str, NONE), _check_lifetime),
     "max_concurrency": _count("max_concurrency", least=1),
-    "max_pending_calls": _count("max_pending_calls", least=0, infinite=True),
+    "max_pending_calls": _count("max_pending_calls", least=1, infinite=True),
     "max_restarts": _count("max_restarts", least=0, infinite=True),
     "max_task_retries": _count("max_task_retries", least=0, infinite=True),
     "name": Option((str, NONE), _check_name),

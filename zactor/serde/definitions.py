@@ -18,7 +18,7 @@ import os
 import pickle
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
@@ -34,19 +34,26 @@ if TYPE_CHECKING:
 _KEY_SIZE = 20
 
 
-class Definition(NamedTuple):
-    """A packed class or function."""
-
-    key: bytes  # 20 bytes, the hash of `blob`
-    blob: bytes
-    refs: list[Any]  # references in its globals and closure; they live as long as it is in use
+# References in closures and globals of what was packed without `refs`: a worker may run it at any
+# time until the job ends, so they live as long as this process. One entry a definition.
+_pinned: dict[bytes, list[Any]] = {}
 
 
-def pack_definition(definition: Callable[..., Any]) -> Definition:
+def pack_definition(
+    definition: Callable[..., Any], refs: list[Any] | None = None
+) -> tuple[bytes, bytes]:
     """Pack a class or function for workers.
 
     What travels by name has the same key in every process; what travels by value, within the
     process that packs it.
+
+    Args:
+        definition: The class or function.
+        refs: A list to which the references in its globals and closure are appended, to be kept
+            while it is in use. Without it they are kept for ever.
+
+    Returns:
+        The key (20 bytes, a hash) and the blob.
 
     Raises:
         SerializationError: Something it uses cannot be pickled; says what.
@@ -55,17 +62,22 @@ def pack_definition(definition: Callable[..., Any]) -> Definition:
     if module != "__main__" and not is_importable(module) and module in sys.modules:
         cloudpickle.register_pickle_by_value(sys.modules[module])
     try:
-        payload, buffers, refs = pickle_value(definition)
+        payload, buffers, found = pickle_value(definition)
     except Exception as error:
         if not _stands_for(module, definition):
             kind = "actor class" if isinstance(definition, type) else "function"
             what = f"the {kind} {_name(definition)}"
             raise explain(definition, error, what, _name(definition), "no") from error
         by_name = _ByName(module, definition.__qualname__)
-        payload, buffers, refs = pickle_value(by_name)
+        payload, buffers, found = pickle_value(by_name)
     frames = [bytes(buffer) for buffer in buffers]
     blob = pickle.dumps((_name(definition), module, payload, frames), 5)
-    return Definition(hashlib.blake2b(blob, digest_size=_KEY_SIZE).digest(), blob, list(refs))
+    key = hashlib.blake2b(blob, digest_size=_KEY_SIZE).digest()
+    if refs is not None:
+        refs.extend(found)
+    elif found:
+        _pinned[key] = list(found)
+    return key, blob
 
 
 def load_definition(blob: Buffer, found: list[Any] | None = None) -> Any:
@@ -143,7 +155,7 @@ def is_importable(name: str) -> bool:
     file = getattr(module, "__file__", None)
     if file is None or spec.origin is None or not spec.has_location:
         return True
-    return os.path.realpath(file) == os.path.realpath(spec.origin)
+    return bool(os.path.realpath(file) == os.path.realpath(spec.origin))
 
 
 def _find(name: str, path: Any) -> ModuleSpec | None:

@@ -21,8 +21,8 @@ import traceback
 from typing import Any
 
 import zactor
-from zactor.exceptions import TaskError, UnserializableException, ZactorError
-from zactor.exceptions.task import allocator, members
+from zactor.exceptions import ActorError, TaskError, UnserializableException, ZactorError
+from zactor.exceptions.task import allocator, read_members, write_members
 from zactor.serde.pickling import Buffer, Pickled, failure, pickle_value, unpickle_value
 
 _MAX_TEXT = 200_000  # characters of a traceback; the middle of longer ones is left out
@@ -86,6 +86,20 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
     return TaskError(
         function_name, text, cause, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
     )
+
+
+def revive(error: ZactorError) -> ZactorError:
+    """Unpack the constructor's exception in an actor's error that came over the wire.
+
+    There `cause` is `[kind, text, {"exception": payload}]`; here it becomes the TaskError.
+    """
+    cause: Any = error.cause if isinstance(error, ActorError) else None
+    if isinstance(cause, list | tuple):
+        _, text, fields = cause
+        payload = (fields or {}).get("exception")
+        task_error = unpack_task_error(payload) if payload else TaskError("__init__", text)
+        error.__dict__["cause"] = task_error
+    return error
 
 
 def format_traceback(error: BaseException) -> str:
@@ -181,12 +195,7 @@ _State = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
 
 def _state(error: BaseException) -> _State:
     """Return its args, its attributes, and what it keeps in slots and C-level fields."""
-    slots = {}
-    for member in members(type(error)):
-        try:
-            slots[member.__name__] = member.__get__(error)
-        except (AttributeError, TypeError):
-            continue  # not set
+    slots = read_members(error)
     args = _raw(error, "args")
     if isinstance(error, BaseExceptionGroup):
         args = ()
@@ -242,12 +251,7 @@ def rebuild(
     else:
         error = allocator(cls)(cls)
         BaseException.__dict__["args"].__set__(error, args)
-    for member in members(cls):
-        if member.__name__ in slots:
-            try:
-                member.__set__(error, slots[member.__name__])
-            except (AttributeError, TypeError):
-                continue  # read-only
+    write_members(error, slots)
     BaseException.__getattribute__(error, "__dict__").update(attributes)
     return error
 

@@ -104,7 +104,7 @@ class _CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
 def pickle_value(value: Any) -> Pickled:
     """Pickle `value`; whatever prevents that is raised as it is.
 
-    Measured with `(1, 2)`: 0.45 us where bare `pickle.dumps` takes 0.21.
+    Measured with `(1, 2)`: 0.44 us where bare `pickle.dumps` takes 0.21.
     """
     context = _local.context
     if context.active:
