@@ -1,1 +1,105 @@
+"""zactor: distributed actors for Python, over ZeroMQ.
 
+    import zactor
+
+    @zactor.remote
+    class Counter:
+        def __init__(self): self.value = 0
+        def increment(self): self.value += 1; return self.value
+
+    counter = Counter.remote()
+    assert zactor.get([counter.increment.remote() for _ in range(3)]) == [1, 2, 3]
+
+The public names are those of Ray Core; `import zactor as ray` runs a Ray Core program. What is
+guaranteed stands in docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from zactor import exceptions
+from zactor.api.actors import ActorClass, ActorHandle, ActorMethod
+from zactor.api.control import cancel, exit_actor, get_actor, kill
+from zactor.api.functions import RemoteFunction
+from zactor.api.remote import method, remote
+from zactor.api.session import ClusterContext, init, is_initialized, shutdown
+from zactor.api.values import get, put, wait
+from zactor.ids import (
+    ActorID,
+    JobID,
+    NodeID,
+    ObjectID,
+    PlacementGroupID,
+    TaskID,
+    WorkerID,
+)
+from zactor.runtime.refs import ObjectRef
+
+__version__ = "0.1.0"
+
+# Imported on first use: what a program does not use does not slow its start.
+_LAZY = {
+    "ObjectRefGenerator": "zactor.api.generators",
+    "actor": "zactor.actor",
+    "available_resources": "zactor.api.cluster",
+    "call_id": "zactor.api.context",
+    "cluster_resources": "zactor.api.cluster",
+    "get_gpu_ids": "zactor.api.context",
+    "get_runtime_context": "zactor.api.context",
+    "nodes": "zactor.api.cluster",
+    "runtime_context": "zactor.api.context",
+    "testing": "zactor.testing",
+    "util": "zactor.util",
+}
+
+__all__ = [
+    "ActorClass",
+    "ActorHandle",
+    "ActorID",
+    "ActorMethod",
+    "ClusterContext",
+    "JobID",
+    "NodeID",
+    "ObjectID",
+    "ObjectRef",
+    "ObjectRefGenerator",
+    "PlacementGroupID",
+    "RemoteFunction",
+    "TaskID",
+    "WorkerID",
+    "available_resources",
+    "call_id",
+    "cancel",
+    "cluster_resources",
+    "exceptions",
+    "exit_actor",
+    "get",
+    "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "init",
+    "is_initialized",
+    "kill",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "shutdown",
+    "wait",
+]
+
+
+def __getattr__(name: str) -> Any:
+    where = _LAZY.get(name)
+    if where is None:
+        raise AttributeError(f"module 'zactor' has no attribute {name!r}")
+    module = import_module(where)
+    found = module if where == f"zactor.{name}" else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

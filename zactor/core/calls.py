@@ -154,8 +154,8 @@ class Stream:
         "caller",
         "channel",
         "credit",
-        "describe",
         "held",
+        "identity",
         "is_open",
         "life",
         "next_seq",
@@ -181,6 +181,7 @@ class Stream:
         self.is_open = False
         self.channel = -1
         self.credit = DEFAULT_CREDIT
+        self.identity: Any = None  # whose stream it is (runtime.caller)
         self.target: Any = None  # the actor as its callers see it (runtime.actors)
 
     def floor(self) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, Result, Stream
 from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
+from zactor.serde.exceptions import revive
 from zactor.wire.messages import ActorChanged, Address, ReleaseActor, WatchActor
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ NEVER_CREATED = -1
 class ActorView:
     """One actor, as this process sees it."""
 
-    __slots__ = ("entry", "id", "is_alive", "is_dead", "is_watched", "life", "place", "streams")
+    __slots__ = ("entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "streams")
 
     def __init__(self, actor: bytes) -> None:
         self.id = actor
@@ -32,9 +33,11 @@ class ActorView:
         self.streams: list[Stream] = []
         self.place: Address | None = None
         self.life = 0
+        self.failure: BaseException | None = None
         self.is_dead = False
         self.is_alive = False
         self.is_watched = False
+        self.pin: Any = None  # at its creator: the arguments of the constructor, for restarts
 
     @property
     def label(self) -> str:
@@ -100,6 +103,7 @@ class ActorViews:
             if found is None:
                 found = Stream(identity.caller, view.id, number, identity.numbers)
                 found.target = view
+                found.identity = identity
                 view.streams.append(found)
                 identity.streams[key] = found
                 if view.place is not None:
@@ -202,19 +206,25 @@ class ActorViews:
 
     def death(self, view: ActorView, executed: str = "no") -> Exception:
         """The error of a call to an actor that is gone for good."""
+        if view.failure is not None:
+            return view.failure  # type: ignore[return-value]
         cause = view.entry.get("cause") or {}
         error = cause.get("error")
         if cause.get("kind") in ("environment", "unschedulable") and error:
             return from_wire(error)
-        return ActorDiedError(
-            f"{view.label} is dead: {_text(view.entry)}",
+        died = ActorDiedError(
+            _text(view.entry),
             actor_id=view.id.hex(),
+            class_name=view.entry.get("class_name") or "",
+            name=view.entry.get("name") or "",
+            namespace=view.entry.get("namespace") or "" if view.entry.get("name") else "",
             actor_init_failed=cause.get("kind") == "constructor",
-            cause=error,
-            executed=executed,
+            cause=error if cause.get("kind") == "constructor" else None,
+            executed="no" if cause.get("kind") == "constructor" else executed,
         )
+        return revive(died)
 
-    def _fail_view(self, view: ActorView, error: Exception) -> None:
+    def _fail_view(self, view: ActorView, error: BaseException) -> None:
         view.is_dead = True
         view.place = None
         caller = self._process.caller
@@ -225,6 +235,11 @@ class ActorViews:
                 stream.held.clear()
             for result in left:
                 result.settle(ERROR, error)
+
+    def fail(self, view: ActorView, error: BaseException) -> None:
+        """The actor never came to be."""
+        view.failure = error
+        self._fail_view(view, error)
 
     def fail_all(self, error: Exception) -> None:
         """Nothing more can be heard of any actor."""

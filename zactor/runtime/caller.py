@@ -326,10 +326,11 @@ class Caller:
 class Identity:
     """Who calls: a caller id, its call counter, and its streams by actor."""
 
-    __slots__ = ("caller", "numbers", "streams")
+    __slots__ = ("caller", "is_current", "numbers", "streams")
 
     def __init__(self, caller: bytes) -> None:
         self.caller = caller
+        self.is_current = True  # what runs in this process now calls under this identity
         self.numbers = count(1)
         self.streams: dict[Any, Stream] = {}
 

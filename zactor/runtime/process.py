@@ -22,6 +22,7 @@ from zactor.runtime.definitions import Definitions
 from zactor.runtime.objects import Objects
 from zactor.runtime.post import Post
 from zactor.runtime.reception import Reception, Waiter
+from zactor.runtime.several import install
 from zactor.runtime.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Process:
         self.objects = Objects(self)
         self.actors = ActorViews(self)
         self.tasks = Tasks(self)
+        install(self)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
@@ -178,6 +180,10 @@ class Process:
     def tell(self, message: Any) -> None:
         """Send a one-way message to the broker."""
         self.post.send(self.broker, message)
+
+    def inherited_session(self) -> dict[str, Any]:
+        """Return what actors and tasks made here take over from the session."""
+        return dict(self.session)
 
     def warn(self, text: str) -> None:
         """Tell the user something that is no error."""

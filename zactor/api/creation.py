@@ -1,0 +1,182 @@
+"""Creating actors: the spec that goes to the broker, and the handle that comes back."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zactor.api.session import process
+from zactor.core.calls import PENDING, Result
+from zactor.exceptions import ActorAlreadyExistsError
+from zactor.runtime.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.construction import describe_methods, is_async_class
+from zactor.wire.batches import X_FRAMES, X_REFS, X_SLOTS
+from zactor.wire.messages import CreateActor
+
+if TYPE_CHECKING:
+    from zactor.api.actors import ActorHandle
+    from zactor.options import ActorOptions
+    from zactor.runtime.process import Process
+
+T = TypeVar("T")
+
+
+def create(
+    cls: type[T], options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ActorHandle[T]:
+    """Create an actor; see `ActorClass.remote`."""
+    from zactor.api.actors import ActorHandle, _Facts, fresh_actor_id, weak_handle
+
+    runtime = process()
+    is_async = is_async_class(cls)
+    options = options.resolved(is_async=is_async)
+    check_signature(cls, args, kwargs)
+    actor = fresh_actor_id()
+    spec = make_spec(runtime, actor, cls, options, is_async=is_async)
+    carrier = Result(None, 0, 0, None, None, 0)
+    awaited = encode(runtime, carrier, args, kwargs, None, f"{cls.__name__}.__init__")
+    view = runtime.actors.view(actor)
+    view.entry = {**view.entry, **_entry_of(spec)}
+    view.is_watched = True  # whoever creates an actor watches it
+    is_detached = options.is_detached()
+    guard = None if is_detached else runtime.objects.own_actor(actor)
+    if options.name:
+        entry = _create_named(runtime, spec, carrier, awaited)
+        if entry["id"] != actor:
+            return weak_handle(entry)
+        runtime.actors.view(actor, entry)
+    else:
+        wait_for_arguments(
+            runtime, carrier, awaited, lambda result: _send_spec(runtime, spec, result, view)
+        )
+    owner = None if is_detached else runtime.post.address
+    view.pin = carrier
+    return ActorHandle(_Facts(_entry_of(spec), owner, view), guard)
+
+
+def _create_named(runtime: Process, spec: Any, carrier: Result, awaited: list[Result]) -> Any:
+    pending = [result for result in awaited if result.state == PENDING]
+    if pending:
+        runtime.wait_for(pending, len(pending), None)
+    if not _complete(runtime, spec, carrier, awaited):
+        from zactor.runtime.values import error_of
+
+        raise error_of(carrier)
+    try:
+        return runtime.ask(CreateActor(0, spec))
+    except ActorAlreadyExistsError as error:
+        raise error from None
+
+
+def _send_spec(runtime: Process, spec: Any, carrier: Result, view: Any) -> None:
+    if carrier.state != PENDING or not _complete(runtime, spec, carrier, []):
+        from zactor.runtime.values import error_of
+
+        runtime.actors.fail(view, error_of(carrier))
+        return
+    future = runtime.post.request(runtime.broker, CreateActor(0, spec))
+
+    def answered(done: Any) -> None:
+        error = done.exception()
+        if error is not None:
+            runtime.actors.fail(view, error)
+        else:
+            runtime.actors.view(view.id, done.result())
+
+    future.add_done_callback(answered)
+
+
+def _complete(runtime: Process, spec: Any, carrier: Result, awaited: Any) -> bool:  # noqa: ARG001
+    payload = carrier.payload
+    frames: list[Any] = []
+    slots: Any = []
+    refs: Any = []
+    if type(payload) is list:
+        carrier.stream = _Constructor(spec)
+        if not complete(runtime, carrier):
+            return False
+        payload, extras = carrier.payload
+        if X_FRAMES in extras:
+            frames = list(carrier.frames)
+        slots = extras.get(X_SLOTS, [])
+        refs = extras.get(X_REFS, [])
+    spec["args"] = {"payload": payload, "frames": frames, "slots": slots, "refs": refs}
+    return True
+
+
+class _Constructor:
+    """Stands in for a stream where a constructor's call is named."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.caller = spec["id"] + b"\0\0\0\0"
+
+
+def check_signature(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Check constructor arguments where the call is made.
+
+    Raises:
+        TypeError: They do not fit.
+    """
+    if cls.__init__ is object.__init__ and cls.__new__ is object.__new__:
+        if args or kwargs:
+            raise TypeError(f"{cls.__name__}() takes no arguments")
+        return
+    try:
+        signature = inspect.signature(cls.__init__)
+    except (ValueError, TypeError):
+        return
+    try:
+        signature.bind(None, *args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{cls.__name__}.__init__(): {error}") from None
+
+
+def make_spec(
+    runtime: Process, actor: bytes, cls: type, options: ActorOptions, *, is_async: bool
+) -> dict[str, Any]:
+    """Return the spec of an actor, without its arguments (see core.directory)."""
+    from zactor.api.placing import placing_of
+
+    env = options.runtime_env
+    if env is None:
+        env = runtime.session.get("runtime_env") or {}
+    return {
+        "id": actor,
+        "job": runtime.job,
+        "owner": runtime.id,
+        "owner_caller": runtime.identity.caller,
+        "name": options.name or "",
+        "namespace": options.namespace or runtime.namespace,
+        "lifetime": options.lifetime or "",
+        "get_if_exists": options.get_if_exists,
+        "class_key": runtime.definitions.publish(cls),
+        "class_name": cls.__name__,
+        "methods": describe_methods(cls),
+        "placing": options.demand(),
+        "running": options.running_demand(),
+        **placing_of(runtime, options),
+        "label_selector": options.label_selector or {},
+        "max_restarts": options.max_restarts,
+        "max_task_retries": options.max_task_retries,
+        "max_concurrency": options.max_concurrency,
+        "concurrency_groups": options.concurrency_groups or {},
+        "is_async": is_async,
+        "isolation": options.isolation,
+        "max_pending_calls": options.max_pending_calls,
+        "env": env,
+        "options": {
+            "ordered": not options.allow_out_of_order_execution,
+            "on_full": options.on_full,
+            "session": runtime.inherited_session(),
+        },
+    }
+
+
+def _entry_of(spec: dict[str, Any]) -> dict[str, Any]:
+    names = (
+        "id", "class_name", "methods", "max_pending_calls", "max_task_retries", "is_async", "name",
+        "namespace", "options",
+    )  # fmt: skip
+    return {name: spec[name] for name in names}
+
+
