@@ -17,13 +17,15 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zactor.core.placement import Obstacle
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zactor.core.broker_config import BrokerConfig
     from zactor.core.deadlines import Deadlines
     from zactor.core.membership import Node
-    from zactor.core.placement import Obstacle, Placement, Shape, Spot
+    from zactor.core.placement import Placement, Shape, Spot
 
 
 class Party(Protocol):
@@ -48,13 +50,14 @@ class Party(Protocol):
 class Line:
     """Those who wait for one shape."""
 
-    __slots__ = ("checked", "parties", "shape", "since")
+    __slots__ = ("checked", "is_warned", "parties", "shape", "since")
 
     def __init__(self, shape: Shape, now: float) -> None:
         self.shape = shape
         self.parties: OrderedDict[tuple[Any, ...], Party] = OrderedDict()
         self.checked = 0  # what had been freed up to this stamp did not fit
         self.since = now  # nobody in it has been served since
+        self.is_warned = False  # all in it have been told what they wait for
 
 
 class Waiting:
@@ -78,11 +81,10 @@ class Waiting:
             line = self.lines[shape.key] = Line(shape, now)
             self._is_stale = True
             self._deadlines.set(("warn", shape.key), now + self._config.warn_infeasible)
-        elif party.key not in line.parties:
-            # It may never have been told what those before it have heard.
-            soon = now + self._config.warn_infeasible
-            if self._placement.obstacle(shape) is not None:
-                self._deadlines.set(("warn", shape.key), soon)
+        elif line.is_warned and party.key not in line.parties:
+            # Those before it have been told what is wrong; it has not.
+            line.is_warned = False
+            self._deadlines.set(("warn", shape.key), now + self._config.warn_infeasible)
         line.parties.setdefault(party.key, party)
 
     def leave(self, shape: Shape, party_key: tuple[Any, ...]) -> None:
@@ -167,13 +169,9 @@ class Waiting:
             return
         if obstacle is not None or waited >= self._config.warn_busy:
             for party in list(line.parties.values()):
-                party.warned(obstacle or self._busy(line, waited), now)
+                party.warned(obstacle or _busy(line, waited), now)
+            line.is_warned = True
         self._deadlines.set(("warn", key), now + self._config.warn_busy)
-
-    def _busy(self, line: Line, waited: float) -> Obstacle:
-        from zactor.core.placement import Obstacle  # noqa: PLC0415 - a cycle of types only
-
-        return Obstacle(f"{line.shape} has been in use by others for {waited:.0f} s", False)
 
     def _refuse(self, line: Line, obstacle: Obstacle, now: float) -> None:
         self._close(line.shape)
@@ -191,3 +189,7 @@ class Waiting:
             if not self._is_stale:
                 spot = self._placement.choose(line.shape)
                 assert spot is None, f"W3: {line.shape} fits on {spot}"
+
+
+def _busy(line: Line, waited: float) -> Obstacle:
+    return Obstacle(f"all that has {line.shape} is in use, for {waited:.0f} s now", False)
