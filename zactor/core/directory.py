@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from zactor.core.broker_config import BrokerConfig
     from zactor.core.journal import Journal
     from zactor.core.placement import Shape
+    from zactor.core.resources import Pool
 
 PENDING = "PENDING"
 STARTING = "STARTING"
@@ -172,7 +173,7 @@ class Actor:
     __slots__ = (
         "address", "attempts", "avoid", "bundle", "cause", "crashes", "ending", "epoch",
         "holding", "id", "is_blocked", "is_detached", "job", "life", "namespace", "network",
-        "node", "owner", "pending_reason", "pid", "repr_name", "restarts", "revision", "shape",
+        "node", "owner", "pending_reason", "pid", "pool", "repr_name", "restarts", "revision", "shape",
         "spec", "state", "watchers",
     )  # fmt: skip
 
@@ -199,6 +200,7 @@ class Actor:
         self.revision = 0
         self.network = False  # somebody asked for a tcp endpoint
         self.holding: Holding = NOTHING  # of its present life
+        self.pool: Pool | None = None  # what `holding` was taken from
         self.is_blocked = False  # its CPUs are lent while it waits
         self.attempts = 0  # workers that failed to start since the last that did
         self.avoid: frozenset[bytes] = frozenset()  # nodes where they failed

@@ -352,13 +352,13 @@ class Groups:
 
     def node_lost(self, node: Node, now: float) -> None:
         """Have the bundles that were on `node` reserved again."""
-        for group_id, index in list(node.bundles):
-            group = self.groups[group_id]
-            bundle = group.bundles[index]
-            bundle.node, bundle.holding = b"", None
-            if group.state == CREATED:
-                self.stop_waiting(group)
-                group.state = RESCHEDULING
+        hit: dict[bytes, Group] = {}
+        for group_id, index in node.bundles:
+            group = hit[group_id] = self.groups[group_id]
+            group.bundles[index].node, group.bundles[index].holding = b"", None
+        for group in hit.values():
+            self.stop_waiting(group)
+            group.state = RESCHEDULING
             self._wait(group, now)
             self.changed(group)
         node.bundles.clear()
