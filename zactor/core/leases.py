@@ -166,6 +166,7 @@ class Leases:
         self.by_process: dict[bytes, Lease] = {}
         self.by_pool: dict[Pool, dict[int, Lease]] = {}
         self.granted = 0  # so far
+        self.version = 0  # rises when what could be called back changes
         self._last = 0
 
     def number_from(self, first: int) -> None:
@@ -265,6 +266,7 @@ class Leases:
         if lease.is_blocked:
             lease.pool.force("CPU", lease.holding.amounts["CPU"])
         lease.pool.give(lease.holding)
+        self.version += 1
         lease.party.leases.pop(lease.id, None)
         lease.node.leases.pop(lease.id, None)
         group = self._groups.find(lease.group) if lease.group else None
@@ -295,6 +297,7 @@ class Leases:
             return
         lease.state = HELD
         self.granted += 1
+        self.version += 1
         self._journal.send(party.client, LeaseGranted(party.name, number, list(address)))
 
     def failed(self, node: Node, number: int, error: list[Any], now: float) -> None:
@@ -387,6 +390,7 @@ class Leases:
         cpus = lease.holding.amounts.get("CPU", 0)
         if cpus and lease.is_blocked != is_blocked and lease.state != ENDING:
             lease.is_blocked = is_blocked
+            self.version += 1
             if is_blocked:
                 lease.pool.lend("CPU", cpus)
                 self._waiting.freed(lease.node)
@@ -445,9 +449,9 @@ class Leases:
         """Return what `list leases` shows."""
         return [
             {
-                "lease": lease.id, "client": lease.party.client, "state": lease.state,
-                "job_id": lease.party.raw.get("job") or b"", "node_id": lease.node.id,
-                "worker_id": lease.address.process if lease.address else b"",
+                "lease": lease.id, "client_id": lease.party.client.hex(), "state": lease.state,
+                "job_id": (lease.party.raw.get("job") or b"").hex(), "node_id": lease.node.id.hex(),
+                "worker_id": lease.address.process.hex() if lease.address else "",
                 "pid": lease.pid, "resources": show_amounts(lease.holding.amounts),
                 "gpu_ids": lease.holding.gpu_ids, "is_blocked": lease.is_blocked,
                 "is_recalled": lease.is_recalled, "since": lease.since,

@@ -335,19 +335,20 @@ class Lifecycle:
         if actor.state == DEAD:
             return
         self._directory.free_name(actor)
-        was_forced = actor.ending is not None and ("stop", actor.id) in self._deadlines
-        if actor.ending is None or not graceful:
-            actor.ending = actor.ending if was_forced else cause
-        if not actor.has_life:
-            self._bury(actor, actor.ending or cause, [])
-            return
-        node = self._membership.nodes[actor.node]
-        if not was_forced:
+        is_news = actor.ending is None
+        if not is_news and not graceful and ("stop", actor.id) not in self._deadlines:
+            is_news = True  # it was to end gracefully; now it is to be killed
+        if is_news:
+            actor.ending = cause
+        node = self._membership.nodes.get(actor.node)
+        if node is None:
+            self._bury(actor, cause, [])
+        elif is_news:
             stop = StopActor(actor.id, actor.life, graceful)
             self._journal.send(node.address.process, stop)
+            if not graceful:
+                self._deadlines.set(("stop", actor.id), now + self._config.stop_grace)
             self._directory.changed(actor)
-        if not graceful:
-            self._deadlines.set(("stop", actor.id), now + self._config.stop_grace)
 
     def crash(self, actor: Actor) -> None:
         """End the present life, if there is one; the restart policy decides what follows."""
@@ -422,6 +423,7 @@ class Lifecycle:
         """It can never be placed."""
         kind = "group" if obstacle.kind == "PlacementGroupRemoved" else "unschedulable"
         error = [obstacle.kind, obstacle.text, {}]
+        self._forget_party(actor)
         self._bury(actor, {"kind": kind, "text": obstacle.text, "error": error}, [])
 
     # -- after a broker restart, or when a node re-attaches

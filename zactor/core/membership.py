@@ -86,14 +86,14 @@ class Node:
         """Return what `nodes()` and `list nodes` show."""
         entry = self.entry
         return {
-            "node_id": self.id,
+            "node_id": self.id.hex(),
             "state": "ALIVE" if self.state != LOST else "DEAD",
             "status": DRAINING if self.is_draining else self.state,
             "is_head_node": self.order == 0,
             "hostname": entry.get("hostname", ""),
-            "machine": self.address.machine,
+            "machine": self.address.machine.hex(),
             "pid": entry.get("pid", 0),
-            "address": list(self.address),
+            "address": self.address.tcp or self.address.ipc,
             "resources_total": show_amounts(self.pool.total),
             "resources_available": show_amounts(self.pool.available),
             "labels": self.labels,

@@ -190,6 +190,32 @@ class Placement:
         node = self._spread(fitting) if shape.spread else self._pack(shape, fitting, prefer)
         return Spot(node, node.pool, -1)
 
+    def has_room(self, shape: Shape) -> bool:
+        """Say whether `choose` would find a spot."""
+        cursor = self._cursor
+        spot = self.choose(shape)
+        self._cursor = cursor
+        return spot is not None
+
+    def pools(self, shape: Shape) -> list[tuple[Node, Pool]]:
+        """Return the pools that could hold `shape` if they were empty, of open nodes."""
+        if not shape.group:
+            nodes = self._nodes.values()
+            return [(n, n.pool) for n in nodes if n.is_open and self._is_option(shape, n)]
+        group = self._find_group(shape.group)
+        if group is None or not group.is_usable:
+            return []
+        found = []
+        for bundle in group.select(shape.bundle):
+            node = self._nodes.get(bundle.node)
+            if node is not None and node.is_open and bundle.pool.could_hold(shape.need):
+                found.append((node, bundle.pool))
+        return found
+
+    def _is_option(self, shape: Shape, node: Node) -> bool:
+        is_there = not shape.node or shape.soft or shape.node == node.id
+        return is_there and self._could_hold(shape, node)
+
     def obstacle(self, shape: Shape) -> Obstacle | None:
         """Return why `shape` can be placed nowhere; None if it only waits for its turn."""
         if shape.group:

@@ -72,6 +72,7 @@ class Waiting:
         self._stamp = 1
         self._freed: OrderedDict[bytes, tuple[int, Node]] = OrderedDict()  # latest last
         self._is_stale = False
+        self.version = 0  # rises with each new party
         self.lines: OrderedDict[tuple[Any, ...], Line] = OrderedDict()
 
     def enter(self, shape: Shape, party: Party, now: float) -> None:
@@ -85,7 +86,9 @@ class Waiting:
             # Those before it have been told what is wrong; it has not.
             line.is_warned = False
             self._deadlines.set(("warn", shape.key), now + self._config.warn_infeasible)
-        line.parties.setdefault(party.key, party)
+        if party.key not in line.parties:
+            line.parties[party.key] = party
+            self.version += 1
 
     def leave(self, shape: Shape, party_key: tuple[Any, ...]) -> None:
         """Want nothing more of this shape."""
@@ -187,8 +190,7 @@ class Waiting:
         for line in self.lines.values():
             assert line.parties, "W1"
             if not self._is_stale:
-                spot = self._placement.choose(line.shape)
-                assert spot is None, f"W3: {line.shape} fits on {spot}"
+                assert not self._placement.has_room(line.shape), f"W3: {line.shape}"
 
 
 def _busy(line: Line, waited: float) -> Obstacle:
