@@ -61,7 +61,8 @@ class Cluster:
         nodes = self.membership.nodes
         self.placement = Placement(nodes, lambda key: self.groups.find(key), config.spread_from)
         self.waiting = Waiting(self.placement, self.deadlines, config)
-        self.groups = Groups(self.journal, self.deadlines, config, nodes, self._freed)
+        self.groups = Groups(self.journal, self.deadlines, config, nodes, self.waiting.freed)
+        self.waiting.on_freed = self.groups.freed
         self.directory = Directory(self.journal, config)
         self.leases = Leases(
             self.journal, self.deadlines, config, self.membership, self.waiting, self.groups,
@@ -112,10 +113,6 @@ class Cluster:
             version = (self.waiting.version, self.leases.version)
             if version != self._recalled_at and ("recall",) not in self.deadlines:
                 self.deadlines.set(("recall",), now + self.config.recall_delay)
-
-    def _freed(self, node: Node) -> None:
-        self.waiting.freed(node)
-        self.groups.freed()
 
     def due(self, name: tuple[Any, ...], now: float) -> None:
         """Act on a deadline."""
@@ -251,7 +248,7 @@ class Cluster:
         leases = [self.leases.leases[lease] for lease in group.leases]
         self.groups.remove(group, cause)
         text = f"its placement group {group.id.hex()[:12]} was removed"
-        gone = {"kind": "group", "text": text, "error": ["PlacementGroupRemoved", text, {}]}
+        gone = {"kind": "group", "text": text, "error": ["ActorPlacementGroupRemoved", text, {}]}
         for actor in actors:
             self.lifecycle.end(actor, gone, now)
         for lease in leases:

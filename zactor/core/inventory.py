@@ -195,7 +195,7 @@ class Inventory:
             {
                 "shape": str(line.shape),
                 "resources": show_amounts(line.shape.need),
-                "count": sum(getattr(party, "want", 1) for party in line.parties.values()),
+                "count": sum(party.want for party in line.parties.values()),
             }
             for line in islice(self._cluster.waiting.lines.values(), 100)
         ]

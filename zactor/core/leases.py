@@ -115,6 +115,11 @@ class LeaseParty:
         return len(self.leases)
 
     @property
+    def want(self) -> int:
+        """How many more it wants."""
+        return self.wanted - self.held
+
+    @property
     def is_hungry(self) -> bool:
         """Whether it wants more than it has."""
         if not self.shape.need and self.held >= FREE_LEASES:
@@ -400,12 +405,12 @@ class Leases:
 
     def warned(self, party: LeaseParty, obstacle: Obstacle) -> None:
         """Tell a client why its demand is not met."""
-        error = [obstacle.kind, obstacle.text, {}]
+        error = ["Task" + obstacle.kind, obstacle.text, {}]
         self._journal.send(party.client, DemandFailed(party.name, False, error))
 
     def refused(self, party: LeaseParty, obstacle: Obstacle, now: float) -> None:
         """Its demand can never be met: end it."""
-        error = [obstacle.kind, obstacle.text, {}]
+        error = ["Task" + obstacle.kind, obstacle.text, {}]
         self._journal.send(party.client, DemandFailed(party.name, True, error))
         party.wanted = 0
         self._settle(party, now)

@@ -59,6 +59,11 @@ class ActorParty:
         self.actors: OrderedDict[bytes, Actor] = OrderedDict()
 
     @property
+    def want(self) -> int:
+        """How many of them there are."""
+        return len(self.actors)
+
+    @property
     def prefer(self) -> bytes:
         """The node of the first one's owner."""
         return self.lifecycle.home_of(next(iter(self.actors.values())).owner)
@@ -422,7 +427,7 @@ class Lifecycle:
     def refused(self, actor: Actor, obstacle: Obstacle, now: float) -> None:
         """It can never be placed."""
         kind = "group" if obstacle.kind == "PlacementGroupRemoved" else "unschedulable"
-        error = [obstacle.kind, obstacle.text, {}]
+        error = ["Actor" + obstacle.kind, obstacle.text, {"actor_id": actor.id.hex()}]
         self._forget_party(actor)
         self._bury(actor, {"kind": kind, "text": obstacle.text, "error": error}, [])
 

@@ -40,7 +40,7 @@ class Obstacle(NamedTuple):
 
     text: str
     is_final: bool  # waiting will not help
-    kind: str = "Unschedulable"  # the wire error: Unschedulable or PlacementGroupRemoved
+    kind: str = "Unschedulable"  # or PlacementGroupRemoved: the wire error but for "Task", "Actor"
 
 
 class Shape:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zactor.core.placement import Obstacle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from zactor.core.broker_config import BrokerConfig
     from zactor.core.deadlines import Deadlines
@@ -32,6 +32,10 @@ class Party(Protocol):
     """Somebody in a line."""
 
     key: tuple[Any, ...]
+
+    @property
+    def want(self) -> int:
+        """How many places it waits for."""
 
     @property
     def prefer(self) -> bytes:
@@ -73,6 +77,7 @@ class Waiting:
         self._freed: OrderedDict[bytes, tuple[int, Node]] = OrderedDict()  # latest last
         self._is_stale = False
         self.version = 0  # rises with each new party
+        self.on_freed: Callable[[], None] = _nothing
         self.lines: OrderedDict[tuple[Any, ...], Line] = OrderedDict()
 
     def enter(self, shape: Shape, party: Party, now: float) -> None:
@@ -102,6 +107,7 @@ class Waiting:
         self._freed[node.id] = (self._stamp, node)
         self._freed.move_to_end(node.id)
         self._is_stale = True
+        self.on_freed()
 
     def forget_node(self, node: Node) -> None:
         """The node is gone for good."""
@@ -195,3 +201,7 @@ class Waiting:
 
 def _busy(line: Line, waited: float) -> Obstacle:
     return Obstacle(f"all that has {line.shape} is in use, for {waited:.0f} s now", False)
+
+
+def _nothing() -> None:
+    pass
