@@ -129,9 +129,7 @@ class BrokerMachine:
             self._refused += 1
             cluster.journal.report("warning", "too many processes; one is not listened to")
             return False
-        known = book.get(peer)
-        if known is None or known != address:
-            book[peer] = address if address.node or known is None else known
+        book[peer] = address
         if ("driver", peer) in cluster.deadlines:
             cluster.deadlines.cancel(("driver", peer))
         return True
@@ -183,7 +181,8 @@ class BrokerMachine:
         self._after(now)
 
     def _after(self, now: float) -> None:
-        self._cluster.stop_drained(now)
+        if self._cluster.membership.draining:
+            self._cluster.stop_drained(now)
         self._cluster.settle(now)
 
     def next_deadline(self) -> float | None:

@@ -286,8 +286,8 @@ class Cluster:
 
     def stop_drained(self, now: float) -> None:
         """End the nodes that were to be drained and are empty."""
-        for node in list(self.membership.nodes.values()):
-            if node.is_draining and node.is_empty:
+        for node in list(self.membership.draining.values()):
+            if node.is_empty:
                 self.journal.send(node.address.process, StopNode("drained"))
                 self.node_gone(node, "drained", now)
 

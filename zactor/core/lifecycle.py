@@ -513,7 +513,7 @@ class Lifecycle:
                 node = self._membership.nodes[actor.node]
                 assert actor.id in node.actors, "A1"
             else:
-                assert actor.holding is NOTHING, "A2"
+                assert not actor.holding.amounts, "A2"
                 assert actor.ending is None or actor.state == DEAD, "A4"
         for node in self._membership.nodes.values():
             for actor_id in node.actors:

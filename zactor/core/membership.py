@@ -115,6 +115,7 @@ class Membership:
         self._count = 0
         self.nodes: dict[bytes, Node] = {}
         self.by_process: dict[bytes, Node] = {}
+        self.draining: dict[bytes, Node] = {}
 
     def load(self, now: float) -> list[Node]:
         """Enter the nodes that a broker before this one knew; they may re-attach for a while."""
@@ -122,7 +123,8 @@ class Membership:
         for _, item in self._journal.state.range(b"node/"):
             node = self._enter(item.value["entry"], now)
             node.state = ABSENT
-            node.is_draining = item.value["draining"]
+            if item.value["draining"]:
+                self.drain(node)
             self._deadlines.set(("node", node.id), now + self._config.restart_grace)
             loaded.append(node)
         return loaded
@@ -167,6 +169,7 @@ class Membership:
     def drain(self, node: Node) -> None:
         """Place nothing there any more."""
         node.is_draining = True
+        self.draining[node.id] = node
         self._save(node)
 
     def remove(self, node: Node) -> None:
@@ -174,6 +177,7 @@ class Membership:
         node.state = LOST
         del self.nodes[node.id]
         self.by_process.pop(node.address.process, None)
+        self.draining.pop(node.id, None)
         self._deadlines.cancel(("node", node.id))
         self._journal.delete(b"node/" + node.id)
 

@@ -68,7 +68,7 @@ class NodeReports:
         pid = entry.get("pid", 0)
         cluster.processes.dead.pop(peer, None)
         cluster.processes.enter(peer, "node", node.id, pid if isinstance(pid, int) else 0)
-        self._compare(node, [row for row in message.workers if isinstance(row, dict)], now)
+        self._compare(node, [row for row in message.workers if _is_row(row)], now)
         cluster.waiting.freed(node)
         cluster.find_homes(node)
         word = "joined" if is_new else "is back"
@@ -99,7 +99,9 @@ class NodeReports:
         for number, row in said.items():
             lease = leases.leases.get(number)
             if lease is None:
-                if not leases.adopt(node, row, now):
+                # One of this broker's own that it does not know has ended: EndLease is on its way.
+                is_older = number >> 32 < self._cluster.term
+                if not is_older or not leases.adopt(node, row, now):
                     end = m.EndLease(number, False)
                     self._cluster.journal.send(node.address.process, end)
             elif lease.state == STARTING and row.get("process"):
@@ -183,6 +185,21 @@ class NodeReports:
             cluster.end_job(job, cause, now)
         else:
             cluster.process_died(message.process, cause, now)
+
+
+def _is_row(row: Any) -> bool:
+    """Whether this looks like a row of `NodeUp.workers`."""
+    if not isinstance(row, dict) or not isinstance(row.get("lease", 0), int):
+        return False
+    process = row.get("process") or b""
+    if process and read_address(list(row.get("address") or [])) is None:
+        return False
+    if not isinstance(row.get("pid", 0), int) or not isinstance(row.get("shape") or {}, dict):
+        return False
+    actors = row.get("actors") or []
+    return isinstance(process, bytes) and all(
+        len(a) == 4 and isinstance(a[0], bytes) and isinstance(a[1], int) for a in actors
+    )
 
 
 def _rows(progress: list[Any]) -> list[Any]:
