@@ -254,6 +254,6 @@ class BrokerWorld(RuleBasedStateMachine):
 
 
 BrokerWorld.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestBrokerWorld = pytest.mark.slow(BrokerWorld.TestCase)
