@@ -121,11 +121,13 @@ class FetchDefinition(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """How many leased workers the sender could use now for tasks of one shape. A later Demand for
-    the same key replaces it; count 0 ends it. Answered only by grants, as resources allow."""
+    """How many leased workers the sender could use now for tasks of one shape, those it holds
+    included. A later Demand for the same key replaces it; count 0 ends it (what is held stays).
+    Answered only by grants, as resources allow. To give a lease back for good, lower the count
+    first; a lease returned while the count stands is asked for again."""
 
     key: bytes  # hash of shape, made by the client
-    shape: dict[str, Any]  # resources, strategy, group, labels, runtime_env, job
+    shape: dict[str, Any]  # job, resources, strategy, group, label_selector (as in ActorSpec), env
     count: int
 
 
@@ -252,7 +254,10 @@ class Output(NamedTuple):
 
 class NodeUp(NamedTuple):
     """A node joins or re-attaches. Answered with `{"lease": seconds, "renew": seconds, "cluster": dict}`.
-    `workers` lists what runs there already (re-attachment to a restarted broker)."""
+    `workers` lists what runs or is being started there already (re-attachment after a lost link or
+    to a restarted broker), idle workers of the past included, a dict each: process (b"" while it
+    starts), address, pid, job, actors [[actor id, life, is ready, repr]], lease (0: none) and the
+    shape of its StartLease."""
 
     request: int
     entry: dict[
@@ -262,7 +267,8 @@ class NodeUp(NamedTuple):
 
 
 class Renew(NamedTuple):
-    """The node's heartbeat, with its load. Answered with the broker's term."""
+    """The node's heartbeat, with its load. Answered with the broker's term, or with the error
+    `NodeUnknown`: then the node attaches again with `NodeUp`."""
 
     request: int
     load: dict[str, Any]
@@ -288,7 +294,7 @@ class StartLease(NamedTuple):
 
     lease: int
     job: bytes
-    shape: dict[str, Any]
+    shape: dict[str, Any]  # the demand's, and: client, key, address (of the client), gpu_ids, assigned
 
 
 class EndLease(NamedTuple):
@@ -391,6 +397,13 @@ class StopNode(NamedTuple):
     reason: str
 
 
+class WatchDriver(NamedTuple):
+    """Broker to node: this driver runs on your machine; send `ProcessDied` when its pid is dead."""
+
+    process: bytes
+    pid: int
+
+
 class StackDump(NamedTuple):
     """Asks a node for the Python stacks of its workers (all, or those of `process`). Answered with
     `[{"process", "pid", "label", "stack"}]`."""
@@ -467,7 +480,7 @@ CODES: dict[int, type] = dict(
             ActorChanged, LeaseGranted, LeaseRecalled, LeaseLost, DemandFailed, ProcessDied, GroupChanged, SessionLost, Output,
             NodeUp, Renew, DrainNode, StartActor, StartLease, EndLease, StopActor, BindNetwork, ActorUp, ActorReady,
             ActorFailed, ActorExited, WorkerLeased, LeaseFailed, WorkerDied, JobEnded, StopNode, StackDump, ReadLog,
-            ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSegment,
+            ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSegment, WatchDriver,
         ),
         start=16,
     )
