@@ -461,9 +461,16 @@ def test_a_worker_can_rename_its_output(node: Node) -> None:
 def test_what_works_is_described_to_a_broker_that_came_back(node: Node) -> None:
     node.start(1)
     node.up(1)
-    (described,) = node.machine.describe_workers()
-    assert described["actors"] == described["unready"] == [[a(1), 1]]
-    assert (described["pid"], described["lease"]) == (101, 0)
+    assert node.machine.describe_workers() == [{
+        "process": w(1), "address": address(w(1)), "pid": 101, "job": JOB, "lease": 0, "shape": {},
+        "actors": [[a(1), 1, False, ""]],
+    }]  # fmt: skip
+    node.say(1, "ready", a(1), 1, "Mine")
+    node.lease(5, name="square")
+    ready, starting = node.machine.describe_workers()
+    assert ready["actors"] == [[a(1), 1, True, "Mine"]]
+    assert starting["process"] == b""
+    assert (starting["lease"], starting["shape"]) == (5, {"name": "square"})
 
 
 class AnyNode(RuleBasedStateMachine):

@@ -293,12 +293,12 @@ class NodeMachine:
 
     def _place_lease(self, message: StartLease, now: float, *, attempt: int) -> None:
         shape = message.shape
-        environment = shape.get("env") or shape.get("runtime_env") or {}
+        environment = shape.get("env") or {}
         env = env_key(environment)
         worker = self._pool.take_idle(message.job, env) or self._fresh(
             env, environment, attempt
         )
-        self._pool.give_lease(worker, message.lease, message.job)
+        self._pool.give_lease(worker, message.lease, message.job, shape)
         self._relabel(worker, shape.get("name") or "task")
         self._assign(worker, message, ["lease", message.lease, message.job, shape], now)
         if worker.address is not None:
@@ -402,6 +402,7 @@ class NodeMachine:
         actor, life, repr_name = fields
         if (actor, life) in worker.unready:
             del worker.unready[actor, life]
+            worker.actors[actor, life] = repr_name
             self._tell(ActorReady(actor, life, repr_name))
             if repr_name and worker.use == ACTOR and " object at 0x" not in repr_name:
                 self._relabel(worker, repr_name)
