@@ -48,7 +48,7 @@ class Starts:
 
     def start(self, key: str = "", **environment: Any) -> WorkerProcess:
         process = len(self.workers).to_bytes(12, "big")
-        worker = self.spawner.start(process, key, environment, "")
+        worker = self.spawner.start(process, key, environment)
         self.workers.append(worker)
         return worker
 

@@ -205,9 +205,9 @@ class Spawner:
         """Have the environment's fork server running."""
         self._server(key, environment)
 
-    def start(self, process: bytes, key: str, environment: dict[str, Any], label: str) -> WorkerProcess:
+    def start(self, process: bytes, key: str, environment: dict[str, Any]) -> WorkerProcess:
         """Start a worker in an environment. Its lane can be sent to at once."""
-        worker = WorkerProcess(process, key, {"process": process, "env": key, "label": label})
+        worker = WorkerProcess(process, key, {"process": process, "env": key})
         server = self._server(key, environment)
         server.queue.append(worker)
         self._pump(server)
