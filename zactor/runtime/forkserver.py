@@ -53,8 +53,19 @@ PROGRESS_SIZE = 64 * 1024
 _MESSAGE = 256 * 1024  # longer than what a sequenced-packet socket takes by default
 _ALWAYS = ("zmq", "msgpack", "cloudpickle")
 _EXEC = "from zactor.runtime.forkserver import exec_worker; exec_worker()"
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _EXEC_FDS = ("control", "progress", "node_pidfd", "payload")
 _EXEC_BASE = 3  # the first descriptor number of an exec'd worker's own
+
+
+def python_command(program: str, *args: str) -> list[str]:
+    """Return the command that runs `program` with this interpreter and this zactor.
+
+    The current directory stays off the module search path (-P): a `socket.py` that lies there is
+    none of ours. What users import comes with the set-up.
+    """
+    find = f"import sys; sys.path.append({_ROOT!r}); "
+    return [sys.executable, "-P", "-c", find + program, *args]
 
 
 class _BrokenEnvironment(Exception):  # noqa: N818 - never leaves this module
@@ -117,12 +128,12 @@ def prepare(setup: dict[str, Any]) -> None:
     try:
         if setup.get("working_dir"):
             os.chdir(setup["working_dir"])
-            sys.path.insert(0, setup["working_dir"])
     except OSError as error:
         raise _BrokenEnvironment(f"working_dir {setup['working_dir']!r}: {error.strerror}") from None
-    front = [path for path in setup.get("py_modules") or () if path not in sys.path]
-    sys.path[:0] = front
-    sys.path.extend(path for path in setup.get("sys_path") or () if path not in sys.path)
+    # The driver's own search path, in its order; the environment's modules before it.
+    here = [setup["working_dir"]] if setup.get("working_dir") else []
+    front = [*here, *(setup.get("py_modules") or ()), *(setup.get("sys_path") or ())]
+    sys.path[:] = dict.fromkeys([*front, *sys.path])
     _import_all(_ALWAYS, optional=True)
     _import_all((setup.get("entry", WORKER_ENTRY).partition(":")[0], *(setup.get("preload") or ())))
 
@@ -244,11 +255,10 @@ class _Server:
         actions += [
             (os.POSIX_SPAWN_DUP2, fd, _EXEC_BASE + index) for index, fd in enumerate(sources)
         ]
-        command = [sys.executable, "-c", _EXEC]
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        command = python_command(_EXEC)
         try:
             return os.posix_spawn(
-                sys.executable, command, environ, file_actions=actions, setsid=True
+                sys.executable, command, os.environ, file_actions=actions, setsid=True
             )
         finally:
             for fd in (payload, *sources):

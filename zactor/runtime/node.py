@@ -230,13 +230,15 @@ class Node:
         self._step()
 
     def kill_workers(self) -> list[int]:
-        """Kill every worker and fork server now; return pidfds to await their deaths with."""
+        """Kill every worker now; return pidfds to await their deaths with.
+
+        Their fork servers, which kill what the workers have left running, die with this process.
+        """
         pidfds = []
         for worker in self._workers.values():
             worker.kill(signal.SIGKILL)
             if worker.pidfd >= 0:
                 pidfds.append(os.dup(worker.pidfd))
-        self.spawner.close()
         return pidfds
 
     def close(self) -> None:

@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Callable
 from fcntl import ioctl
 from functools import partial
+from select import select
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
-from zactor.runtime.forkserver import PROGRESS_SIZE
+from zactor.runtime.forkserver import PROGRESS_SIZE, python_command
 from zactor.runtime.lane import Lane, LaneClosedError
 from zactor.runtime.progress import read_progress
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 STATUS_PATIENCE = 0.25
 """Seconds to wait, after a worker's end, for its fork server to say how it ended."""
+
+CLOSE_PATIENCE = 1.0
+"""Seconds that a fork server may take to end when the node closes."""
 
 _SERVER = "from zactor.runtime.forkserver import main; main()"
 _MESSAGE = 64 * 1024
@@ -218,15 +222,19 @@ class Spawner:
         return [s.pid for s in (*self._servers.values(), *self._retired) if s.pid]
 
     def close(self) -> None:
-        """Kill the fork servers, whose deaths then take no effect. Workers are the caller's."""
+        """Have the fork servers end, whose deaths then take no effect. Workers are the caller's."""
+        if self._closed:
+            return
         self._closed = True
-        for server in (*self._servers.values(), *self._retired):
-            if server.pidfd >= 0:
-                try:
-                    signal.pidfd_send_signal(server.pidfd, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-                self._disconnect(server)
+        servers = [s for s in (*self._servers.values(), *self._retired) if s.lane is not None]
+        for server in servers:
+            assert server.lane is not None
+            self._loop.remove_reader(server.lane.fileno())
+            server.lane.close()  # which ends it, as soon as it has no worker left
+        for server in servers:
+            if not select([server.pidfd], [], [], CLOSE_PATIENCE)[0]:
+                signal.pidfd_send_signal(server.pidfd, signal.SIGKILL)
+            self._disconnect(server)
         self._servers.clear()
         self._retired.clear()
         os.close(self._own_pidfd)
@@ -261,13 +269,12 @@ class Spawner:
             "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2"),
             **(server.environment.get("env_vars") or {}),
         }
-        environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with theirs:
             above = os.dup(theirs.fileno())  # never 3 itself, which the copy goes to
             try:
                 pid = os.posix_spawn(
                     sys.executable,
-                    [sys.executable, "-c", _SERVER],
+                    python_command(_SERVER),
                     environ,
                     file_actions=[(os.POSIX_SPAWN_DUP2, above, 3)],
                     setsid=True,
@@ -289,9 +296,10 @@ class Spawner:
 
     def _disconnect(self, server: _ForkServer) -> None:
         assert server.lane is not None
-        self._loop.remove_reader(server.lane.fileno())
+        if server.lane.fileno() >= 0:
+            self._loop.remove_reader(server.lane.fileno())
+            server.lane.close()
         self._loop.remove_reader(server.pidfd)
-        server.lane.close()
         os.close(server.pidfd)
         try:
             os.waitpid(server.pid, 0)
@@ -327,6 +335,9 @@ class Spawner:
 
     def _break(self, server: _ForkServer, text: str) -> None:
         self._servers.pop(server.key, None)
+        if server.lane is not None:  # it is still to end, and to be reaped
+            server.retired = True
+            self._retired.append(server)
         failed = [*server.requested.values(), *server.queue]
         server.requested.clear()
         server.queue.clear()
