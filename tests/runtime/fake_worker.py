@@ -73,6 +73,9 @@ def obey(lane: Lane, progress_fd: int, boot: dict[str, Any], message: list[Any])
 
             child = subprocess.Popen(["sleep", str(seconds)])
             lane.send(["told", child.pid], wait=True)
+        case ["say-and-die", words]:
+            lane.send(words, wait=True)
+            os.abort()
         case ["spin"]:
             while True:
                 pass

@@ -178,11 +178,17 @@ def test_a_killed_worker_is_reported_at_once_with_what_it_ran(rig: Rig) -> None:
 
 def test_what_a_worker_said_before_it_died_comes_first(rig: Rig) -> None:
     pid = rig.actor()
+    rig.hear(ActorReady)
+    rig.say(pid, "say-and-die", ["exited", b"a", 1, {"kind": "exited", "text": ""}])
+    rig.hear(WorkerDied)
+    assert [type(message) for message in rig.heard] == [ActorExited]
+
+
+def test_a_killed_actor_s_death_says_so(rig: Rig) -> None:
+    pid = rig.actor()
     rig.send(StopActor(b"a", 1, False))
-    died = rig.hear(WorkerDied)
-    assert died.cause["text"] == "killed by zactor.kill"
+    assert rig.hear(WorkerDied).cause["text"] == "killed by zactor.kill"
     assert is_gone(pid)
-    assert isinstance(rig.heard[0], ActorReady)
 
 
 def test_a_crash_in_a_constructor_and_an_error_in_one(rig: Rig) -> None:
