@@ -198,12 +198,16 @@ class Node:
     def _spawner_setup(self) -> dict[str, Any]:
         setup: dict[str, Any] = {
             "boot": {
-                "session": self._session.path,
-                "segment_prefix": self._session.segment_prefix,
-                "cluster": self._session.cluster,
+                "directory": self._session.path,
+                "segments": self._config.shm_dir,
                 "machine": self._post.address.machine,
                 "broker": list(self.broker),
                 "node": list(self._post.address),
+                "session": {
+                    "cluster": self._session.cluster,
+                    "directory": self._session.path,
+                    "node": self.id,
+                },
                 **self._setup.boot,
             },
             "sys_path": self._setup.sys_path,
