@@ -22,7 +22,11 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 def start(tmp_path: Path, **extra: Any) -> Launched:
     (tmp_path / "shm").mkdir(exist_ok=True)
-    settings = {"tmpdir": str(tmp_path / "z"), "shm_dir": str(tmp_path / "shm"), "spare_workers": 2}
+    settings = {
+        "tmpdir": str(tmp_path / "z"),
+        "shm_dir": str(tmp_path / "shm"),
+        "spare_workers": 2,
+    }
     extra = {"broker": "fake_broker:start", "entry_point": "fake_worker:main", **extra}
     sys.path.insert(0, HERE)
     try:
@@ -92,10 +96,14 @@ signal.pause()
 """
 
 
-def test_a_cluster_dies_with_its_driver_though_a_child_holds_its_pipes(tmp_path: Path) -> None:  # C1
+def test_a_cluster_dies_with_its_driver_though_a_child_holds_its_pipes(
+    tmp_path: Path,
+) -> None:  # C1
     root = str(Path(HERE).parent.parent)
     program = DRIVER.format(root=root, tmp=str(tmp_path))
-    driver = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    )
     assert driver.stdout
     child, *pids = (int(word) for word in driver.stdout.readline().split())
     try:

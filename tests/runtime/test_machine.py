@@ -23,14 +23,17 @@ def test_what_the_user_says_goes_before_what_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("visible", "count"), [("0,1", 2), ("", 0), ("-1", 0), ("0,-1,1", 1), ("GPU-abc, GPU-def", 2)]
+    ("visible", "count"),
+    [("0,1", 2), ("", 0), ("-1", 0), ("0,-1,1", 1), ("GPU-abc, GPU-def", 2)],
 )
 def test_gpus_are_counted_as_cuda_counts_them(visible: str, count: int) -> None:
     assert machine.gpu_count({"CUDA_VISIBLE_DEVICES": visible}) == count
 
 
 def test_a_quota_bounds_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_read", lambda path: "150000 100000\n" if "cpu" in path else "")
+    monkeypatch.setattr(
+        machine, "_read", lambda path: "150000 100000\n" if "cpu" in path else ""
+    )
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     assert machine.cpu_count() == 2.0
 

@@ -83,7 +83,9 @@ class Rig:
 
     def _node_up(self, peer: bytes, address: Any, message: NodeUp) -> None:
         self.attached.append(message)
-        self.post.answer(address, message.request, {"lease": 10.0, "renew": 0.05, "cluster": {}})
+        self.post.answer(
+            address, message.request, {"lease": 10.0, "renew": 0.05, "cluster": {}}
+        )
 
     def _renew(self, peer: bytes, address: Any, message: Renew) -> None:
         self.renewals += 1
@@ -230,7 +232,9 @@ def test_stacks_of_all_or_one_even_of_one_that_never_lets_go(rig: Rig) -> None:
     pids = {rig.actor(b"a"), rig.actor(b"b")}
     for pid in pids:
         rig.say(pid, "spin")
-    rig.until(lambda: sum("in obey" in row["stack"] for row in rig.ask(StackDump(0, None))) == 2)
+    rig.until(
+        lambda: sum("in obey" in row["stack"] for row in rig.ask(StackDump(0, None))) == 2
+    )
     rows = [row for row in rig.ask(StackDump(0, None)) if row["pid"] in pids]
     (one,) = rig.ask(StackDump(0, rows[0]["process"]))
     assert one["pid"] == rows[0]["pid"]

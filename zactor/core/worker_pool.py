@@ -49,7 +49,9 @@ class Worker:
         self.pid = 0  # 0 until forked
         self.address: list[Any] | None = None  # None until it is up
         self.label = ""  # what its output is shown under
-        self.actors: dict[ActorLife, str] = {}  # hosted, until each ends; and its repr once ready
+        self.actors: dict[
+            ActorLife, str
+        ] = {}  # hosted, until each ends; and its repr once ready
         self.unready: dict[ActorLife, None] = {}  # those whose constructor runs, or will
         self.lease = 0  # 0: none
         self.shape: dict[str, Any] = {}  # of its StartLease, while it has a lease

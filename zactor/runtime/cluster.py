@@ -23,6 +23,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from functools import partial
 from select import POLLIN, poll
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from zactor.transport.curve import Keys
 
 LAUNCH_TIMEOUT = 30.0
+BROKER_ENTRY = "zactor.runtime.broker:start_broker"
+"""What starts the broker: `function(loop, post, config, info)` returns it."""
+
 STOP_TIMEOUT = 10.0
 _PROGRAM = "from zactor.runtime.cluster import main; main()"
 _RESULT_FD, _DRIVER_FD = 3, 4  # descriptors of a launched cluster
@@ -72,10 +76,8 @@ class Launched(NamedTuple):
                 break
             if _await_end([self.pidfd], timeout):
                 break
-        try:
+        with suppress(ChildProcessError):  # the program's own handling of children was faster
             os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            pass  # the program's own handling of children was faster
         os.close(self.pidfd)
 
 
@@ -151,13 +153,17 @@ def _read_result(fd: int) -> dict[str, Any]:
     received = b""
     while True:
         if not waiter.poll(LAUNCH_TIMEOUT * 1000):
-            raise LaunchError(f"the cluster process did not come up within {LAUNCH_TIMEOUT:g} s")
+            raise LaunchError(
+                f"the cluster process did not come up within {LAUNCH_TIMEOUT:g} s"
+            )
         chunk = os.read(fd, 65536)
         received += chunk
         if not chunk:
             break
     if not received:
-        raise LaunchError("the cluster process ended while it started; see what it printed above")
+        raise LaunchError(
+            "the cluster process ended while it started; see what it printed above"
+        )
     result: dict[str, Any] = msgpack.unpackb(received)
     if "error" in result:
         raise LaunchError(result["error"])
@@ -174,7 +180,9 @@ def main() -> NoReturn:
     try:
         embedded = _Embedded(options)
     except Exception as error:  # noqa: BLE001 - the process ends here, whatever it was
-        if not isinstance(error, (OSError, ValueError)):  # what a user can cause explains itself
+        if not isinstance(
+            error, (OSError, ValueError)
+        ):  # what a user can cause explains itself
             sys.excepthook(*sys.exc_info())
         _tell_driver({"error": f"the cluster process cannot start: {error}"})
         os._exit(1)
@@ -182,10 +190,8 @@ def main() -> NoReturn:
 
 
 def _tell_driver(result: dict[str, Any]) -> None:
-    try:
+    with suppress(BrokenPipeError):  # it died meanwhile; its pidfd tells
         os.write(_RESULT_FD, msgpack.packb(result))
-    except BrokenPipeError:
-        pass  # it died meanwhile; its pidfd tells
     os.close(_RESULT_FD)
 
 
@@ -286,12 +292,9 @@ class _Part:
 
     def start_broker(self, entry: str, **more: Any) -> None:
         """Start the broker, or what `entry` ("module:function") starts in its place."""
-        if entry:
-            module, _, name = entry.partition(":")
-            __import__(module)
-            start = getattr(sys.modules[module], name)
-        else:
-            from zactor.runtime.broker import start_broker as start
+        module, _, name = (entry or BROKER_ENTRY).partition(":")
+        __import__(module)
+        start = getattr(sys.modules[module], name)
         info = {"id": self.session.cluster, "session": self.session.path}
         self.broker = start(self.loop, self.post, self.config, info, **more)
 
@@ -417,19 +420,18 @@ def _configure(settings: Mapping[str, Any]) -> Config:
 def _fork_early() -> tuple[socket.socket, int]:
     """Fork the fork server of the default environment; return its lane and pid."""
     # What both need is imported once, and shared.
-    import zmq  # noqa: F401 - not used here: its pages are
-
+    import zactor.transport.sockets  # noqa: F401 - not used here: its pages are
     from zactor.runtime.forkserver import serve
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
-    if pid:
-        theirs.close()
-        return ours, pid
-    ours.close()
-    os.dup2(theirs.detach(), 3, inheritable=False)
-    os.closerange(4, 0x7FFFFFFF)
-    serve(socket.socket(fileno=3), warm=True)
+    if not pid:
+        ours.close()
+        os.dup2(theirs.detach(), 3, inheritable=False)
+        os.closerange(4, 0x7FFFFFFF)
+        serve(socket.socket(fileno=3), warm=True)
+    theirs.close()
+    return ours, pid
 
 
 def _open_log(session: Session) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -59,7 +60,7 @@ from zactor.wire.messages import (
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from zactor.config import Config
@@ -96,8 +97,8 @@ class NodeSetup(NamedTuple):
     entry: dict[str, Any]  # for `NodeUp`, without id and address
     broker: Address
     boot: dict[str, Any]  # what each worker is told beside what only the node knows
-    sys_path: list[str] = []
-    preload: list[str] = []
+    sys_path: Sequence[str] = ()
+    preload: Sequence[str] = ()
     entry_point: str = ""  # of workers; "" is the usual one
 
 
@@ -146,7 +147,9 @@ class Node:
         self._warn = warn
         self.id = post.address.node
         self.broker = setup.broker
-        self.find_broker: Callable[[], Address | None] = lambda: None  # for one that was replaced
+        self.find_broker: Callable[[], Address | None] = lambda: (
+            None
+        )  # for one that was replaced
         spare = config.spare_workers
         limits = NodeLimits(
             spare_workers=min(_SPARE_LIMIT, int(cpu_count())) if spare < 0 else spare,
@@ -159,10 +162,14 @@ class Node:
         self._machine = NodeMachine(RandomIds(), limits)
         self._pressure = MemoryPressure()
         self._workers: dict[bytes, WorkerProcess] = {}
-        self._up: set[bytes] = set()  # workers that have said "up": they can be asked for stacks
+        self._up: set[bytes] = (
+            set()
+        )  # workers that have said "up": they can be asked for stacks
         self._labels: dict[bytes, str] = {}
         self._drivers: dict[bytes, int] = {}  # driver process -> its pidfd
-        self._routes: dict[bytes, Address | None] = {}  # job -> its driver; None: being asked for
+        self._routes: dict[
+            bytes, Address | None
+        ] = {}  # job -> its driver; None: being asked for
         self._unrouted: dict[bytes, list[Line]] = {}
         self._pending_lanes: list[WorkerProcess] = []
         self._dumps: deque[tuple[Address, StackDump]] = deque()  # the first is under way
@@ -191,8 +198,8 @@ class Node:
         if hasattr(messages, "WatchDriver"):
             post.on(messages.WatchDriver, self._watch_driver)
         if storage is not None:
-            for kind in FOR_STORAGE:
-                post.on(kind, storage.receive)
+            for request in FOR_STORAGE:
+                post.on(request, storage.receive)
         post.on_lost(self._lost)
 
     def _spawner_setup(self) -> dict[str, Any]:
@@ -210,8 +217,8 @@ class Node:
                 },
                 **self._setup.boot,
             },
-            "sys_path": self._setup.sys_path,
-            "preload": self._setup.preload,
+            "sys_path": list(self._setup.sys_path),
+            "preload": list(self._setup.preload),
         }
         if self._setup.entry_point:
             setup["entry"] = self._setup.entry_point
@@ -262,7 +269,9 @@ class Node:
 
     def _attach(self) -> None:
         entry = {**self._setup.entry, "id": self.id, "address": list(self._post.address)}
-        future = self._post.request(self.broker, NodeUp(0, entry, self._machine.describe_workers()))
+        future = self._post.request(
+            self.broker, NodeUp(0, entry, self._machine.describe_workers())
+        )
         future.add_done_callback(self._attached)
 
     def _attached(self, future: Future[Any]) -> None:
@@ -300,7 +309,10 @@ class Node:
 
     def load(self) -> dict[str, Any]:
         """Return what the node is burdened with."""
-        load: dict[str, Any] = {**self._machine.stats()._asdict(), "loadavg": os.getloadavg()[0]}
+        load: dict[str, Any] = {
+            **self._machine.stats()._asdict(),
+            "loadavg": os.getloadavg()[0],
+        }
         if self._storage is not None:
             load["store"] = self._storage.load()
         return load
@@ -373,13 +385,16 @@ class Node:
 
     def _started(self, worker: WorkerProcess) -> None:
         assert worker.lane is not None
-        self._loop.add_reader(worker.lane.fileno(), partial(self._listen, worker))
+        self._loop.add_reader(worker.lane.fileno(), partial(self._lane_readable, worker))
         self.output.open(worker)
         self._machine.worker_started(worker.process, worker.pid, self._loop.now())
         if worker.lane.is_pending:
             self._pending_lanes.append(worker)
             self._flush_lanes()
         self._step()
+
+    def _lane_readable(self, worker: WorkerProcess) -> None:
+        self._listen(worker)
 
     def _listen(self, worker: WorkerProcess) -> bool:
         """Take what a worker says; return whether there was anything."""
@@ -429,10 +444,8 @@ class Node:
 
     def _buried(self, process: bytes) -> None:
         """A process of this machine is dead: nothing of it is left behind."""
-        try:
+        with suppress(OSError):  # it has unlinked its socket, or made none
             os.unlink(os.path.join(self._session.path, process.hex()))
-        except OSError:
-            pass  # it had unlinked its socket, or made none
         self._post.forget(process)
         if self._storage is not None:
             self._storage.lost(process)
@@ -496,7 +509,9 @@ class Node:
             text = self.output.read_log(*message[1:])
             self._answer(address, message.request, text)
         except (LookupError, TypeError) as error:
-            self._post.send(address, Answer(message.request, False, ["ZactorSystemError", str(error), {}]))
+            self._post.send(
+                address, Answer(message.request, False, ["ZactorSystemError", str(error), {}])
+            )
 
     def _answer(self, address: Address, request: int, value: Any) -> None:
         self._post.send(address, Answer(request, True, value))
@@ -514,7 +529,9 @@ class Node:
             worker.request_stack()
         self._loop.call_later(STACK_POLL, partial(self._collect_dump, asked, [], STACK_POLLS))
 
-    def _collect_dump(self, asked: list[WorkerProcess], before: list[str], polls_left: int) -> None:
+    def _collect_dump(
+        self, asked: list[WorkerProcess], before: list[str], polls_left: int
+    ) -> None:
         # The dump has no end mark: it is whole when it has not grown from one look to the next.
         stacks = [worker.read_stack() if worker.page >= 0 else "" for worker in asked]
         if polls_left and (stacks != before or "" in stacks):

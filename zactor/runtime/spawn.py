@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
+from contextlib import suppress
 from fcntl import ioctl
 from functools import partial
 from select import select
@@ -30,6 +30,8 @@ from zactor.runtime.lane import Lane, LaneClosedError
 from zactor.runtime.progress import read_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zactor.config import Config
     from zactor.runtime.loop import Loop
 
@@ -156,7 +158,9 @@ class _ForkServer:
         self.unready_deaths = 0
         self.queue: deque[WorkerProcess] = deque()  # not yet asked for
         self.requested: dict[int, WorkerProcess] = {}  # asked for, not yet started
-        self.workers: dict[int, WorkerProcess] = {}  # started, by pid, until their status is known
+        self.workers: dict[
+            int, WorkerProcess
+        ] = {}  # started, by pid, until their status is known
 
 
 class Spawner:
@@ -172,7 +176,7 @@ class Spawner:
         exited: Callable[[WorkerProcess, Status], None],
         failed: Callable[[WorkerProcess, list[Any]], None],
         log_fd: int = 2,
-        warn: Callable[[str], None] = lambda text: None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Prepare; no process is started yet.
 
@@ -195,12 +199,16 @@ class Spawner:
         self._failed = failed
         self._log_fd = log_fd
         self._warn = warn
-        self._servers: dict[str, _ForkServer] = {}  # by environment key, least recently used first
+        self._servers: dict[
+            str, _ForkServer
+        ] = {}  # by environment key, least recently used first
         self._retired: list[_ForkServer] = []
         self._own_pidfd = os.pidfd_open(os.getpid())
         self._closed = False
 
-    def adopt(self, key: str, environment: dict[str, Any], lane: socket.socket, pid: int) -> None:
+    def adopt(
+        self, key: str, environment: dict[str, Any], lane: socket.socket, pid: int
+    ) -> None:
         """Use a fork server that was forked before this process had threads."""
         server = self._servers[key] = _ForkServer(key, environment)
         self._connect(server, lane, pid)
@@ -291,7 +299,10 @@ class Spawner:
         self._loop.add_reader(server.pidfd, partial(self._server_died, server))
         setup = {**self._setup, **server.environment}
         for name in ("preload", "sys_path"):
-            setup[name] = [*(self._setup.get(name) or ()), *(server.environment.get(name) or ())]
+            setup[name] = [
+                *(self._setup.get(name) or ()),
+                *(server.environment.get(name) or ()),
+            ]
         self._tell(server, ["setup", setup], [self._own_pidfd, self._log_fd])
 
     def _disconnect(self, server: _ForkServer) -> None:
@@ -301,10 +312,8 @@ class Spawner:
             server.lane.close()
         self._loop.remove_reader(server.pidfd)
         os.close(server.pidfd)
-        try:
+        with suppress(ChildProcessError):  # the program's own handling of children was faster
             os.waitpid(server.pid, 0)
-        except ChildProcessError:
-            pass
         server.lane, server.pid, server.pidfd = None, 0, -1
 
     def _server_died(self, server: _ForkServer) -> None:
@@ -347,7 +356,9 @@ class Spawner:
     def _hear(self, server: _ForkServer) -> None:
         while server.lane is not None:
             try:
-                body, fds, _, _ = socket.recv_fds(server.lane, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+                body, fds, _, _ = socket.recv_fds(
+                    server.lane, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC
+                )
             except BlockingIOError:
                 return
             except OSError:
@@ -404,7 +415,9 @@ class Spawner:
 
     # What follows is about workers.
 
-    def _worker_started(self, server: _ForkServer, worker: WorkerProcess, pid: int, pidfd: int) -> None:
+    def _worker_started(
+        self, server: _ForkServer, worker: WorkerProcess, pid: int, pidfd: int
+    ) -> None:
         worker.pid, worker.pidfd = pid, pidfd
         server.workers[pid] = worker
         self._loop.add_reader(pidfd, partial(self._pidfd_readable, worker))
