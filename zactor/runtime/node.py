@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -34,6 +33,7 @@ from zactor.runtime.lane import LaneClosedError
 from zactor.runtime.machine import MemoryPressure, cpu_count
 from zactor.runtime.output import Line, Output
 from zactor.runtime.spawn import Spawner, Status, WorkerProcess
+from zactor.runtime.stacks import StackDumps
 from zactor.wire import messages
 from zactor.wire.messages import (
     Address,
@@ -73,8 +73,6 @@ FOR_STORAGE = (ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSe
 
 ATTACH_AGAIN = 0.5  # seconds between attempts to reach a broker
 LANE_RETRY = 0.002  # until what a full lane did not take is tried again
-STACK_POLL = 0.01
-STACK_POLLS = 100  # of which a dump may take so many
 _SPARE_LIMIT = 4
 
 
@@ -172,7 +170,7 @@ class Node:
         ] = {}  # job -> its driver; None: being asked for
         self._unrouted: dict[bytes, list[Line]] = {}
         self._pending_lanes: list[WorkerProcess] = []
-        self._dumps: deque[tuple[Address, StackDump]] = deque()  # the first is under way
+        self._stacks = StackDumps(loop)
         self._timer_at: float | None = None
         self._is_attached = False
         self._is_closed = False
@@ -507,47 +505,27 @@ class Node:
     def _read_log(self, peer: bytes, address: Address, message: ReadLog) -> None:  # noqa: ARG002
         try:
             text = self.output.read_log(*message[1:])
-            self._answer(address, message.request, text)
+            self._post.answer(address, message.request, text)
         except (LookupError, TypeError) as error:
             self._post.send(
                 address, Answer(message.request, False, ["ZactorSystemError", str(error), {}])
             )
 
-    def _answer(self, address: Address, request: int, value: Any) -> None:
-        self._post.send(address, Answer(request, True, value))
-
     def _stack_dump(self, peer: bytes, address: Address, message: StackDump) -> None:  # noqa: ARG002
-        self._dumps.append((address, message))
-        if len(self._dumps) == 1:
-            self._begin_dump()
+        def wanted() -> list[WorkerProcess]:
+            processes = [message.process] if message.process else list(self._workers)
+            return [self._workers[process] for process in processes if process in self._up]
 
-    def _begin_dump(self) -> None:
-        _, message = self._dumps[0]
-        wanted = [message.process] if message.process else list(self._workers)
-        asked = [self._workers[process] for process in wanted if process in self._up]
-        for worker in asked:
-            worker.request_stack()
-        self._loop.call_later(STACK_POLL, partial(self._collect_dump, asked, [], STACK_POLLS))
+        def done(stacks: list[tuple[WorkerProcess, str]]) -> None:
+            rows = [
+                {
+                    "process": worker.process,
+                    "pid": worker.pid,
+                    "label": self._labels.get(worker.process, ""),
+                    "stack": stack,
+                }
+                for worker, stack in stacks
+            ]
+            self._post.answer(address, message.request, rows)
 
-    def _collect_dump(
-        self, asked: list[WorkerProcess], before: list[str], polls_left: int
-    ) -> None:
-        # The dump has no end mark: it is whole when it has not grown from one look to the next.
-        stacks = [worker.read_stack() if worker.page >= 0 else "" for worker in asked]
-        if polls_left and (stacks != before or "" in stacks):
-            polls = partial(self._collect_dump, asked, stacks, polls_left - 1)
-            self._loop.call_later(STACK_POLL, polls)
-            return
-        address, message = self._dumps.popleft()
-        rows = [
-            {
-                "process": worker.process,
-                "pid": worker.pid,
-                "label": self._labels.get(worker.process, ""),
-                "stack": stack,
-            }
-            for worker, stack in zip(asked, stacks, strict=True)
-        ]
-        self._answer(address, message.request, rows)
-        if self._dumps:
-            self._begin_dump()
+        self._stacks.request(wanted, done)
