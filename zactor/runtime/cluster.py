@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from zactor.runtime.loop import Loop
-    from zactor.runtime.node import Node, Storage
+    from zactor.runtime.node import Node
     from zactor.runtime.post import Post
     from zactor.runtime.session import Session
     from zactor.transport.curve import Keys
@@ -288,7 +288,6 @@ class _Part:
         )
         self.loop.drive(self.post)
         self.broker: Any = None
-        self.storage: Storage | None = None
 
     def start_broker(self, entry: str, **more: Any) -> None:
         """Start the broker, or what `entry` ("module:function") starts in its place."""
@@ -310,13 +309,23 @@ class _Part:
         """Start the node."""
         from zactor.runtime.machine import describe_machine, detect_resources, store_capacity
         from zactor.runtime.node import Node, NodeSetup
+        from zactor.runtime.storage import StorageShell
 
+        capacity = store_capacity(self.config)
+        storage = StorageShell(
+            self.post.address.node,
+            self.post.process_id,
+            self.session.segment_prefix,
+            spill_dir=os.path.join(self.session.path, "spill"),
+            capacity=capacity,
+            shm=self.config.shm_dir,
+        )
         entry = {
             **describe_machine(),
             "machine": self.post.address.machine,
             "resources": detect_resources(self.config, overrides=options.get("resources")),
             "labels": dict(options.get("labels") or {}),
-            "store": store_capacity(self.config),
+            "store": capacity,
         }
         setup = NodeSetup(
             entry, broker, boot or {}, list(options.get("sys_path") or ()),
@@ -324,7 +333,7 @@ class _Part:
         )  # fmt: skip
         node = Node(
             self.loop, self.post, self.config, self.session, setup,
-            storage=self.storage, ended=ended, warn=warn,
+            storage=storage, ended=ended, warn=warn,
         )  # fmt: skip
         node.open(fork_server)
         return node

@@ -4,8 +4,8 @@ It carries events to the machine and puts the machine's effects into effect, and
 needs no decision: stacks, logs, and the death of drivers on its machine. It runs on the loop's
 thread and starts none.
 
-`storage` is whoever keeps the machine's shared-memory store: its messages are handed on, and it
-is told of every process that died.
+The machine's shared-memory store is driven by `runtime.node_store`; it is told of every process that
+died here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import signal
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zactor.core.node import NodeMachine
 from zactor.core.node_effects import (
@@ -40,17 +40,12 @@ from zactor.wire.messages import (
     Answer,
     BindNetwork,
     EndLease,
-    FreeSegment,
     JobEnded,
-    LocateSegment,
     NodeUp,
     ProcessDied,
     Query,
     ReadLog,
-    ReadSegment,
     Renew,
-    ReserveSegment,
-    SegmentFilled,
     StackDump,
     StartActor,
     StartLease,
@@ -66,27 +61,15 @@ if TYPE_CHECKING:
     from zactor.config import Config
     from zactor.runtime.loop import Loop
     from zactor.runtime.post import Peer, Post
+    from zactor.runtime.node_store import NodeStore
     from zactor.runtime.session import Session
+    from zactor.runtime.storage import StorageShell
 
 FROM_BROKER = (StartActor, StopActor, BindNetwork, StartLease, EndLease, JobEnded, StopNode)
-FOR_STORAGE = (ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSegment)
 
 ATTACH_AGAIN = 0.5  # seconds between attempts to reach a broker
 LANE_RETRY = 0.002  # until what a full lane did not take is tried again
 _SPARE_LIMIT = 4
-
-
-class Storage(Protocol):
-    """Who keeps the machine's shared-memory store, as the node sees it."""
-
-    def receive(self, peer: bytes, address: Address, message: Any) -> None:
-        """Take a message of `FOR_STORAGE`, from a process of this machine or another node."""
-
-    def lost(self, peer: bytes) -> None:
-        """A process of this machine is dead: what only it held can go."""
-
-    def load(self) -> dict[str, Any]:
-        """Return what `Renew` and `status` show."""
 
 
 class NodeSetup(NamedTuple):
@@ -119,7 +102,7 @@ class Node:
         session: Session,
         setup: NodeSetup,
         *,
-        storage: Storage | None = None,
+        storage: StorageShell | None = None,
         ended: Callable[[str], None],
         warn: Callable[[str], None],
     ) -> None:
@@ -131,7 +114,7 @@ class Node:
             config: Limits and intervals.
             session: Where logs and sockets are.
             setup: See there.
-            storage: Who keeps the shared-memory store, if anybody does.
+            storage: The machine's shared-memory store, if it has one.
             ended: Called when the node has stopped in order, with the reason.
             warn: Takes what a human should know.
         """
@@ -140,7 +123,6 @@ class Node:
         self._config = config
         self._session = session
         self._setup = setup
-        self._storage = storage
         self._ended = ended
         self._warn = warn
         self.id = post.address.node
@@ -195,9 +177,13 @@ class Node:
         post.on(ReadLog, self._read_log)
         if hasattr(messages, "WatchDriver"):
             post.on(messages.WatchDriver, self._watch_driver)
+        self._store: NodeStore | None = None
         if storage is not None:
-            for request in FOR_STORAGE:
-                post.on(request, storage.receive)
+            from zactor.runtime.node_store import NodeStore
+
+            self._store = NodeStore(
+                loop, post, storage, is_here=self._is_here, broker=lambda: self.broker
+            )
         post.on_lost(self._lost)
 
     def _spawner_setup(self) -> dict[str, Any]:
@@ -262,6 +248,8 @@ class Node:
         for pidfd in self._drivers.values():
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
+        if self._store is not None:
+            self._store.close()
 
     # The broker.
 
@@ -311,8 +299,8 @@ class Node:
             **self._machine.stats()._asdict(),
             "loadavg": os.getloadavg()[0],
         }
-        if self._storage is not None:
-            load["store"] = self._storage.load()
+        if self._store is not None:
+            load["store"] = self._store.load()
         return load
 
     def _from_broker(self, peer: bytes, address: Address, message: Any) -> None:  # noqa: ARG002
@@ -440,13 +428,16 @@ class Node:
         self._labels.pop(process, None)
         self._buried(process)
 
+    def _is_here(self, process: bytes) -> bool:
+        return process in self._workers or process in self._drivers
+
     def _buried(self, process: bytes) -> None:
         """A process of this machine is dead: nothing of it is left behind."""
         with suppress(OSError):  # it has unlinked its socket, or made none
             os.unlink(os.path.join(self._session.path, process.hex()))
         self._post.forget(process)
-        if self._storage is not None:
-            self._storage.lost(process)
+        if self._store is not None:
+            self._store.process_died(process)
 
     # Output.
 
