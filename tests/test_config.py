@@ -13,7 +13,12 @@ def test_defaults_stand_without_an_environment() -> None:
 
 def test_variables_override_by_the_setting_s_type() -> None:
     found = Config.from_environment(
-        {"ZACTOR_LEASE": "2.5", "ZACTOR_LOG_FILES": "3", "ZACTOR_DEBUG": "yes", "ZACTOR_TMPDIR": "/x"}
+        {
+            "ZACTOR_LEASE": "2.5",
+            "ZACTOR_LOG_FILES": "3",
+            "ZACTOR_DEBUG": "yes",
+            "ZACTOR_TMPDIR": "/x",
+        }
     )
     assert (found.lease, found.log_files, found.debug, found.base) == (2.5, 3, True, "/x")
 

@@ -10,8 +10,11 @@ It does not hold what a user says in code: options of actors, tasks and `init` a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -102,4 +105,6 @@ def _parse(name: str, text: str, kind: type) -> object:
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{name}={text!r}: not {'a number' if kind is float else kind.__name__}") from None
+        raise ValueError(
+            f"{name}={text!r}: not {'a number' if kind is float else kind.__name__}"
+        ) from None

@@ -305,7 +305,9 @@ def test_work_whose_workers_do_not_start_is_given_back(node: Node) -> None:  # N
 
 def test_an_environment_that_cannot_be_made_is_not_tried_again(node: Node) -> None:
     node.start(1, env={"preload": ["nope"]})
-    assert broker(node.fail(1, "environment")) == [ActorFailed(a(1), 1, ["environment", "no", {}])]
+    assert broker(node.fail(1, "environment")) == [
+        ActorFailed(a(1), 1, ["environment", "no", {}])
+    ]
 
 
 def test_a_lease_gets_a_worker_which_is_kept_for_the_same_job(node: Node) -> None:  # N2
@@ -362,7 +364,10 @@ def test_shared_actors_of_one_job_environment_and_group_share_a_worker(node: Nod
     effects = node.start(2, isolation="shared", class_name="Other")
     assert [type(effect) for effect in effects] == [SetLabel, ToWorker]
     assert effects[0].label == "shared"
-    for other in ({"job": b"job2"}, {"env": {"env_vars": {}}}, {"group": {"id": b"g"}}):
+    others: list[dict[str, Any]] = [
+        {"job": b"job2"}, {"env": {"env_vars": {}}}, {"group": {"id": b"g"}},
+    ]  # fmt: skip
+    for other in others:
         assert isinstance(node.start(3, life=id(other), isolation="shared", **other)[0], Spawn)
     assert [m[:2] for m in broker(node.up(1))] == [(a(1), 1), (a(2), 1)]
 
@@ -461,9 +466,16 @@ def test_a_worker_can_rename_its_output(node: Node) -> None:
 def test_what_works_is_described_to_a_broker_that_came_back(node: Node) -> None:
     node.start(1)
     node.up(1)
-    (described,) = node.machine.describe_workers()
-    assert described["actors"] == described["unready"] == [[a(1), 1]]
-    assert (described["pid"], described["lease"]) == (101, 0)
+    assert node.machine.describe_workers() == [{
+        "process": w(1), "address": address(w(1)), "pid": 101, "job": JOB, "lease": 0, "shape": {},
+        "actors": [[a(1), 1, False, ""]],
+    }]  # fmt: skip
+    node.say(1, "ready", a(1), 1, "Mine")
+    node.lease(5, name="square")
+    ready, starting = node.machine.describe_workers()
+    assert ready["actors"] == [[a(1), 1, True, "Mine"]]
+    assert starting["process"] == b""
+    assert (starting["lease"], starting["shape"]) == (5, {"name": "square"})
 
 
 class AnyNode(RuleBasedStateMachine):

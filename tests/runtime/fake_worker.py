@@ -73,6 +73,9 @@ def obey(lane: Lane, progress_fd: int, boot: dict[str, Any], message: list[Any])
 
             child = subprocess.Popen(["sleep", str(seconds)])
             lane.send(["told", child.pid], wait=True)
+        case ["say-and-die", words]:
+            lane.send(words, wait=True)
+            os.abort()
         case ["spin"]:
             while True:
                 pass
@@ -84,6 +87,9 @@ def obey(lane: Lane, progress_fd: int, boot: dict[str, Any], message: list[Any])
             else:
                 lane.send(["ready", actor, life, "Thing"])
         case ["stop", actor, life]:
-            lane.send(["exited", actor, life, {"kind": "exit", "code": 0, "text": "stopped"}], wait=True)
+            lane.send(
+                ["exited", actor, life, {"kind": "exit", "code": 0, "text": "stopped"}],
+                wait=True,
+            )
             return 0
     return None

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.fake_loop import FakeLoop
+from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
 from zactor.runtime.lane import LaneClosedError
 from zactor.runtime.spawn import Spawner, Status, WorkerProcess
@@ -26,7 +26,7 @@ class Starts:
     """A spawner, and what its callbacks said."""
 
     def __init__(self, **setup: Any) -> None:
-        self.loop = FakeLoop()
+        self.loop = DrivenLoop()
         self.started: list[WorkerProcess] = []
         self.exited: dict[bytes, Status] = {}
         self.failed: dict[bytes, list[Any]] = {}
@@ -48,7 +48,7 @@ class Starts:
 
     def start(self, key: str = "", **environment: Any) -> WorkerProcess:
         process = len(self.workers).to_bytes(12, "big")
-        worker = self.spawner.start(process, key, environment, "")
+        worker = self.spawner.start(process, key, environment)
         self.workers.append(worker)
         return worker
 
@@ -85,7 +85,9 @@ class Starts:
         for worker in self.workers:
             worker.kill(signal.SIGKILL)
         self.loop.until(
-            lambda: all(w.process in self.exited or w.process in self.failed for w in self.workers)
+            lambda: all(
+                w.process in self.exited or w.process in self.failed for w in self.workers
+            )
         )
         pids = self.spawner.pids()
         self.spawner.close()
@@ -114,7 +116,9 @@ def is_gone(pid: int, seconds: float = 5.0) -> bool:
         os.close(pidfd)
 
 
-def test_a_worker_is_a_session_leader_with_nothing_of_its_server(starts: Starts) -> None:  # F2 F3
+def test_a_worker_is_a_session_leader_with_nothing_of_its_server(
+    starts: Starts,
+) -> None:  # F2 F3
     worker = starts.up()
     starts.up()
     told = starts.ask(worker)
@@ -179,10 +183,12 @@ def test_a_killed_fork_server_is_replaced_and_its_workers_go_on(starts: Starts) 
     assert starts.ended(worker) in (Status("exit", 5), Status("unknown", -1))
 
 
-def test_starts_under_way_fail_or_succeed_when_the_server_is_killed(starts: Starts) -> None:  # W1
+def test_starts_under_way_fail_or_succeed_when_the_server_is_killed(
+    starts: Starts,
+) -> None:  # W1
     starts.up()
     workers = [starts.start() for _ in range(60)]
-    starts.loop.turn(0.01)
+    starts.loop.wait(0.01)
     os.kill(starts.spawner.pids()[0], signal.SIGKILL)
     starts.loop.until(lambda: all(w.pid or w.process in starts.failed for w in workers))
 
@@ -227,7 +233,9 @@ def test_an_environment_that_cannot_be_made_fails_its_workers(
 
 
 @pytest.mark.slow
-def test_a_preload_that_starts_threads_warns_and_is_executed_instead(starts: Starts) -> None:  # F4
+def test_a_preload_that_starts_threads_warns_and_is_executed_instead(
+    starts: Starts,
+) -> None:  # F4
     worker = starts.up("threads", preload=["threaded_preload"])
     told = starts.ask(worker)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.runtime.fake_loop import FakeLoop
+from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
 from zactor.runtime.output import FOLD_TEXTS, LINE_LIMIT, PARTIAL_AFTER, Fold, LogFile, Output
 from zactor.runtime.spawn import WorkerProcess
@@ -21,7 +21,7 @@ class Printing:
     """An `Output` over pipes that the test writes to."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
-        self.loop = FakeLoop()
+        self.loop = DrivenLoop()
         self.sent: list[list[Any]] = []
         self.config = Config(**settings)
         self.directory = directory
@@ -88,7 +88,7 @@ def test_text_that_is_cut_within_a_character_is_whole(printing: Printing) -> Non
     worker = printing.worker(b"a")
     out = printing.ends[worker][0]
     os.write(out, "grü".encode()[:-1])
-    printing.loop.turn(0.01)
+    printing.loop.wait(0.01)
     os.write(out, "grün\n".encode()[3:])
     printing.until("grün")
 
@@ -115,7 +115,7 @@ def test_a_line_without_end_is_broken(printing: Printing) -> None:  # O2
     written = 0
     while written < LINE_LIMIT:
         written += printing.write(worker, "x" * 4096)
-        printing.loop.turn(0)
+        printing.loop.wait(0)
     printing.loop.until(printing.texts)
     assert len(printing.texts()[0]) == LINE_LIMIT
 
@@ -124,13 +124,13 @@ def test_nothing_is_shown_before_work_or_after_the_job(printing: Printing) -> No
     worker = printing.worker(b"a")
     printing.output.label(worker, "", b"")
     printing.write(worker, "early\n")
-    printing.loop.turn(0.1)
+    printing.loop.wait(0.1)
     printing.output.label(worker, "Counter", JOB)
     printing.write(worker, "meanwhile\n")
     printing.until("meanwhile")
     printing.output.drop_job(JOB)
     printing.write(worker, "late\n")
-    printing.loop.turn(0.1)
+    printing.loop.wait(0.1)
     printing.die(worker)
     assert printing.texts() == ["meanwhile"]
     log = printing.output.read_log(worker, 1, 0, 1000)
@@ -145,10 +145,10 @@ def test_a_worker_that_floods_waits(printing: Printing) -> None:  # O2
         try:
             written += printing.write(worker, chunk)
         except BlockingIOError:
-            printing.loop.turn(0.05)
+            printing.loop.wait(0.05)
     # One second's allowance at the start, one more in a second, and what pipes and reads hold.
     assert 200_000 <= written <= 2 * 200_000 + 3 * 65536
-    shown = lambda: sum(len(text) + 1 for text in printing.texts())  # noqa: E731
+    shown = lambda: sum(len(text) + 1 for text in printing.texts())
     printing.loop.until(lambda: written <= shown() <= written + 1)
 
 
@@ -187,7 +187,9 @@ def line(worker: bytes, text: str) -> list[Any]:
 
 def test_a_line_of_many_workers_is_shown_once_and_counted() -> None:
     fold = Fold(window=5.0)
-    assert fold.push([line(b"a", "hi"), line(b"b", "hi"), line(b"c", "hi")], 0.0) == [line(b"a", "hi")]
+    assert fold.push([line(b"a", "hi"), line(b"b", "hi"), line(b"c", "hi")], 0.0) == [
+        line(b"a", "hi")
+    ]
     assert fold.push([line(b"a", "hi")], 1.0) == []
     assert fold.next_deadline() == 5.0
     assert fold.flush(4.9) == []
@@ -216,7 +218,7 @@ def test_folded_counts_arrive_while_other_lines_flow(printing: Printing) -> None
     printing.write(b"a", "same\n")
     printing.until("same")
     printing.write(b"b", "same\n")
-    printing.loop.turn(0.1)
+    printing.loop.wait(0.1)
     printing.write(b"b", "other\n")
     printing.until("same", "other")
     printing.output.finish()

@@ -59,7 +59,9 @@ def test_a_path_too_long_for_sockets_is_refused_with_advice(tmp_path: Path) -> N
         open_session(config, ONE)
 
 
-def test_what_a_dead_session_left_is_swept_and_a_living_one_is_not(config: Config) -> None:  # D2
+def test_what_a_dead_session_left_is_swept_and_a_living_one_is_not(
+    config: Config,
+) -> None:  # D2
     alive = open_session(config, TWO)
     program = (
         "import os, sys; from zactor.config import Config; "
@@ -94,7 +96,9 @@ def test_the_latest_living_cluster_is_found(config: Config) -> None:
     assert find_broker(config) is None
 
 
-def test_the_machine_token_is_the_directory_s_and_the_boot_s(config: Config, tmp_path: Path) -> None:
+def test_the_machine_token_is_the_directory_s_and_the_boot_s(
+    config: Config, tmp_path: Path
+) -> None:
     token = machine_token(config)
     other = machine_token(Config(tmpdir=str(tmp_path / "y")))
     assert token == machine_token(config)

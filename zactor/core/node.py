@@ -37,11 +37,12 @@ Invariants
     N5  After StopNode nothing starts, and `End` follows when the last worker is dead.
 """
 
+# ruff: noqa: ARG002 - the handlers of one table have one signature
+
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,9 @@ from zactor.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zactor.core.worker_pool import ActorLife
     from zactor.ids import IdSource
 
 SIGKILL = 9
@@ -163,7 +167,7 @@ class NodeMachine:
         handle = self._words.get(message[0])
         try:
             if handle is None:
-                raise ValueError("not a word of the control lane")  # noqa: TRY301
+                raise ValueError("not a word of the control lane")
             handle(worker, message[1:], progress, now)
         except (TypeError, ValueError, LookupError) as error:
             # User code runs in workers, so nothing a worker says may end its node.
@@ -293,12 +297,12 @@ class NodeMachine:
 
     def _place_lease(self, message: StartLease, now: float, *, attempt: int) -> None:
         shape = message.shape
-        environment = shape.get("env") or shape.get("runtime_env") or {}
+        environment = shape.get("env") or {}
         env = env_key(environment)
         worker = self._pool.take_idle(message.job, env) or self._fresh(
             env, environment, attempt
         )
-        self._pool.give_lease(worker, message.lease, message.job)
+        self._pool.give_lease(worker, message.lease, message.job, shape)
         self._relabel(worker, shape.get("name") or "task")
         self._assign(worker, message, ["lease", message.lease, message.job, shape], now)
         if worker.address is not None:
@@ -365,7 +369,7 @@ class NodeMachine:
         else:
             self._kill(worker, "killed by zactor.kill", now)
 
-    def _bind_network(self, message: BindNetwork, now: float) -> None:  # noqa: ARG002
+    def _bind_network(self, message: BindNetwork, now: float) -> None:
         worker = self._pool.by_actor.get((message.actor, message.life))
         if worker is not None:
             self._effects.append(ToWorker(worker.process, ["bind_tcp"]))
@@ -386,7 +390,7 @@ class NodeMachine:
 
     # What workers say.
 
-    def _up(self, worker: Worker, fields: list[Any], progress: list[Any], now: float) -> None:  # noqa: ARG002
+    def _up(self, worker: Worker, fields: list[Any], progress: list[Any], now: float) -> None:
         (address,) = fields
         is_first, worker.address = worker.address is None, list(address)
         worker.work.clear()
@@ -398,17 +402,18 @@ class NodeMachine:
 
     def _ready(
         self, worker: Worker, fields: list[Any], progress: list[Any], now: float
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         actor, life, repr_name = fields
         if (actor, life) in worker.unready:
             del worker.unready[actor, life]
+            worker.actors[actor, life] = repr_name
             self._tell(ActorReady(actor, life, repr_name))
             if repr_name and worker.use == ACTOR and " object at 0x" not in repr_name:
                 self._relabel(worker, repr_name)
 
     def _failed(
         self, worker: Worker, fields: list[Any], progress: list[Any], now: float
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         actor, life, error = fields
         if (actor, life) in worker.actors:
             self._pool.take_actor((actor, life))
@@ -426,12 +431,12 @@ class NodeMachine:
 
     def _stopping(
         self, worker: Worker, fields: list[Any], progress: list[Any], now: float
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         actor, life = fields
         if worker.home is None:  # a shared one that hangs must not take its neighbours with it
             self._at(now + self._limits.shutdown_hook, self._hook_overdue, (actor, life))
 
-    def _keep(self, worker: Worker, fields: list[Any], progress: list[Any], now: float) -> None:  # noqa: ARG002
+    def _keep(self, worker: Worker, fields: list[Any], progress: list[Any], now: float) -> None:
         if (
             worker.use == ENDING
             and not worker.actors
@@ -444,7 +449,7 @@ class NodeMachine:
 
     def _label(
         self, worker: Worker, fields: list[Any], progress: list[Any], now: float
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         (text,) = fields
         self._relabel(worker, str(text)[:200])
 
@@ -538,7 +543,7 @@ class NodeMachine:
         if not timer_is_set:
             self._at(self._refill_at, self._refill_due, None)
 
-    def _refill_due(self, subject: None, now: float) -> None:  # noqa: ARG002
+    def _refill_due(self, subject: None, now: float) -> None:
         assert self._refill_at is not None
         if now < self._refill_at:  # there was another start meanwhile
             self._at(self._refill_at, self._refill_due, None)
@@ -546,7 +551,7 @@ class NodeMachine:
         self._refill_at = None
         self._refill(now)
 
-    def _refill(self, now: float) -> None:  # noqa: ARG002
+    def _refill(self, now: float) -> None:
         # What cannot start is not tried for ever: the next real start tries again.
         if self._end_reason is None and self._failed_spares < FAILED_SPARES:
             for _ in range(self._limits.spare_workers - self._pool.spare_count("")):

@@ -34,7 +34,7 @@ class Worker:
 
     __slots__ = (
         "actors", "address", "attempt", "env", "environment", "exit_by", "home", "idle_since", "job",
-        "killed", "label", "lease", "pid", "process", "unready", "use", "work",
+        "killed", "label", "lease", "pid", "process", "shape", "unready", "use", "work",
     )  # fmt: skip
 
     def __init__(
@@ -49,9 +49,12 @@ class Worker:
         self.pid = 0  # 0 until forked
         self.address: list[Any] | None = None  # None until it is up
         self.label = ""  # what its output is shown under
-        self.actors: dict[ActorLife, None] = {}  # hosted, until each ends
+        self.actors: dict[
+            ActorLife, str
+        ] = {}  # hosted, until each ends; and its repr once ready
         self.unready: dict[ActorLife, None] = {}  # those whose constructor runs, or will
         self.lease = 0  # 0: none
+        self.shape: dict[str, Any] = {}  # of its StartLease, while it has a lease
         self.work: list[Any] = []  # StartActor, StartLease it was taken for, until it is up
         self.home: tuple[Any, ...] | None = None  # key of the shared actors it is for
         self.killed = ""  # why we killed it; "" if we did not
@@ -59,18 +62,19 @@ class Worker:
         self.exit_by = 0.0  # when it is killed if it is still there; 0: never
 
     def describe(self) -> dict[str, Any]:
-        """Return what a re-attaching node tells its broker, and tools show."""
+        """Return what `NodeUp` says of it."""
+        is_up = self.address is not None
         return {
-            "process": self.process,
-            "pid": self.pid,
+            "process": self.process if is_up else b"",
             "address": self.address,
+            "pid": self.pid,
             "job": self.job,
-            "env": self.env,
-            "use": self.use,
-            "label": self.label,
+            "actors": [
+                [actor, life, (actor, life) not in self.unready, repr_name]
+                for (actor, life), repr_name in self.actors.items()
+            ],
             "lease": self.lease,
-            "actors": [[actor, life] for actor, life in self.actors],
-            "unready": [[actor, life] for actor, life in self.unready],
+            "shape": self.shape,
         }
 
 
@@ -124,9 +128,9 @@ class WorkerPool:
         excess = len(self._idle_order) - limit
         return list(self._idle_order.values())[:excess] if excess > 0 else []
 
-    def give_lease(self, worker: Worker, lease: int, job: bytes) -> None:
+    def give_lease(self, worker: Worker, lease: int, job: bytes, shape: dict[str, Any]) -> None:
         """Use a worker that was taken for a lease."""
-        worker.use, worker.lease, worker.job = LEASE, lease, job
+        worker.use, worker.lease, worker.job, worker.shape = LEASE, lease, job, shape
         self.by_lease[lease] = worker
 
     def give_actor(
@@ -136,7 +140,7 @@ class WorkerPool:
         worker.use, worker.job, worker.home = (SHARED if home else ACTOR), job, home
         if home:
             self._shared[home] = worker
-        worker.actors[key] = worker.unready[key] = None
+        worker.actors[key], worker.unready[key] = "", None
         self.by_actor[key] = worker
 
     def take_actor(self, key: ActorLife) -> Worker | None:
@@ -151,7 +155,7 @@ class WorkerPool:
         """The lease is over: forget it; return its worker."""
         worker = self.by_lease.pop(lease, None)
         if worker is not None:
-            worker.lease = 0
+            worker.lease, worker.shape = 0, {}
         return worker
 
     def rest(self, worker: Worker, now: float) -> None:

@@ -41,10 +41,12 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WORKER_ENTRY = "zactor.runtime.worker:main"
 PROGRESS_SIZE = 64 * 1024
@@ -53,8 +55,19 @@ PROGRESS_SIZE = 64 * 1024
 _MESSAGE = 256 * 1024  # longer than what a sequenced-packet socket takes by default
 _ALWAYS = ("zmq", "msgpack", "cloudpickle")
 _EXEC = "from zactor.runtime.forkserver import exec_worker; exec_worker()"
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _EXEC_FDS = ("control", "progress", "node_pidfd", "payload")
 _EXEC_BASE = 3  # the first descriptor number of an exec'd worker's own
+
+
+def python_command(program: str, *args: str) -> list[str]:
+    """Return the command that runs `program` with this interpreter and this zactor.
+
+    The current directory stays off the module search path (-P): a `socket.py` that lies there is
+    none of ours. What users import comes with the set-up.
+    """
+    find = f"import sys; sys.path.append({_ROOT!r}); "
+    return [sys.executable, "-P", "-c", find + program, *args]
 
 
 class _BrokenEnvironment(Exception):  # noqa: N818 - never leaves this module
@@ -117,14 +130,18 @@ def prepare(setup: dict[str, Any]) -> None:
     try:
         if setup.get("working_dir"):
             os.chdir(setup["working_dir"])
-            sys.path.insert(0, setup["working_dir"])
     except OSError as error:
-        raise _BrokenEnvironment(f"working_dir {setup['working_dir']!r}: {error.strerror}") from None
-    front = [path for path in setup.get("py_modules") or () if path not in sys.path]
-    sys.path[:0] = front
-    sys.path.extend(path for path in setup.get("sys_path") or () if path not in sys.path)
+        raise _BrokenEnvironment(
+            f"working_dir {setup['working_dir']!r}: {error.strerror}"
+        ) from None
+    # The driver's own search path, in its order; the environment's modules before it.
+    here = [setup["working_dir"]] if setup.get("working_dir") else []
+    front = [*here, *(setup.get("py_modules") or ()), *(setup.get("sys_path") or ())]
+    sys.path[:] = dict.fromkeys([*front, *sys.path])
     _import_all(_ALWAYS, optional=True)
-    _import_all((setup.get("entry", WORKER_ENTRY).partition(":")[0], *(setup.get("preload") or ())))
+    _import_all(
+        (setup.get("entry", WORKER_ENTRY).partition(":")[0], *(setup.get("preload") or ()))
+    )
 
 
 def _import_all(names: tuple[str, ...], *, optional: bool = False) -> None:
@@ -134,7 +151,7 @@ def _import_all(names: tuple[str, ...], *, optional: bool = False) -> None:
         except ImportError as error:
             if not optional:
                 raise _BrokenEnvironment(f"cannot import {name}: {error}") from error
-        except Exception as error:  # noqa: BLE001 - user code runs here: a preloaded module
+        except Exception as error:
             text = f"importing {name} raised {type(error).__name__}: {error}"
             raise _BrokenEnvironment(text) from error
 
@@ -215,8 +232,11 @@ class _Server:
 
     def _fork(self, boot: dict[str, Any], fds: list[int]) -> int:
         pid = os.fork()
-        if pid:
-            return pid
+        if not pid:
+            self._become_worker(boot, fds)
+        return pid
+
+    def _become_worker(self, boot: dict[str, Any], fds: list[int]) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             for own in (self._lane, self._wake, self._wakeup):
@@ -244,11 +264,10 @@ class _Server:
         actions += [
             (os.POSIX_SPAWN_DUP2, fd, _EXEC_BASE + index) for index, fd in enumerate(sources)
         ]
-        command = [sys.executable, "-c", _EXEC]
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        command = python_command(_EXEC)
         try:
             return os.posix_spawn(
-                sys.executable, command, environ, file_actions=actions, setsid=True
+                sys.executable, command, os.environ, file_actions=actions, setsid=True
             )
         finally:
             for fd in (payload, *sources):
@@ -282,7 +301,11 @@ class _Server:
 
 
 def _run_worker(
-    setup: dict[str, Any], boot: dict[str, Any], control: socket.socket, progress: int, pidfd: int
+    setup: dict[str, Any],
+    boot: dict[str, Any],
+    control: socket.socket,
+    progress: int,
+    pidfd: int,
 ) -> NoReturn:
     """Run the worker's program in this process, then end it as a Python program ends."""
     code: Any = 1
@@ -307,8 +330,8 @@ def _finish(code: int) -> NoReturn:
     import threading
 
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
-        atexit._run_exitfuncs()  # noqa: SLF001
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
@@ -340,7 +363,9 @@ def _refresh(progress: int) -> None:
 def _find_entry(name: str) -> Callable[[socket.socket, int, dict[str, Any]], Any]:
     module, _, function = name.partition(":")
     __import__(module)
-    found: Callable[[socket.socket, int, dict[str, Any]], Any] = getattr(sys.modules[module], function)
+    found: Callable[[socket.socket, int, dict[str, Any]], Any] = getattr(
+        sys.modules[module], function
+    )
     return found
 
 

@@ -12,13 +12,15 @@ Invariants
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from select import POLLOUT, poll
 from struct import Struct
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MESSAGE_LIMIT = 64 * 1024 * 1024
 """A longer message is refused: the other end is not what it should be."""

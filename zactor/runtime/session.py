@@ -24,6 +24,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -156,10 +157,8 @@ def machine_token(config: Config) -> bytes:
     if token is None or len(token) != _TOKEN:
         draft = f"{path}.{os.getpid()}"
         _write(draft, os.urandom(_TOKEN))
-        try:
-            os.link(draft, path)  # the first wins
-        except FileExistsError:
-            pass
+        with suppress(FileExistsError):  # the first wins
+            os.link(draft, path)
         os.unlink(draft)
         token = _read(path) or b""
     with open(_BOOT_ID) as file:
@@ -180,7 +179,9 @@ def _make_private(path: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise SessionError(f"{path}: {error.strerror}; set ZACTOR_TMPDIR to another directory") from None
+        raise SessionError(
+            f"{path}: {error.strerror}; set ZACTOR_TMPDIR to another directory"
+        ) from None
     if not _is_private(path):
         raise SessionError(
             f"{path} is not a directory of this user alone (mode 0700): remove it, or set "
@@ -194,7 +195,9 @@ def _is_private(path: str) -> bool:
     except FileNotFoundError:
         return False
     return (
-        stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.getuid()
+        and not found.st_mode & 0o077
     )
 
 
@@ -234,7 +237,10 @@ def _segment_prefix(name: str) -> str:
 def _remove(path: str, shm_dir: str) -> None:
     """Remove a session whose lock is held: the lock's name last."""
     prefix = _segment_prefix(os.path.basename(path))
-    for directory, is_ours in ((shm_dir, lambda name: name.startswith(prefix)), (path, _not_lock)):
+    for directory, is_ours in (
+        (shm_dir, lambda name: name.startswith(prefix)),
+        (path, _not_lock),
+    ):
         try:
             names = os.listdir(directory)
         except FileNotFoundError:
@@ -275,6 +281,8 @@ def _read(path: str) -> bytes | None:
 
 def _write(path: str, content: bytes) -> None:
     draft = f"{path}.{os.getpid()}.new"
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+    with open(
+        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb"
+    ) as file:
         file.write(content)
     os.replace(draft, path)

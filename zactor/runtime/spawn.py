@@ -17,23 +17,29 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
+from contextlib import suppress
 from fcntl import ioctl
 from functools import partial
+from select import select
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
-from zactor.runtime.forkserver import PROGRESS_SIZE
+from zactor.runtime.forkserver import PROGRESS_SIZE, python_command
 from zactor.runtime.lane import Lane, LaneClosedError
 from zactor.runtime.progress import read_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zactor.config import Config
     from zactor.runtime.loop import Loop
 
 STATUS_PATIENCE = 0.25
 """Seconds to wait, after a worker's end, for its fork server to say how it ended."""
+
+CLOSE_PATIENCE = 1.0
+"""Seconds that a fork server may take to end when the node closes."""
 
 _SERVER = "from zactor.runtime.forkserver import main; main()"
 _MESSAGE = 64 * 1024
@@ -152,7 +158,9 @@ class _ForkServer:
         self.unready_deaths = 0
         self.queue: deque[WorkerProcess] = deque()  # not yet asked for
         self.requested: dict[int, WorkerProcess] = {}  # asked for, not yet started
-        self.workers: dict[int, WorkerProcess] = {}  # started, by pid, until their status is known
+        self.workers: dict[
+            int, WorkerProcess
+        ] = {}  # started, by pid, until their status is known
 
 
 class Spawner:
@@ -168,7 +176,7 @@ class Spawner:
         exited: Callable[[WorkerProcess, Status], None],
         failed: Callable[[WorkerProcess, list[Any]], None],
         log_fd: int = 2,
-        warn: Callable[[str], None] = lambda text: None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Prepare; no process is started yet.
 
@@ -191,12 +199,16 @@ class Spawner:
         self._failed = failed
         self._log_fd = log_fd
         self._warn = warn
-        self._servers: dict[str, _ForkServer] = {}  # by environment key, least recently used first
+        self._servers: dict[
+            str, _ForkServer
+        ] = {}  # by environment key, least recently used first
         self._retired: list[_ForkServer] = []
         self._own_pidfd = os.pidfd_open(os.getpid())
         self._closed = False
 
-    def adopt(self, key: str, environment: dict[str, Any], lane: socket.socket, pid: int) -> None:
+    def adopt(
+        self, key: str, environment: dict[str, Any], lane: socket.socket, pid: int
+    ) -> None:
         """Use a fork server that was forked before this process had threads."""
         server = self._servers[key] = _ForkServer(key, environment)
         self._connect(server, lane, pid)
@@ -205,9 +217,9 @@ class Spawner:
         """Have the environment's fork server running."""
         self._server(key, environment)
 
-    def start(self, process: bytes, key: str, environment: dict[str, Any], label: str) -> WorkerProcess:
+    def start(self, process: bytes, key: str, environment: dict[str, Any]) -> WorkerProcess:
         """Start a worker in an environment. Its lane can be sent to at once."""
-        worker = WorkerProcess(process, key, {"process": process, "env": key, "label": label})
+        worker = WorkerProcess(process, key, {"process": process, "env": key})
         server = self._server(key, environment)
         server.queue.append(worker)
         self._pump(server)
@@ -218,15 +230,19 @@ class Spawner:
         return [s.pid for s in (*self._servers.values(), *self._retired) if s.pid]
 
     def close(self) -> None:
-        """Kill the fork servers, whose deaths then take no effect. Workers are the caller's."""
+        """Have the fork servers end, whose deaths then take no effect. Workers are the caller's."""
+        if self._closed:
+            return
         self._closed = True
-        for server in (*self._servers.values(), *self._retired):
-            if server.pidfd >= 0:
-                try:
-                    signal.pidfd_send_signal(server.pidfd, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-                self._disconnect(server)
+        servers = [s for s in (*self._servers.values(), *self._retired) if s.lane is not None]
+        for server in servers:
+            assert server.lane is not None
+            self._loop.remove_reader(server.lane.fileno())
+            server.lane.close()  # which ends it, as soon as it has no worker left
+        for server in servers:
+            if not select([server.pidfd], [], [], CLOSE_PATIENCE)[0]:
+                signal.pidfd_send_signal(server.pidfd, signal.SIGKILL)
+            self._disconnect(server)
         self._servers.clear()
         self._retired.clear()
         os.close(self._own_pidfd)
@@ -261,13 +277,12 @@ class Spawner:
             "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2"),
             **(server.environment.get("env_vars") or {}),
         }
-        environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with theirs:
             above = os.dup(theirs.fileno())  # never 3 itself, which the copy goes to
             try:
                 pid = os.posix_spawn(
                     sys.executable,
-                    [sys.executable, "-c", _SERVER],
+                    python_command(_SERVER),
                     environ,
                     file_actions=[(os.POSIX_SPAWN_DUP2, above, 3)],
                     setsid=True,
@@ -284,19 +299,21 @@ class Spawner:
         self._loop.add_reader(server.pidfd, partial(self._server_died, server))
         setup = {**self._setup, **server.environment}
         for name in ("preload", "sys_path"):
-            setup[name] = [*(self._setup.get(name) or ()), *(server.environment.get(name) or ())]
+            setup[name] = [
+                *(self._setup.get(name) or ()),
+                *(server.environment.get(name) or ()),
+            ]
         self._tell(server, ["setup", setup], [self._own_pidfd, self._log_fd])
 
     def _disconnect(self, server: _ForkServer) -> None:
         assert server.lane is not None
-        self._loop.remove_reader(server.lane.fileno())
+        if server.lane.fileno() >= 0:
+            self._loop.remove_reader(server.lane.fileno())
+            server.lane.close()
         self._loop.remove_reader(server.pidfd)
-        server.lane.close()
         os.close(server.pidfd)
-        try:
+        with suppress(ChildProcessError):  # the program's own handling of children was faster
             os.waitpid(server.pid, 0)
-        except ChildProcessError:
-            pass
         server.lane, server.pid, server.pidfd = None, 0, -1
 
     def _server_died(self, server: _ForkServer) -> None:
@@ -327,6 +344,9 @@ class Spawner:
 
     def _break(self, server: _ForkServer, text: str) -> None:
         self._servers.pop(server.key, None)
+        if server.lane is not None:  # it is still to end, and to be reaped
+            server.retired = True
+            self._retired.append(server)
         failed = [*server.requested.values(), *server.queue]
         server.requested.clear()
         server.queue.clear()
@@ -336,7 +356,9 @@ class Spawner:
     def _hear(self, server: _ForkServer) -> None:
         while server.lane is not None:
             try:
-                body, fds, _, _ = socket.recv_fds(server.lane, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+                body, fds, _, _ = socket.recv_fds(
+                    server.lane, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC
+                )
             except BlockingIOError:
                 return
             except OSError:
@@ -393,7 +415,9 @@ class Spawner:
 
     # What follows is about workers.
 
-    def _worker_started(self, server: _ForkServer, worker: WorkerProcess, pid: int, pidfd: int) -> None:
+    def _worker_started(
+        self, server: _ForkServer, worker: WorkerProcess, pid: int, pidfd: int
+    ) -> None:
         worker.pid, worker.pidfd = pid, pidfd
         server.workers[pid] = worker
         self._loop.add_reader(pidfd, partial(self._pidfd_readable, worker))

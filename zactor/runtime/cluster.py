@@ -1,0 +1,471 @@
+"""The cluster process: a broker and a node together, or one of them as a daemon.
+
+`launch` is for a driver that starts a cluster of its own: one process, embedded, which dies with
+the driver. Its steps, in the order that makes it fast (what is slow to import runs beside what
+has to wait for it):
+
+    1. import what workers need too, and fork the fork server: before any thread or ZeroMQ context
+    2. open the session, make the post, the broker and the node
+    3. tell the driver the address
+    4. sweep what dead clusters have left
+
+It is found again by others on the machine through the session (see `runtime.session`).
+
+Invariants
+    C1  An embedded cluster is gone soon after its driver, however that ended: workers, segments,
+        sockets, files. It watches the driver's pidfd; a pipe's end could be held by a child.
+    C2  Ctrl-C in the driver's terminal is the driver's alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
+from select import POLLIN, poll
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import msgpack
+
+from zactor.config import Config
+from zactor.wire.messages import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from zactor.runtime.loop import Loop
+    from zactor.runtime.node import Node
+    from zactor.runtime.post import Post
+    from zactor.runtime.session import Session
+    from zactor.transport.curve import Keys
+
+LAUNCH_TIMEOUT = 30.0
+BROKER_ENTRY = "zactor.runtime.broker:start_broker"
+"""What starts the broker: `function(loop, post, config, info)` returns it."""
+
+STOP_TIMEOUT = 10.0
+_PROGRAM = "from zactor.runtime.cluster import main; main()"
+_RESULT_FD, _DRIVER_FD = 3, 4  # descriptors of a launched cluster
+_ABORT_PATIENCE = 2.0
+
+
+class LaunchError(RuntimeError):
+    """The cluster process did not come up; the text says why."""
+
+
+class Launched(NamedTuple):
+    """A cluster that this process has started."""
+
+    pid: int
+    pidfd: int
+    broker: Address
+    node: Address
+    session: str  # directory
+    cluster: bytes
+    machine: bytes  # token
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """End the cluster in order, and by force if that takes too long."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                signal.pidfd_send_signal(self.pidfd, number)
+            except ProcessLookupError:
+                break
+            if _await_end([self.pidfd], timeout):
+                break
+        with suppress(ChildProcessError):  # the program's own handling of children was faster
+            os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+
+
+def launch(
+    *,
+    resources: Mapping[str, float | None] | None = None,
+    labels: Mapping[str, str] | None = None,
+    preload: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    **extra: Any,
+) -> Launched:
+    """Start an embedded cluster that lives as long as this process, at most.
+
+    Args:
+        resources: "CPU", "GPU", "memory" and custom ones; what is missing or None is detected.
+        labels: Of the node.
+        preload: Modules that workers find imported.
+        settings: Fields of `Config` that go before the environment.
+        extra: "entry_point" and "broker", for tests.
+
+    Raises:
+        LaunchError: It did not come up.
+    """
+    from zactor.runtime.forkserver import python_command
+
+    options = {
+        "resources": dict(resources or {}),
+        "labels": dict(labels or {}),
+        "preload": list(preload),
+        "sys_path": [os.path.abspath(path) for path in sys.path],
+        "settings": dict(settings or {}),
+        **extra,
+    }
+    driver = os.pidfd_open(os.getpid())
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    # Copied out of the way first, or one copy could overwrite the other's source.
+    sources = [_dup_above(writing), _dup_above(driver)]
+    try:
+        environ = {**os.environ, "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
+        pid = os.posix_spawn(
+            sys.executable,
+            python_command(_PROGRAM, msgpack.packb(options).hex()),
+            environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, sources[0], _RESULT_FD),
+                (os.POSIX_SPAWN_DUP2, sources[1], _DRIVER_FD),
+            ],
+            setsid=True,
+        )
+    finally:
+        for fd in (writing, driver, *sources):
+            os.close(fd)
+    pidfd = os.pidfd_open(pid)
+    try:
+        result = _read_result(reading)
+    except LaunchError:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+        raise
+    finally:
+        os.close(reading)
+    return Launched(
+        pid, pidfd, Address(*result["broker"]), Address(*result["node"]), result["session"],
+        result["cluster"], result["machine"],
+    )  # fmt: skip
+
+
+def _read_result(fd: int) -> dict[str, Any]:
+    waiter = poll()
+    waiter.register(fd, POLLIN)
+    received = b""
+    while True:
+        if not waiter.poll(LAUNCH_TIMEOUT * 1000):
+            raise LaunchError(
+                f"the cluster process did not come up within {LAUNCH_TIMEOUT:g} s"
+            )
+        chunk = os.read(fd, 65536)
+        received += chunk
+        if not chunk:
+            break
+    if not received:
+        raise LaunchError(
+            "the cluster process ended while it started; see what it printed above"
+        )
+    result: dict[str, Any] = msgpack.unpackb(received)
+    if "error" in result:
+        raise LaunchError(result["error"])
+    return result
+
+
+def main() -> NoReturn:
+    """Be an embedded cluster: `launch` has prepared the descriptors and the first argument."""
+    options = msgpack.unpackb(bytes.fromhex(sys.argv[1]))
+    os.closerange(_DRIVER_FD + 1, 0x7FFFFFFF)
+    for fd in (_RESULT_FD, _DRIVER_FD):
+        os.set_inheritable(fd, False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # C2
+    try:
+        embedded = _Embedded(options)
+    except Exception as error:  # noqa: BLE001 - the process ends here, whatever it was
+        if not isinstance(
+            error, (OSError, ValueError)
+        ):  # what a user can cause explains itself
+            sys.excepthook(*sys.exc_info())
+        _tell_driver({"error": f"the cluster process cannot start: {error}"})
+        os._exit(1)
+    embedded.run()
+
+
+def _tell_driver(result: dict[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # it died meanwhile; its pidfd tells
+        os.write(_RESULT_FD, msgpack.packb(result))
+    os.close(_RESULT_FD)
+
+
+class _Embedded:
+    """The embedded cluster process."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        from zactor.runtime.machine import raise_descriptor_limit
+
+        raise_descriptor_limit()
+        fork_server = _fork_early()
+        self._cluster = os.urandom(12)
+        self._config = _configure(options.get("settings") or {})
+        self._part = _Part(self._config, self._cluster)
+        log = _open_log(self._part.session)
+        if options.get("broker"):
+            sys.path.extend(options["sys_path"])
+        # Broker and node share the post: the messages that they take are not the same.
+        self._part.start_broker(options.get("broker", ""))
+        self.node = self._part.start_node(
+            self._part.post.address,
+            options,
+            fork_server=fork_server,
+            ended=self._ended,
+        )
+        self._part.loop.add_reader(_DRIVER_FD, self._driver_died)
+        self._part.session.publish(list(self._part.post.address))
+        self._part.on_signal(signal.SIGTERM, self._terminated)
+        _tell_driver(
+            {
+                "broker": list(self._part.post.address),
+                "node": list(self._part.post.address),
+                "session": self._part.session.path,
+                "cluster": self._cluster,
+                "machine": self._part.post.address.machine,
+            }
+        )
+        for fd in (1, 2):  # from here on the driver's terminal is not ours
+            os.dup2(log, fd)
+        os.close(log)
+        self._part.loop.call_later(0.2, self._sweep)
+
+    def run(self) -> NoReturn:
+        """Serve until the driver is dead or the cluster was ended."""
+        try:
+            self._part.loop.run()
+        except BaseException:  # noqa: BLE001 - whatever it was, nothing may be left behind
+            sys.excepthook(*sys.exc_info())
+            sys.stderr.flush()
+        self._abort()
+
+    def _sweep(self) -> None:
+        from zactor.runtime.session import sweep
+
+        sweep(self._config)
+
+    def _driver_died(self) -> None:
+        self._abort()  # C1
+
+    def _terminated(self) -> None:
+        self.node.stop("the cluster was ended")
+        self._part.loop.call_later(self._config.exit_grace + 1.0, self._abort)
+
+    def _ended(self, reason: str) -> None:  # noqa: ARG002
+        self.node.close()
+        self._part.close()
+        os._exit(0)
+
+    def _abort(self) -> NoReturn:
+        _await_end(self.node.kill_workers(), _ABORT_PATIENCE)
+        self._part.session.close()
+        os._exit(0)
+
+
+class _Part:
+    """What each cluster process has: a session, a loop, a post; and a broker, a node or both."""
+
+    def __init__(
+        self, config: Config, cluster: bytes, *, keys: Keys | None = None, has_node: bool = True
+    ) -> None:
+        from zactor.runtime.loop import Loop
+        from zactor.runtime.post import Post
+        from zactor.runtime.session import machine_token, open_session
+
+        self.config = config
+        self.session: Session = open_session(config, cluster)
+        self.loop: Loop = Loop()
+        self.post: Post = Post(
+            os.urandom(12),
+            self.session.path,
+            node=os.urandom(12) if has_node else b"",
+            machine=machine_token(config),
+            keys=keys,
+        )
+        self.loop.drive(self.post)
+        self.broker: Any = None
+
+    def start_broker(self, entry: str, **more: Any) -> None:
+        """Start the broker, or what `entry` ("module:function") starts in its place."""
+        module, _, name = (entry or BROKER_ENTRY).partition(":")
+        __import__(module)
+        start = getattr(sys.modules[module], name)
+        info = {"id": self.session.cluster, "session": self.session.path}
+        self.broker = start(self.loop, self.post, self.config, info, **more)
+
+    def start_node(
+        self,
+        broker: Address,
+        options: Mapping[str, Any],
+        *,
+        fork_server: tuple[socket.socket, int] | None = None,
+        ended: Callable[[str], None],
+        boot: dict[str, Any] | None = None,
+    ) -> Node:
+        """Start the node."""
+        from zactor.runtime.machine import describe_machine, detect_resources, store_capacity
+        from zactor.runtime.node import Node, NodeSetup
+        from zactor.runtime.storage import StorageShell
+
+        capacity = store_capacity(self.config)
+        storage = StorageShell(
+            self.post.address.node,
+            self.post.process_id,
+            self.session.segment_prefix,
+            spill_dir=os.path.join(self.session.path, "spill"),
+            capacity=capacity,
+            shm=self.config.shm_dir,
+        )
+        entry = {
+            **describe_machine(),
+            "machine": self.post.address.machine,
+            "resources": detect_resources(self.config, overrides=options.get("resources")),
+            "labels": dict(options.get("labels") or {}),
+            "store": capacity,
+        }
+        setup = NodeSetup(
+            entry, broker, boot or {}, list(options.get("sys_path") or ()),
+            list(options.get("preload") or ()), options.get("entry_point", ""),
+        )  # fmt: skip
+        node = Node(
+            self.loop, self.post, self.config, self.session, setup,
+            storage=storage, ended=ended, warn=warn,
+        )  # fmt: skip
+        node.open(fork_server)
+        return node
+
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
+        """Run `callback` on the loop when the signal arrives."""
+        signal.signal(number, lambda *_: self.loop.call_soon(callback))
+
+    def close(self) -> None:
+        """Close the post, then leave the session."""
+        self.post.close(linger=0.2)
+        self.session.close()
+
+
+def warn(text: str) -> None:
+    """Write what a human should know to the process's log."""
+    from time import strftime
+
+    sys.stderr.write(f"{strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+    sys.stderr.flush()
+
+
+def run_broker(
+    config: Config,
+    cluster: bytes,
+    *,
+    keys: Keys | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ready: Callable[[Address], None],
+    **more: Any,
+) -> None:
+    """Be a broker daemon until SIGTERM or SIGINT.
+
+    `ready(address)` is called once, when it can be reached; `more` goes to the broker's shell.
+    """
+    from zactor.runtime.session import sweep
+
+    sweep(config)
+    part = _Part(config, cluster, keys=keys, has_node=False)
+    if keys is not None:
+        part.post.bind_tcp(host, port)
+    part.start_broker("", **more)
+    part.session.publish(list(part.post.address))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        part.on_signal(number, part.loop.stop)
+    ready(part.post.address)
+    part.loop.run()
+    part.close()
+
+
+def run_node(
+    config: Config,
+    cluster: bytes,
+    broker: Address,
+    options: Mapping[str, Any],
+    *,
+    keys: Keys | None = None,
+    host: str = "127.0.0.1",
+    find_broker: Callable[[], Address | None] = lambda: None,
+    ready: Callable[[Address], None],
+) -> None:
+    """Be a node daemon until SIGTERM or SIGINT, or until the broker stops it.
+
+    `options` are as `launch` makes them; `find_broker` is asked where the broker is now when it
+    cannot be reached any more.
+    """
+    from zactor.runtime.machine import raise_descriptor_limit
+    from zactor.runtime.session import sweep
+
+    raise_descriptor_limit()
+    sweep(config)
+    part = _Part(config, cluster, keys=keys)
+    if keys is not None:
+        part.post.bind_tcp(host)
+    boot = {"keys": list(keys) if keys else None, "host": host}
+    node = part.start_node(broker, options, ended=lambda _: part.loop.stop(), boot=boot)
+    node.find_broker = find_broker
+    for number in (signal.SIGTERM, signal.SIGINT):
+        part.on_signal(number, partial(node.stop, "the node was ended"))
+    ready(part.post.address)
+    part.loop.run()
+    node.close()
+    part.close()
+
+
+def _configure(settings: Mapping[str, Any]) -> Config:
+    from dataclasses import replace
+
+    return replace(Config.from_environment(), **settings)
+
+
+def _fork_early() -> tuple[socket.socket, int]:
+    """Fork the fork server of the default environment; return its lane and pid."""
+    # What both need is imported once, and shared.
+    import zactor.transport.sockets  # noqa: F401 - not used here: its pages are
+    from zactor.runtime.forkserver import serve
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if not pid:
+        ours.close()
+        os.dup2(theirs.detach(), 3, inheritable=False)
+        os.closerange(4, 0x7FFFFFFF)
+        serve(socket.socket(fileno=3), warm=True)
+    theirs.close()
+    return ours, pid
+
+
+def _open_log(session: Session) -> int:
+    path = os.path.join(session.logs, "cluster.log")
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _dup_above(fd: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16)
+
+
+def _await_end(pidfds: list[int], timeout: float) -> bool:
+    """Wait until all the processes are dead; return whether they are."""
+    from time import monotonic
+
+    deadline = monotonic() + timeout
+    for pidfd in pidfds:
+        waiter = poll()
+        waiter.register(pidfd, POLLIN)
+        if not waiter.poll(max(0.0, deadline - monotonic()) * 1000):
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The machine's store on the node's loop: messages in, answers out, deaths told.
+
+It stands between `runtime.storage`, which knows no post and no loop, and the node. Processes of
+this machine are known to be dead by their node; of others the broker is asked.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.storage_effects import Ask, Reply, Watch
+from zactor.exceptions import to_wire
+from zactor.wire.messages import (
+    Address,
+    Answer,
+    FreeSegment,
+    LocateSegment,
+    ProcessDied,
+    ReadSegment,
+    ReserveSegment,
+    SegmentFilled,
+    WatchProcess,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from zactor.runtime.loop import Loop
+    from zactor.runtime.post import Post
+    from zactor.runtime.storage import NodeEffect, StorageShell
+
+MESSAGES = (ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSegment)
+
+
+class NodeStore:
+    """Drives one `StorageShell`. Everything runs on the loop's thread."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        post: Post,
+        shell: StorageShell,
+        *,
+        is_here: Callable[[bytes], bool],
+        broker: Callable[[], Address],
+    ) -> None:
+        """Begin to listen.
+
+        Args:
+            loop: Wakes the shell.
+            post: Where requests come from.
+            shell: The store.
+            is_here: Whether a process lives on this machine, so that `process_died` will come.
+            broker: Where the broker is now.
+        """
+        self._loop = loop
+        self._post = post
+        self._shell = shell
+        self._is_here = is_here
+        self._broker = broker
+        self._timer_at: float | None = None
+        self._is_closed = False
+        self._wake_fd = shell.fileno()
+        loop.add_reader(self._wake_fd, self._collect)
+        for kind in MESSAGES:
+            post.on(kind, self._receive)
+        if broker().process != post.process_id:  # an embedded broker takes these itself
+            post.on(ProcessDied, lambda _, __, message: self.process_died(message.process))
+
+    def process_died(self, process: bytes) -> None:
+        """A process is dead, of this machine or one that was watched."""
+        self._apply(self._shell.process_lost(process, self._loop.now()))
+
+    def load(self) -> dict[str, Any]:
+        """Return what `Renew` and `status` show."""
+        return dict(self._shell.stats()._asdict())
+
+    def close(self) -> None:
+        """Delete what is stored."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._loop.remove_reader(self._wake_fd)
+            self._shell.close()
+
+    def _receive(self, peer: bytes, address: Address, message: Any) -> None:
+        self._apply(self._shell.receive(peer, address, message, self._loop.now()))
+
+    def _collect(self) -> None:
+        self._apply(self._shell.collect(self._loop.now()))
+
+    def _tick(self, due: float) -> None:
+        if self._timer_at == due:
+            self._timer_at = None
+        if not self._is_closed:
+            self._apply(self._shell.tick(self._loop.now()))
+
+    def _apply(self, effects: list[NodeEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Reply():
+                    answer = Answer(effect.request, effect.ok, effect.value)
+                    self._post.send(Address(*effect.address), answer)
+                case Ask():
+                    future = self._post.request(Address(*effect.address), effect.message)
+                    future.add_done_callback(partial(self._answered, effect.token))
+                case Watch():
+                    self._watch(effect.process)
+        due = self._shell.next_deadline()
+        if due is not None and (self._timer_at is None or due < self._timer_at):
+            self._timer_at = due
+            self._loop.call_later(max(0.0, due - self._loop.now()), partial(self._tick, due))
+
+    def _answered(self, token: int, future: Future[Any]) -> None:
+        error = future.exception()
+        value = future.result() if error is None else to_wire(error)
+        self._apply(self._shell.answered(token, error is None, value, self._loop.now()))
+
+    def _watch(self, process: bytes) -> None:
+        if not self._is_here(process):
+            future = self._post.request(self._broker(), WatchProcess(0, process))
+            future.add_done_callback(partial(self._watched, process))
+
+    def _watched(self, process: bytes, future: Future[Any]) -> None:
+        if future.exception() is None and future.result() is not None and not self._is_closed:
+            self.process_died(process)
