@@ -307,6 +307,10 @@ class Storage:
         effects, self._effects = self._effects, []
         return effects
 
+    def used(self) -> int:
+        """Bytes of shared memory that are reserved."""
+        return self._room.used
+
     def segments(self) -> list[str]:
         """The names of all segments on this machine."""
         return list(self._room.segments)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -103,17 +104,15 @@ class StorageShell:
         """Handle a store message of a process or of another node."""
         if type(message) is ReserveSegment:
             # Others may have filled /dev/shm: what was reserved and not written yet is in both sums.
-            used = self._machine.stats().used
-            self._machine.limit(min(self._configured, used + self._files.room()), now)
+            there_is = self._machine.used() + self._files.room()
+            self._machine.limit(min(self._configured, there_is), now)
         self._machine.receive(peer, address, message, now)
         return self._apply()
 
     def collect(self, now: float) -> list[NodeEffect]:
         """Take in what the helper threads have finished."""
-        try:
+        with suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        except BlockingIOError:
-            pass
         effects: list[NodeEffect] = []
         while self._done:
             effect = self._done.popleft()(now)
