@@ -59,6 +59,7 @@ class World:
         }
         # Some links are far slower than others: that is what lets a third party overtake.
         self.paces = {key: random.choice((0.02, 1.0, 1.0, 1.0)) for key in self.channels}
+        self.keeps_values = random.random() < 0.5  # as `cached`, else by `via`
         self.eagerness = random.choice((0, 0, 2, 5))  # how much a program drops at a time
         self.serial = 0
         self.ever_held: dict[bytes, set[bytes]] = {}
@@ -306,12 +307,19 @@ class World:
         inner = process.values.get(ref[0])
         if inner is None:
             self.assert_excused(ref[0], process, "fetched after it was freed")
+        elif inner and self.keeps_values:
+            process.machine.value_sent(ref[0], peer, inner)
         self.send(process, peer, ("value", ref, inner))
 
     def on_value(self, process: Process, peer: bytes, ref: tuple[bytes, bytes], inner: Any) -> None:
+        if inner and self.keeps_values:
+            process.machine.value_received(ref[0], peer, inner)
+            process.machine.cached(ref[0], inner)
+            for contained in inner:
+                self.note(process, contained)
         if process.fetching[ref]:
             for contained in inner or ():
-                self.gain(process, contained, via=ref[0])
+                self.gain(process, contained, via=None if self.keeps_values else ref[0])
             process.fetching[ref] -= 1
             process.machine.drop_local(ref[0])
 

@@ -13,7 +13,7 @@ passes it on:
 - A *value* (a reply, a streamed item) pins the references in it at its sender until the receiver,
   which asks its owners as soon as it sees the header, says `Taken`.
 - A *stored value* holds the references in it while it lives (`inner`). Who unpickles it keeps it
-  held until the owners of what came out of it have answered (`via`).
+  held until the owners of what came out of it have answered (`via`, or `cached`).
 
 Does not know values, does not send, and takes no locks: the shell calls it from one thread at a
 time. Two rules for the shell: what `drain` returned is put on the links before anything that was
@@ -26,13 +26,13 @@ Invariants
     R2  An entry without local references, pins and holders is about to go, or its `Hold` is
         unanswered. So there is at most one `Hold` in flight for an object, and an answer can be
         told from the answer to an earlier one.
-    R3  Only an owned entry has holders or inner references; only an unanswered one has waiters.
+    R3  Only an owned entry has holders; only an unanswered one has waiters.
     R4  After `lost(p)` nothing waits for p, and p holds nothing.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from zactor.ids import OBJECT_ID_SIZE
@@ -116,10 +116,11 @@ class _Entry:
 class _Count:
     """Something at `peer` that goes on when `waiting` owners have answered."""
 
-    __slots__ = ("peer", "waiting")
+    __slots__ = ("peer", "replies", "waiting")
 
-    def __init__(self, peer: bytes) -> None:
+    def __init__(self, peer: bytes, reply: bytes) -> None:
         self.peer = peer
+        self.replies = [reply]  # ids to name then: of the call, or of the value as often as it came
         self.waiting = 0
 
 
@@ -135,7 +136,8 @@ class References:
         self._early: dict[bytes, bytes] = {}  # Confirmed came before its reply was handed in
         self._running: dict[bytes, tuple[bytes, list[bytes]]] = {}  # calls to us -> caller, refs
         self._owing: dict[bytes, _Count] = {}  # finished calls whose caller waits for Confirmed
-        self._values: dict[bytes, tuple[bytes, list[bytes]]] = {}  # sent, until Taken -> peer, refs
+        # (peer, reply) of values sent, until Taken -> what they pin, once for each time it was sent
+        self._values: dict[tuple[bytes, bytes], deque[list[bytes]]] = {}
         self._taking: dict[bytes, _Count] = {}  # values whose sender waits for Taken
         self._held_by: dict[bytes, dict[bytes, None]] = {}  # holder -> our objects
         self._owned_by: dict[bytes, dict[bytes, None]] = {}  # owner -> objects we borrow
@@ -156,9 +158,16 @@ class References:
         if entry is None:
             entry = self._entries[object_id] = _Entry(self._me, _OWNED)
             entry.local = 1
-        for ref in inner:
-            self._pin(ref)
-            entry.inner.append(ref[0])
+        self._contain(entry, inner)
+
+    def cached(self, object_id: bytes, inner: Iterable[Ref]) -> None:
+        """The value of an object of somebody else is kept here, with these references inside.
+
+        They are held while the object is. Who keeps no values says `via` when it unpickles them.
+        """
+        entry = self._entries.get(object_id)
+        if entry is not None and not entry.inner:
+            self._contain(entry, inner)
 
     def export(self, object_id: bytes, owner: bytes) -> None:
         """A reference is being pickled: enter the object if it is ours and not entered yet."""
@@ -244,7 +253,7 @@ class References:
             entry = self._entries[object_id]
             if entry.state is _ASKING and entry.owner != caller and (entry.local or entry.pins):
                 if owing is None:
-                    owing = self._owing[call] = _Count(caller)
+                    owing = self._owing[call] = _Count(caller, call)
                 owing.waiting += 1
                 entry.waiters.append(("confirm", call))
         return owing is not None
@@ -256,8 +265,9 @@ class References:
         refs = list(refs)
         for ref in refs:
             self.export(*ref)
-        if refs and peer not in self._dead and reply not in self._values:
-            self._values[reply] = (peer, [ref[0] for ref in refs if self._pin(ref) is not None])
+        if refs and peer not in self._dead:
+            pinned = [ref[0] for ref in refs if self._pin(ref) is not None]
+            self._values.setdefault((peer, reply), deque()).append(pinned)
 
     def value_received(self, reply: bytes, peer: bytes, refs: Iterable[Ref]) -> None:
         """A value arrived with these references inside, wanted or not. If it is kept, it is entered
@@ -265,17 +275,21 @@ class References:
         refs = dict.fromkeys(refs)
         if not refs:
             return
-        taking = _Count(peer)
+        taking = self._taking.get(peer + reply)
+        if taking is not None:  # the same value again: both are taken when the first is
+            taking.replies.append(reply)
+        else:
+            taking = _Count(peer, reply)
         for ref in refs:
             entry = self._entry(*ref)
             self._idle[ref[0]] = None  # nobody may want it
             # What the sender owns needs no wait: it hears the Hold before the Taken.
-            if entry.state is _ASKING and entry.owner != peer and reply not in self._taking:
+            if entry.state is _ASKING and entry.owner != peer:
                 taking.waiting += 1
-                entry.waiters.append(("take", reply))
+                entry.waiters.append(("take", peer + reply))
         if taking.waiting:
-            self._taking[reply] = taking
-        elif reply not in self._taking:
+            self._taking[peer + reply] = taking
+        else:
             self._send(peer, Taken(reply))
 
     # -- peers ------------------------------------------------------------------------------------
@@ -301,10 +315,7 @@ class References:
             case Confirmed(call):
                 self._confirmed(peer, call)
             case Taken(reply):
-                if reply in self._values and self._values[reply][0] == peer:
-                    self._unpin_all(self._values.pop(reply)[1])
-                else:
-                    self._ignored += 1
+                self._taken(peer, reply)
 
     def lost(self, peer: bytes) -> None:
         """The process is dead: what it held is released, what it owned is lost (R4).
@@ -326,11 +337,12 @@ class References:
         for call in [call for call, who in self._unconfirmed.items() if who == peer]:
             del self._unconfirmed[call]
             self._unpin_all(self._calls.pop(call))
-        for reply in [reply for reply, (who, _) in self._values.items() if who == peer]:
-            self._unpin_all(self._values.pop(reply)[1])
+        for key in [key for key in self._values if key[0] == peer]:
+            for pinned in self._values.pop(key):
+                self._unpin_all(pinned)
         for table in (self._owing, self._taking):
-            for key in [key for key, count in table.items() if count.peer == peer]:
-                del table[key]  # its waiters find nothing
+            for owed in [key for key, count in table.items() if count.peer == peer]:
+                del table[owed]  # its waiters find nothing
         for call in [call for call, who in self._early.items() if who == peer]:
             del self._early[call]
 
@@ -343,10 +355,10 @@ class References:
             if entry is None or entry.local or entry.pins or entry.holders or entry.state is _ASKING:
                 continue  # an unanswered Hold is waited for (R2)
             del self._entries[object_id]
+            self._unpin_all(entry.inner)
             if entry.state is _OWNED:
                 is_object = len(object_id) == OBJECT_ID_SIZE
                 self._effects.append(Free(object_id) if is_object else ActorReleased(object_id))
-                self._unpin_all(entry.inner)
                 continue
             self._forget(self._owned_by, entry.owner, object_id)
             if entry.state is _HELD:
@@ -391,8 +403,11 @@ class References:
         pins: Counter[bytes] = Counter()
         for pinned in self._calls.values():
             pins.update(pinned)
-        for _, refs in (*self._running.values(), *self._values.values()):
+        for _, refs in self._running.values():
             pins.update(refs)
+        for sent in self._values.values():
+            for pinned in sent:
+                pins.update(pinned)
         for entry in self._entries.values():
             pins.update(entry.inner)
             pins.update(key for kind, key in entry.waiters if kind == "unpin")
@@ -403,7 +418,7 @@ class References:
             assert not is_free or object_id in self._idle or entry.state is _ASKING, "R2"
             is_owned = entry.state is _OWNED
             assert is_owned == (entry.owner == self._me and entry.state is not _LOST), "R3"
-            assert is_owned or not (entry.holders or entry.inner), "R3"
+            assert is_owned or not entry.holders, "R3"
             assert entry.state is _ASKING or not entry.waiters, "R3"
             for peer in entry.holders:
                 assert object_id in self._held_by[peer], "R4"
@@ -431,6 +446,11 @@ class References:
         entry = self._entry(*ref)
         entry.pins += 1
         return entry
+
+    def _contain(self, entry: _Entry, inner: Iterable[Ref]) -> None:
+        for ref in inner:
+            self._pin(ref)
+            entry.inner.append(ref[0])
 
     def _unpin_all(self, objects: Iterable[bytes]) -> None:
         for object_id in objects:
@@ -482,6 +502,15 @@ class References:
         else:
             self._ignored += 1
 
+    def _taken(self, peer: bytes, reply: bytes) -> None:
+        sent = self._values.get((peer, reply))
+        if sent is None:
+            self._ignored += 1
+            return
+        self._unpin_all(sent.popleft())
+        if not sent:
+            del self._values[peer, reply]
+
     def _entry_lost(self, object_id: bytes, entry: _Entry, *, owner_died: bool) -> None:
         if entry.state is not _LOST:
             if entry.local or entry.pins:
@@ -503,5 +532,6 @@ class References:
             count.waiting -= 1
             if not count.waiting:
                 del table[key]
-                self._send(count.peer, Confirmed(key) if kind == "confirm" else Taken(key))
+                for name in count.replies:
+                    self._send(count.peer, Confirmed(name) if kind == "confirm" else Taken(name))
         self._touch(object_id, entry)

@@ -1,1 +1,1 @@
-
+"""Shared memory, and what is spilled from it to disk."""

@@ -71,7 +71,9 @@ class Value(NamedTuple):
 
     payload: memoryview
     buffers: list[memoryview]
-    is_new_view: bool  # counts as a new local reference, until `drain_unmapped` names the object
+    is_new_view: (
+        bool  # counts as a new local reference, until `drain_unmapped` names the object
+    )
 
 
 class SegmentMissingError(LookupError):
@@ -118,7 +120,9 @@ class _Segment:
         "path", "reported", "since", "views",
     )  # fmt: skip
 
-    def __init__(self, name: str, path: str, capacity: int, since: float, *, is_own: bool) -> None:
+    def __init__(
+        self, name: str, path: str, capacity: int, since: float, *, is_own: bool
+    ) -> None:
         self.name = name
         self.path = path
         self.file: _File | None = None  # carries our lock; views keep it too
@@ -162,7 +166,7 @@ class SegmentPool:
         """Start empty.
 
         Args:
-            owner: Process id of this process.
+            owner: Process id of this process, which owns what it puts unless told otherwise.
             reserve: Asks the node for room; returns the name of a new segment, or raises. Called in
                 the thread that puts, without locks held.
             directory: Where segments are files.
@@ -180,23 +184,30 @@ class SegmentPool:
         self._clock = clock
         self._lock = threading.Lock()
         self._segments: dict[str, _Segment] = {}
-        self._warm: list[tuple[int, str]] = []  # (capacity, name), sorted: best fit by bisection
+        self._warm: list[
+            tuple[int, str]
+        ] = []  # (capacity, name), sorted: best fit by bisection
         self._warm_bytes = 0
         self._attached_bytes = 0  # mapped, of others, without views
-        self._unviewed: deque[tuple[_Segment, bytes]] = deque()  # appended to by finalizers only
+        self._unviewed: deque[tuple[_Segment, bytes]] = (
+            deque()
+        )  # appended to by finalizers only
         self._unmapped: list[bytes] = []
         self._messages: dict[str, SegmentFilled | FreeSegment] = {}
 
     # -- writing ----------------------------------------------------------------------------------
 
-    def put(self, object_id: bytes, payload: Any, buffers: Iterable[Any] = ()) -> Stored:
-        """Copy a value into shared memory.
+    def put(
+        self, object_id: bytes, payload: Any, buffers: Iterable[Any] = (), *, owner: bytes = b""
+    ) -> Stored:
+        """Copy a value into shared memory. `owner` is the owner's process id; by default, ours.
 
         Raises:
             ObjectStoreFullError: There is no room, on the node's word or the kernel's.
         """
         parts = [flat(payload), *map(flat, buffers)]
-        plan = layout.plan(object_id, self._owner, parts[0].nbytes, [p.nbytes for p in parts[1:]])
+        owner = owner or self._owner
+        plan = layout.plan(object_id, owner, parts[0].nbytes, [p.nbytes for p in parts[1:]])
         offsets = [plan.payload_at, *plan.buffers_at]
         segment = self._claim_warm(plan.size) or self._create(plan.size)
         try:
@@ -212,7 +223,7 @@ class SegmentPool:
         with self._lock:
             segment.object_id = object_id
             self._messages[segment.name] = SegmentFilled(
-                segment.name, object_id, plan.size, self._owner
+                segment.name, object_id, plan.size, owner
             )
             if len(self._segments) <= _MOST_OPEN_FILES:
                 segment.open(os.O_RDWR).unlock()
@@ -385,7 +396,9 @@ class SegmentPool:
         with self._lock:
             self._reap()
             at = bisect.bisect_left(self._warm, (size, ""))
-            while at < len(self._warm) and self._warm[at][0] <= _LARGEST_MISFIT * size_class(size):
+            while at < len(self._warm) and self._warm[at][0] <= _LARGEST_MISFIT * size_class(
+                size
+            ):
                 segment = self._segments[self._warm[at][1]]
                 file = segment.open(os.O_RDWR)
                 if not file.try_lock(fcntl.LOCK_EX):
@@ -458,12 +471,11 @@ class SegmentPool:
         """Keep a freed segment for the next value, unless somebody else uses it or took it."""
         try:
             file = segment.open(os.O_RDWR)
-            # Without the lock somebody looks at it who should not, or the node spills it just now.
-            # Without a name it was spilled before: the node has its value on disk.
-            is_ours = file.try_lock(fcntl.LOCK_EX) and os.fstat(file.fd).st_nlink > 0
         except FileNotFoundError:
-            is_ours = False
-        if not is_ours:
+            file = None
+        # Without the lock somebody looks at it who should not, or the node spills it just now.
+        # Without a name it was spilled before: the node has its value on disk.
+        if file is None or not file.try_lock(fcntl.LOCK_EX) or not os.fstat(file.fd).st_nlink:
             self._messages[segment.name] = FreeSegment(segment.name, keep=False)
             self._drop(segment)
             return
@@ -545,9 +557,10 @@ def _write_fresh(
     """Write a value to an empty file by system calls, small pieces gathered.
 
     Through a mapping each fresh page would be allocated, zeroed, mapped and then copied to; `pwrite`
-    only allocates and copies (2.1 against 1.2 GB/s). Nothing is left a hole (S2).
+    only allocates and copies (2.1 against 1.2 GB/s). Nothing is left a hole (S2). The header comes
+    last: where there is one, the value is whole, whenever its writer died.
     """
-    pending = bytearray(plan.head)
+    pending = bytearray(len(plan.head))
     start = 0
     for offset, part in zip(offsets, parts, strict=True):
         pending.extend(bytes(offset - start - len(pending)))
@@ -563,3 +576,4 @@ def _write_fresh(
             start += part.nbytes
     if pending:
         write_file(fd, start, memoryview(pending))
+    write_file(fd, 0, memoryview(plan.head))
