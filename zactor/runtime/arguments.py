@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, PENDING, USER_ERROR, Result
 from zactor.runtime.refs import ObjectRef
 from zactor.serde.values import dumps_args
-from zactor.wire.batches import X_FRAMES, X_REFS, X_SLOTS
+from zactor.wire.batches import STORED, X_FRAMES, X_REFS, X_SLOTS
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Sequence
 
     from zactor.runtime.process import Process
@@ -93,17 +94,20 @@ def complete(process: Process, result: Result) -> bool:
         filled = []
         for slot, value in zip(slots, values, strict=True):
             status, data, _, frames = objects.wire_value(value)
-            filled.append([slot, status, [data, list(frames)] if frames else data])
+            row = [slot, status, [data, list(frames)] if frames else data]
+            if status == STORED:
+                row.append(value.object_id())
+            filled.append(row)
             if value.inner:
                 contained.extend(value.inner)
-            if status == 4:  # stored: the callee maps it, so it must be held until it has
+            if status == STORED:  # stored: the callee maps it, so it must be held until it has
                 contained.append(_shown(process, value))
         extras[X_SLOTS] = filled
     contained += references_of(process, refs)
     if contained:
         extras[X_REFS] = objects.rows(contained)
         objects.call_leaves(result.object_id(), contained)
-        result.pin.append(SettledCall(process, result.object_id()))
+        result.pin.append(SettledCall(objects.settled_calls, result.object_id()))
     return True
 
 
@@ -119,14 +123,18 @@ def _shown(process: Process, value: Result) -> tuple[bytes, bytes]:
 
 
 class SettledCall:
-    """In a call's pin: what was pinned for its references is released when it is settled."""
+    """In a call's pin: its end tells that the call was settled, however that came about."""
 
-    __slots__ = ("call", "is_told", "process")
+    __slots__ = ("_settled_calls", "call", "is_told")
 
-    def __init__(self, process: Process, call: bytes) -> None:
-        self.process = process
+    def __init__(self, settled_calls: deque[bytes], call: bytes) -> None:
+        self._settled_calls = settled_calls
         self.call = call
         self.is_told = False
+
+    def __del__(self) -> None:
+        if not self.is_told:
+            self._settled_calls.append(self.call)
 
 
 class Awaited:

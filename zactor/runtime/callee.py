@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from zactor.runtime.progress import ProgressPage
 
 
+EXPECT_SECONDS = 10.0  # how long calls wait for an actor that the node has not named yet
+OVER_KEPT = 10_000
+
+
 class Callee:
     """All calls that come to this process."""
 
@@ -35,6 +39,8 @@ class Callee:
         self.hosts: dict[bytes, Any] = {}  # by actor id; tasks: by this process's id
         self.intakes: dict[tuple[bytes, bytes, int], Intake] = {}
         self.lock = threading.RLock()
+        self._expected: dict[bytes, Expected] = {}
+        self._over: dict[tuple[bytes, int], None] = {}  # lives that have ended here
         self.replying: list[Peer] = []  # peers with gathered replies
         self.oldest = 0.0  # perf_counter of the oldest gathered reply; 0.0: none
         post.on_kind(CALLS, self.calls_received)
@@ -73,7 +79,9 @@ class Callee:
         caller, actor, life, number, _version = definition[:5]
         key = (caller, actor, number)
         host = self.hosts.get(actor)
-        if host is None or host.life != life:
+        if host is None and (actor, life) not in self._over:
+            host = self._expect(actor, life)
+        elif host is None or host.life != life:
             host = Nowhere(self, actor)
             key = (caller, actor, -1 - number)
         intake = self.intakes.get(key)
@@ -100,12 +108,41 @@ class Callee:
         intake = peer.channels[channel]
         intake.host.cancel(intake, seq, flags)
 
-    def forget(self, actor: bytes) -> None:
-        """The actor's life is over: its streams, and what was kept of them, go."""
-        self.hosts.pop(actor, None)
-        for key in [key for key in self.intakes if key[1] == actor]:
-            intake = self.intakes.pop(key)
-            intake.host = Nowhere(self, actor)
+    def _expect(self, actor: bytes, life: int) -> Expected:
+        # Callers hear of a place from the broker, we of the actor from our node: either may be
+        # first.
+        expected = self._expected.get(actor)
+        if expected is None:
+            expected = self._expected[actor] = Expected(life)
+            self.post.call_later(EXPECT_SECONDS, lambda: self._not_come(actor, expected))
+        return expected
+
+    def _not_come(self, actor: bytes, expected: Expected) -> None:
+        if self._expected.get(actor) is expected:
+            self.refuse(actor, expected.life)
+
+    def adopt(self, actor: bytes, host: Any) -> None:
+        """An actor is hosted here from now on. Any thread."""
+        self.hosts[actor] = host
+        expected = self._expected.pop(actor, None)
+        if expected is not None:
+            expected.hand_over(host)
+            for intake in list(self.intakes.values()):
+                if intake.host is expected:
+                    intake.host = host
+            expected.hand_over(host)  # what came in between
+
+    def refuse(self, actor: bytes, life: int) -> None:
+        """The actor's life here is over: calls that come are answered so. Any thread."""
+        self._over[actor, life] = None
+        while len(self._over) > OVER_KEPT:
+            del self._over[next(iter(self._over))]
+        host = self.hosts.pop(actor, None) or self._expected.pop(actor, None)
+        nowhere = Nowhere(self, actor)
+        for key in [key for key in list(self.intakes) if key[1] == actor]:
+            self.intakes.pop(key).host = nowhere
+        if isinstance(host, Expected):
+            host.hand_over(nowhere)
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -157,6 +194,28 @@ class Callee:
                 peer.replies = []
                 with peer.lock:
                     peer.transmit(REPLIES, groups)
+
+
+class Expected:
+    """Keeps the calls to an actor that this process has not been told to host yet."""
+
+    def __init__(self, life: int) -> None:
+        self.life = life
+        self._runs: list[Any] = []
+
+    def put(self, run: Any) -> None:
+        """Keep a run."""
+        self._runs.append(run)
+
+    def cancel(self, intake: Intake, seq: int, flags: int) -> None:  # noqa: ARG002
+        """A call that waits here is not to run."""
+        intake.cancel(seq)
+
+    def hand_over(self, host: Any) -> None:
+        """Give what was kept to the host that has come."""
+        runs, self._runs = self._runs, []
+        for run in runs:
+            host.put(run)
 
 
 class Nowhere:

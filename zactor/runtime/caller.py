@@ -166,7 +166,8 @@ class Caller:
         self.gathering: list[Outgoing] = []
         self.on_gathered = on_gathered
         self.special: dict[int, Callable[[Peer, Stream, int, int, Any, Any], None]] = {}
-        self.held_bytes = 0
+        # Told of replies that bring references or stored values, before they are settled.
+        self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
         post.on_kind(REPLIES, self.replies_received)
 
     def outgoing(self, address: Address) -> Outgoing:
@@ -307,6 +308,7 @@ class Caller:
         result = stream.pending.pop(seq, None)
         if result is None:
             return 0
+        self.on_special(peer, result, status, value, extras)
         if status == batches.NATIVE:
             result.settle(1, value)
         elif status == batches.ERROR:
@@ -321,6 +323,10 @@ class Caller:
                 value = (value, frames)
             result.settle(_result_state[status], value)
         return 1
+
+
+def _nothing(peer: Peer, result: Result, status: int, value: Any, extras: Any) -> None:
+    """A process without objects has nothing to note."""
 
 
 class Identity:

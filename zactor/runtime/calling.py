@@ -231,8 +231,8 @@ class Execution:
         slots = extras.get(batches.X_SLOTS)
         if slots:
             args = list(args)
-            for slot, status, value in slots:
-                value = decode_wire(self.process, status, value)
+            for slot, status, value, *name in slots:
+                value = decode_wire(self.process, status, value, *name)
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)

@@ -46,8 +46,8 @@ def construct(process: Process, execution: Execution, host: Any, spec: dict[str,
         args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
     if arguments.get("slots"):
         args = list(args)
-        for slot, status, value in arguments["slots"]:
-            decoded = decode_wire(process, status, value)
+        for slot, status, value, *name in arguments["slots"]:
+            decoded = decode_wire(process, status, value, *name)
             if type(slot) is int:
                 args[slot] = decoded
             else:

@@ -64,6 +64,10 @@ class Driver:
         if launched is not None:
             self._watch_cluster(launched.pidfd)
             process.node = launched.node
+        if process.node is not None:
+            from zactor.runtime.sharing import Sharing
+
+            Sharing(process)
         interrupts.install()
 
     def _watch_cluster(self, pidfd: int) -> None:
@@ -116,5 +120,7 @@ class Driver:
             except Exception:  # noqa: BLE001 - the session ends either way
                 pass
         process.close(0.2)
+        if process.objects.store is not None:
+            process.objects.store.close()
         if self.launched is not None:
             self.launched.stop()

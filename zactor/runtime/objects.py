@@ -106,11 +106,12 @@ class Objects:
         self.lock = threading.RLock()
         self.references = References(process.id)
         self.dropped: deque[bytes] = deque()
-        self.freed: list[Any] = []  # told `(result)` of stored values nobody holds
+        self.settled_calls: deque[bytes] = deque()  # calls with references that are settled
         self._shared: dict[bytes, Result] = {}  # ours, in the table
         self._borrowed: dict[bytes, Borrowed] = {}  # others', while we hold them
         self._guards: dict[bytes, weakref.ref[Guard]] = {}
         self._actors: set[bytes] = set()  # object ids of the table that are actors of ours
+        self._places: dict[bytes, Any] = {}  # where stored values of ours lie
         self._watched: set[bytes] = set()
         self._addresses: dict[bytes, Address] = {}
         self._pinned_forever: list[Guard] = []
@@ -120,6 +121,7 @@ class Objects:
         post.on_kind(OBJECT_WANTED, self._wanted)
         post.on_kind(OBJECT_VALUE, self._value)
         post.on(ProcessDied, self._process_died)
+        process.caller.on_special = self._reply_arrives
         process.reception.housekeeping.append(self.sweep_if_needed)
 
     # -- references shown and received ---------------------------------------------------------
@@ -197,6 +199,11 @@ class Objects:
             if result.guard is None and object_id not in self._shared:
                 self.references.own(object_id)
                 result.guard = Guard(object_id, self.dropped)
+            self._places[object_id] = result.value
+
+    def is_needed(self) -> bool:
+        """Whether others hold references to what this process owns."""
+        return bool(self._shared or self._places or self._actors)
 
     # -- calls and values with references in them ----------------------------------------------
 
@@ -260,6 +267,21 @@ class Objects:
                 self.hold_value(result, refs)
             self._apply()
 
+    def _reply_arrives(
+        self, peer: Peer, result: Result, status: int, value: Any, extras: dict[int, Any]
+    ) -> None:
+        """A reply of our call is about to settle `result`. On the leader."""
+        call = result.object_id()
+        rows = extras.get(batches.Y_REFS)
+        if rows:
+            self.value_arrives(call, peer.id, result, rows)
+        if extras.get(batches.Y_UNCONFIRMED):
+            result.pin[-1].is_told = True
+            self.call_settled(call, peer.id, unconfirmed=True)
+        if status == batches.STORED:
+            result.value = value
+            self.watch_end(result)
+
     # -- actors --------------------------------------------------------------------------------
 
     def own_actor(self, actor: bytes) -> Guard:
@@ -275,15 +297,17 @@ class Objects:
 
     def sweep_if_needed(self) -> None:
         """`sweep`, if finalizers left something."""
-        if self.dropped:
+        if self.dropped or self.settled_calls:
             self.sweep()
 
     def sweep(self) -> None:
         """Tell the table what finalizers saw go."""
-        dropped = self.dropped
-        if not dropped:
+        dropped, settled_calls = self.dropped, self.settled_calls
+        if not dropped and not settled_calls:
             return
         with self.lock:
+            while settled_calls:
+                self.references.call_settled(settled_calls.popleft())
             while dropped:
                 object_id = dropped.popleft()
                 known = self._guards.get(object_id)
@@ -323,8 +347,10 @@ class Objects:
             self._process.actors.released(object_id)
             return
         result = self._shared.pop(object_id, None)
-        if self.store is not None:
-            self.store.object_freed(object_id, result)
+        place = self._places.pop(object_id, None)
+        if place is not None and self.store is not None:
+            self.store.object_freed(object_id, place)
+        del result
 
     def _lose(self, object_id: bytes, effect: Any) -> None:
         borrowed = self._borrowed.get(object_id)

@@ -625,6 +625,14 @@ class Post:
             peer.close()
         self.fail_requests(process, "the process that was asked is dead")
 
+    def settle_links(self, timeout: float) -> None:
+        """Wait until the peers have acknowledged what was sent to them, at most `timeout`."""
+        deadline = self.now() + timeout
+        while any(p.link.unacked and p.state == UP for p in list(self.peers.values())):
+            if self.now() >= deadline:
+                return
+            time.sleep(0.001)  # noqa: TID251 - acks come on another thread; bounded by the deadline
+
     def close(self, linger: float = 1.0) -> None:
         """Close every socket; what is queued to live peers has `linger` seconds to leave."""
         if self.is_closed:

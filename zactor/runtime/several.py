@@ -66,13 +66,13 @@ def install(process: Process) -> None:
         for part, each in zip(result.parts, value, strict=False):
             if len(each) > 2 and each[2]:
                 process.objects.hold_value(part, process.objects.learn(each[2]))
-            settle_wire(part, each[0], each[1])
             if each[0] == batches.STORED:
+                part.value = each[1]
                 process.objects.watch_end(part)
-        if batches.X_REFS in (result.payload[1] if type(result.payload) is list else {}):
-            process.objects.call_settled(
-                call, peer.id, unconfirmed=bool(extras.get(batches.Y_UNCONFIRMED))
-            )
+            settle_wire(part, each[0], each[1])
+        if extras.get(batches.Y_UNCONFIRMED):
+            result.pin[-1].is_told = True
+            process.objects.call_settled(call, peer.id, unconfirmed=True)
         Result.settle(result, ERROR, None)
         return 1
 

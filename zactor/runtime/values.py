@@ -57,7 +57,7 @@ def has_error(result: Result) -> bool:
     return result.state in (USER_ERROR, ERROR)
 
 
-def decode_wire(process: Process, status: int, value: Any) -> Any:
+def decode_wire(process: Process, status: int, value: Any, object_id: bytes = b"") -> Any:
     """Return the value of `[status, value]` as it travels inside a call, or raise its error."""
     if status == batches.NATIVE:
         return value
@@ -66,7 +66,7 @@ def decode_wire(process: Process, status: int, value: Any) -> Any:
             return loads(value[0], value[1])
         return loads(value)
     if status == batches.STORED:
-        return process.objects.store.read_place(value)
+        return process.objects.store.read_place(value, object_id)
     if status == batches.USER_ERROR:
         raise unpack_exception(value)
     raise from_wire(value)

@@ -61,7 +61,7 @@ class Worker:
     def _attach_store(self) -> None:
         from zactor.runtime.sharing import Sharing
 
-        self.process.objects.store = Sharing(self.process, self.boot["segments"])
+        Sharing(self.process)
 
     # -- the lane ------------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class Worker:
         host = MainHost(process, execution, 0)
         host.is_task_host = True
         self._tasks = self.host = host
-        process.callee.hosts[process.id] = host
+        process.callee.adopt(process.id, host)
         host.serve()
 
     # -- an actor ------------------------------------------------------------------------------
@@ -178,8 +178,7 @@ class Worker:
         process.running = execution
         execution.spec = spec  # type: ignore[attr-defined]
         host = self.host = make_host(process, execution, life, spec)
-        process.callee.hosts[actor] = host
-        process.callee.adopt(actor, life)
+        process.callee.adopt(actor, host)
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         try:
             construct(process, execution, host, spec)
@@ -201,7 +200,7 @@ class Worker:
         assert self.actor is not None
         actor, life = self.actor
         ending = getattr(host, "ending", None)
-        self.process.callee.refuse(actor)
+        self.process.callee.refuse(actor, life)
         if ending != "exit_actor":
             self._say(["stopping", actor, life])
             run_shutdown_hook(host.execution.instance)

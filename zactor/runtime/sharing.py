@@ -1,0 +1,140 @@
+"""A process and its machine's store: large values written, mapped, moved and freed.
+
+A value of more than 100 KiB lies in a shared-memory segment; what travels is its place:
+`[segment name, size, node id, address of the node's process]`. Whoever reads it maps the segment; if it
+is not there (on another machine, or moved to disk), the node is asked for it first.
+
+The node is told of segments when something else is sent anyway, or after a moment.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import STORED
+from zactor.exceptions import ObjectLostError
+from zactor.serde.values import loads
+from zactor.store.segments import SegmentMissingError, SegmentPool
+from zactor.wire.messages import Address, FreeSegment, LocateSegment, ReserveSegment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zactor.core.calls import Result
+    from zactor.runtime.process import Process
+
+TELL_DELAY = 0.05  # how late the node may hear of a segment
+LOCATE_TIMEOUT = 600.0  # for a pull or a restore
+
+
+class Sharing:
+    """The store as one process uses it. Any thread."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._pool = SegmentPool(process.id, self._reserve)
+        self._is_telling = False
+        self._moved: dict[bytes, str] = {}  # objects that lie elsewhere than their place says
+        process.reception.housekeeping.append(self._look)
+        process.objects.store = self
+
+    def _reserve(self, size: int) -> str:
+        process = self._process
+        name: str = process.ask(ReserveSegment(0, size), to=process.node)
+        return name
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def write(
+        self, object_id: bytes, owner: bytes, payload: Any, buffers: Sequence[Any]
+    ) -> list[Any]:
+        """Copy a value into shared memory; return its place.
+
+        Raises:
+            ObjectStoreFullError: There is no room.
+        """
+        process = self._process
+        stored = self._pool.put(object_id, payload, buffers, owner=owner)
+        self._tell_soon()
+        assert process.node is not None
+        return [stored.name, stored.size, process.node.node, list(process.node)]
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def read(self, result: Result) -> Any:
+        """Return the value of a stored result; its arrays are views of shared memory."""
+        assert result.state == STORED
+        return self._load(result.object_id(), result.value)
+
+    def read_place(self, place: Any, object_id: bytes) -> Any:
+        """Return the value at a place that came inside a call."""
+        return self._load(object_id, place)
+
+    def _load(self, object_id: bytes, place: Any) -> Any:
+        name = self._moved.get(object_id, place[0])
+        for attempt in range(3):
+            try:
+                value = self._pool.get(name, object_id)
+            except SegmentMissingError:
+                if attempt == 2:
+                    break
+                name = self._locate(object_id, place)
+                continue
+            return loads(value.payload, value.buffers)
+        raise ObjectLostError(
+            f"object {object_id.hex()} is not in the store any more", object_id=object_id.hex()
+        )
+
+    def _locate(self, object_id: bytes, place: Any) -> str:
+        process = self._process
+        name: str = process.ask(
+            LocateSegment(0, object_id, place[0], place[2], place[3]),
+            to=process.node,
+            timeout=LOCATE_TIMEOUT,
+        )
+        if name != place[0]:
+            self._moved[object_id] = name
+            if len(self._moved) > 10_000:
+                del self._moved[next(iter(self._moved))]
+        return name
+
+    # -- freeing -------------------------------------------------------------------------------
+
+    def object_freed(self, object_id: bytes, place: Any) -> None:
+        """Nobody holds a stored object of ours any more."""
+        self._moved.pop(object_id, None)
+        if self._pool.free(place[0]):
+            self._tell_soon()
+            return
+        node = Address._make(place[3])
+        self._process.post.send(node, FreeSegment(place[0], keep=False))
+
+    # -- the node ------------------------------------------------------------------------------
+
+    def _tell_soon(self) -> None:
+        if not self._is_telling:
+            self._is_telling = True
+            self._process.post.call_later(TELL_DELAY, self._tell)
+
+    def _tell(self) -> None:
+        self._is_telling = False
+        node = self._process.node
+        if node is None:
+            return
+        for message in self._pool.drain():
+            self._process.post.send(node, message)
+        due = self._pool.next_deadline()
+        if due is not None:
+            self._process.post.call_later(max(TELL_DELAY, due - time.monotonic()), self._trim)
+
+    def _trim(self) -> None:
+        self._pool.trim(time.monotonic())
+        self._tell_soon() if self._pool.next_deadline() is not None else self._tell()
+
+    def _look(self) -> None:
+        self._pool.drain_unmapped()
+
+    def close(self) -> None:
+        """Delete what this process has made; views keep their memory."""
+        self._pool.close()
