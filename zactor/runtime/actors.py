@@ -199,8 +199,8 @@ class ActorViews:
     def unavailable(self, view: ActorView, executed: str) -> Exception:
         """The error of a call whose actor's process died, and which may live again."""
         return ActorUnavailableError(
-            f"{view.label} died and is being restarted: {_text(view.entry)}",
-            actor_id=view.id.hex(),
+            f"it {_text(view.entry)}, and is being restarted",
+            **_naming(view),
             executed=executed,
         )
 
@@ -213,11 +213,8 @@ class ActorViews:
         if cause.get("kind") in ("environment", "unschedulable") and error:
             return from_wire(error)
         died = ActorDiedError(
-            _text(view.entry),
-            actor_id=view.id.hex(),
-            class_name=view.entry.get("class_name") or "",
-            name=view.entry.get("name") or "",
-            namespace=view.entry.get("namespace") or "" if view.entry.get("name") else "",
+            f"it {_text(view.entry)}",
+            **_naming(view),
             actor_init_failed=cause.get("kind") == "constructor",
             cause=error if cause.get("kind") == "constructor" else None,
             executed="no" if cause.get("kind") == "constructor" else executed,
@@ -268,6 +265,16 @@ class ActorViews:
         self._process.tell(ReleaseActor(actor))
 
 
+def _naming(view: ActorView) -> dict[str, Any]:
+    entry = view.entry
+    return {
+        "actor_id": view.id.hex(),
+        "class_name": entry.get("class_name") or "",
+        "name": entry.get("name") or "",
+        "namespace": (entry.get("namespace") or "") if entry.get("name") else "",
+    }
+
+
 def _executed(seq: int, started: int, finished: int) -> str:
     """Did the call run? As far as the dead worker's progress page tells."""
     if started < 0:
@@ -279,4 +286,5 @@ def _executed(seq: int, started: int, finished: int) -> str:
 
 def _text(entry: dict[str, Any]) -> str:
     cause = entry.get("cause") or {}
-    return str(cause.get("text") or cause.get("kind") or "no cause is known")
+    text = str(cause.get("text") or cause.get("kind") or "died, for no known cause")
+    return text.removeprefix("it ")

@@ -231,7 +231,7 @@ class Nowhere:
         intake, seq, _, calls = run[:4]
         error = [
             "ActorUnavailableError",
-            "the actor is not at this process any more; the call did not run",
+            "it is not in the process that the call came to any more",
             {"actor_id": self.actor.hex(), "executed": "no"},
         ]
         for at in range(len(calls) // 2):

@@ -26,7 +26,7 @@ from zactor.exceptions import (
 from zactor.ids import pack_object_id
 from zactor.runtime import interrupts
 from zactor.runtime.arguments import references_of
-from zactor.runtime.interrupts import protected
+from zactor.runtime.interrupts import enters_user_code, protected
 from zactor.runtime.values import LARGE, decode_wire
 from zactor.serde.exceptions import pack_exception
 from zactor.serde.pickling import unpickle_plain
@@ -171,6 +171,7 @@ class Execution:
             raise StopServing("terminated")
         self.run(intake, seq, number, method, payload, extras, frames)
 
+    @enters_user_code
     def run(
         self, intake: Intake, seq: int, number: int, method: int, payload: Any, extras: Any, frames: Any
     ) -> None:
@@ -478,6 +479,10 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 protected(
+    Execution.enter,
+    Execution.leave,
+    Execution.encode_simple,
+    Execution.seq_over,
     Execution.special,
     Execution.finish,
     Execution.returned,

@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from zactor.runtime.calling import NATIVE_TYPES, Execution, StopServing
+from zactor.runtime.interrupts import enters_user_code, protected
 from zactor.runtime.reception import Waiter
 from zactor.wire import batches
 
@@ -47,6 +48,7 @@ class MainHost:
         self._run: Run | None = None  # what the main thread is in the middle of
         self._done = 0  # calls of it that are over
         self.is_task_host = False
+        self.ending = ""  # how a call ended the actor, if one did
         self.is_stopping = False
         self._watching = False
 
@@ -105,7 +107,8 @@ class MainHost:
                         reception.wait(waiter)
                     self._waiter = None
                 self._run_ready()
-        except StopServing:
+        except StopServing as stop:
+            self.ending = stop.cause
             self.process.callee.flush()
 
     def stop(self) -> None:
@@ -116,6 +119,7 @@ class MainHost:
             waiter.is_done = True
             waiter.wake()
 
+    @enters_user_code
     def _run_ready(self) -> None:
         process, execution = self.process, self.execution
         callee, runs = process.callee, self.runs
@@ -206,3 +210,6 @@ class MainHost:
             intake.unfinished -= len(flat) // 3
             if not callee.oldest:
                 callee.oldest = perf_counter()
+
+
+protected(MainHost._gather, MainHost.serve, MainHost.put)  # noqa: SLF001

@@ -23,6 +23,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _protected: set[CodeType] = set()
 _interruptible: set[CodeType] = set()
+_entries: set[CodeType] = set()
 
 
 def protected(*functions: Any) -> None:
@@ -36,10 +37,20 @@ def interruptible(function: F) -> F:
     return function
 
 
+def enters_user_code(function: F) -> F:
+    """Mark a function that calls user code: protected itself, but not what it has called."""
+    _entries.add(function.__code__)
+    return function
+
+
 def may_raise(frame: FrameType | None) -> bool:
     """Whether an exception may be raised in a thread that is at `frame`."""
+    if frame is not None and frame.f_code in _entries:
+        return False
     while frame is not None:
         code = frame.f_code
+        if code in _entries:
+            return True
         if code in _interruptible:
             return True
         if code in _protected:

@@ -59,13 +59,19 @@ class ThreadHost:
         self._threads: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._idle: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._lock = threading.Lock()
+        self._early: list[Any] | None = []
         self._over = Waiter()
         self._unfinished = 0
         self._is_stopping = False
         self._ending: BaseException | None = None
+        self.ending = ""  # how a call ended the actor, if one did
 
     def put(self, run: Any) -> None:
         """Hand the calls of a run to their groups' threads. On the leader."""
+        with self._lock:
+            if self._early is not None:
+                self._early.append(run)  # the constructor has not returned
+                return
         for call in _calls_of(run):
             group = self.groups.of(call[3], call[4])
             if group not in self._queues:
@@ -116,6 +122,7 @@ class ThreadHost:
             execution.run(intake, seq, number, method, payload, extras, frames)
         except (StopServing, SystemExit) as error:
             self._ending = error
+            self.ending = getattr(error, "cause", "")
             self._over.settled(None)
         finally:
             del execution.calls[id(intake), seq]
@@ -131,6 +138,10 @@ class ThreadHost:
 
     def serve(self) -> None:
         """Receive until the actor ends."""
+        with self._lock:
+            early, self._early = self._early or [], None
+        for run in early:
+            self.put(run)
         self.process.reception.wait(self._over)
         self.process.callee.flush()
         if isinstance(self._ending, SystemExit):
@@ -161,6 +172,7 @@ class AsyncHost:
         self._running: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._over: asyncio.Future[None] | None = None
         self._ending: BaseException | None = None
+        self.ending = ""  # how a call ended the actor, if one did
         self._is_stopping = False
         self._wake_sent = False
         self._flush_due = False
@@ -354,7 +366,8 @@ class AsyncHost:
 
     def _end(self, error: BaseException | None) -> None:
         if self._ending is None:
-            self._ending = error or StopServing()
+            self._ending = error or StopServing("stopped")
+            self.ending = getattr(error, "cause", "")
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 

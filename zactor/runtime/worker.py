@@ -222,10 +222,10 @@ class Worker:
 
 
 _EXIT_TEXT = {
-    "exit_actor": "it ended itself with exit_actor()",
-    "exited": "it ended itself with exit_actor()",
-    "terminated": "it was stopped with __zactor_terminate__",
-    "stopped": "its last handle went out of scope, or it was stopped in order",
+    "exit_actor": "ended itself with exit_actor()",
+    "exited": "ended itself with exit_actor()",
+    "terminated": "was stopped with __zactor_terminate__",
+    "stopped": "was stopped in order: its last handle is gone",
 }
 
 
