@@ -37,6 +37,10 @@ class BrokerWorld(RuleBasedStateMachine):
 
     @property
     def drivers(self) -> list[Client]:
+        clients = list(self.world.clients.values())
+        for client in clients:
+            if any(isinstance(message, m.SessionLost) for message in client.inbox):
+                del self.world.clients[client.process]
         return [c for c in self.world.clients.values() if c.job and c.node == b""]
 
     @property
@@ -254,6 +258,6 @@ class BrokerWorld(RuleBasedStateMachine):
 
 
 BrokerWorld.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestBrokerWorld = pytest.mark.slow(BrokerWorld.TestCase)

@@ -197,6 +197,10 @@ class BrokerMachine:
         """
         return self._cluster.journal.drain()
 
+    def close(self) -> None:
+        """Let go of the state. Nothing may be called afterwards."""
+        self._cluster.journal.state.close()
+
     def check(self) -> None:
         """Assert every invariant; the error tells what happened last."""
         try:

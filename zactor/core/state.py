@@ -165,6 +165,7 @@ class MemoryState:
                 self._lease_of[key] = lease
         events = self._events
         if len(events) == events.maxlen:
+            # `history` 0 is fine too: nothing is ever known.
             self._compacted = events[0].revision if events else self._revision
         events.append(Event(key, value, self._revision))
 

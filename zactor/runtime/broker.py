@@ -1,6 +1,8 @@
 """The broker's shell: it feeds the broker's machine and does what that says.
 
-Everything is decided in `core.broker`. Here are its post, its loop's timers and its log.
+Everything is decided in `core.broker`. Here are its post, its loop's timers and its log. Effects
+are taken once in a turn of the loop: a burst of messages is one transaction of the state, and
+nobody is told of what is not yet written.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.broker import BrokerMachine
 from zactor.core.broker_config import BrokerConfig
 from zactor.core.journal import Send
-from zactor.core.state import MemoryState
+from zactor.core.state import MemoryState, StaleError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zactor.config import Config
     from zactor.core.state import State
     from zactor.runtime.loop import Loop, Timer
@@ -41,7 +45,8 @@ class BrokerShell:
         self._loop = loop
         self._check = check
         self._timer: Timer | None = None
-        self._due: float | None = None
+        self._due = 0.0  # when the timer fires
+        self._is_step_due = False
         for message_type in machine.message_types:
             post.on(message_type, self._received)
         post.on_lost(self._lost)
@@ -50,19 +55,31 @@ class BrokerShell:
 
     def _received(self, peer: bytes, address: Address, message: Any) -> None:
         self.machine.receive(peer, address, message, self._loop.now())
-        self._step()
+        self._step_soon()
 
     def _lost(self, peer: Peer) -> None:
         self.machine.lost(peer.id, self._loop.now())
-        self._step()
+        self._step_soon()
 
     def _tick(self) -> None:
-        self._due = self._timer = None
+        self._timer = None
         self.machine.tick(self._loop.now())
         self._step()
 
+    def _step_soon(self) -> None:
+        if not self._is_step_due:
+            self._is_step_due = True
+            self._loop.call_later(0.0, self._step)  # later in this very turn
+
     def _step(self) -> None:
-        for effect in self.machine.drain():
+        self._is_step_due = False
+        try:
+            effects = self.machine.drain()
+        except StaleError as error:
+            log.error("another broker has taken over, this one ends: %s", error)
+            self._loop.stop()
+            return
+        for effect in effects:
             if isinstance(effect, Send):
                 self._post.send(effect.to, effect.message)
             else:
@@ -70,20 +87,50 @@ class BrokerShell:
                 log.log(level if isinstance(level, int) else logging.INFO, "%s", effect.text)
         if self._check:
             self.machine.check()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
         due = self.machine.next_deadline()
-        if due != self._due:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._due = due
+        if self._timer is not None:
+            # One that fires too early costs a turn. Moving it whenever a lease is renewed or
+            # a deadline is cancelled would fill the loop's heap.
+            if due is None or self._due <= due:
+                return
+            self._timer.cancel()
             self._timer = None
-            if due is not None:
-                self._timer = self._loop.call_later(max(0.0, due - self._loop.now()), self._tick)
+        if due is not None:
+            self._due = due
+            pause = max(0.0, due - self._loop.now())
+            self._timer = self._loop.call_later(pause, self._tick)
+
+    def close(self) -> None:
+        """Write what is not yet written, and let go of the state."""
+        self._step()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.machine.close()
 
 
 def start_broker(
-    loop: Loop, post: Post, config: Config, info: dict[str, Any], *, state: State | None = None
+    loop: Loop,
+    post: Post,
+    config: Config,
+    info: Mapping[str, Any],
+    *,
+    state: State | None = None,
+    **limits: Any,
 ) -> BrokerShell:
-    """Start a broker on a loop; `state` is where it keeps what must survive it."""
-    settings = BrokerConfig(cluster=info, node_lease=config.lease, node_renew=config.renew)
-    machine = BrokerMachine(state or MemoryState(), RandomIds(), settings)
+    """Start a broker on a loop.
+
+    Args:
+        loop: Runs it.
+        post: Its inbox.
+        config: Of the process.
+        info: What everybody who attaches is told of the cluster.
+        state: Where it keeps what must survive it; nothing survives if there is none.
+        limits: Fields of `BrokerConfig` that are not to be the default.
+    """
+    times = {"node_lease": config.lease, "node_renew": config.renew}
+    settings = BrokerConfig(cluster=dict(info), **{**times, **limits})
+    machine = BrokerMachine(state or MemoryState(history=0), RandomIds(), settings)
     return BrokerShell(machine, post, loop, check=config.debug)
