@@ -72,7 +72,9 @@ def test_room_is_given_and_refused_when_there_is_none(stored: Stored) -> None:
 
 def test_what_is_nowhere_is_lost(stored: Stored) -> None:
     with pytest.raises(Exception, match=r"lost|not"):
-        stored.ask(LocateSegment(0, b"o" * 28, "zactor-x-gone", b"n" * 12, list(stored.post.address)))
+        stored.ask(
+            LocateSegment(0, b"o" * 28, "zactor-x-gone", b"n" * 12, list(stored.post.address))
+        )
 
 
 def test_a_dead_process_gives_its_room_back(stored: Stored) -> None:
