@@ -119,7 +119,10 @@ def test_what_a_worker_printed_last_is_shown_when_it_dies(printing: Printing) ->
     assert printing.texts() == ["whole", "and a half"]
 
 
-def test_a_line_without_end_is_broken(printing: Printing) -> None:  # O2
+def test_a_line_without_end_is_broken(
+    printing: Printing, monkeypatch: pytest.MonkeyPatch
+) -> None:  # O2
+    monkeypatch.setattr("zactor.runtime.output.PARTIAL_AFTER", 60.0)
     worker = printing.worker(b"a")
     written = 0
     while written < LINE_LIMIT:
@@ -246,5 +249,6 @@ def test_a_stream_that_takes_nothing_is_survived() -> None:
     closed.close()
     show([line(b"a", "x")], closed, None)
     raw = io.BytesIO()
-    show([line(b"a", "gr\u00fcn")], io.TextIOWrapper(raw, "ascii"), None)
+    stream = io.TextIOWrapper(raw, "ascii")
+    show([line(b"a", "gr\u00fcn")], stream, None)
     assert raw.getvalue() == b"(A pid=1) gr\\xfcn\n"
