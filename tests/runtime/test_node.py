@@ -68,7 +68,9 @@ class Rig:
         self.post.on(NodeUp, self._node_up)
         self.post.on(Renew, self._renew)
         self.renewals = 0
-        self.rows: list[dict[str, Any]] = [{"job_id": JOB, "address": list(self.post.address)}]
+        self.rows: list[dict[str, Any]] = [
+            {"job_id": JOB.hex(), "address": list(self.post.address)}
+        ]
         self.post.on(Query, lambda p, a, m: self.post.answer(a, m.request, self.rows))
         self.node = Node(
             self.loop, self.post, self.config, self.session,

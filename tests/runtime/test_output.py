@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,15 @@ import pytest
 
 from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
-from zactor.runtime.output import FOLD_TEXTS, LINE_LIMIT, PARTIAL_AFTER, Fold, LogFile, Output
+from zactor.runtime.output import (
+    FOLD_TEXTS,
+    LINE_LIMIT,
+    PARTIAL_AFTER,
+    Fold,
+    LogFile,
+    Output,
+    show,
+)
 from zactor.runtime.spawn import WorkerProcess
 
 JOB = b"job1"
@@ -110,7 +119,10 @@ def test_what_a_worker_printed_last_is_shown_when_it_dies(printing: Printing) ->
     assert printing.texts() == ["whole", "and a half"]
 
 
-def test_a_line_without_end_is_broken(printing: Printing) -> None:  # O2
+def test_a_line_without_end_is_broken(
+    printing: Printing, monkeypatch: pytest.MonkeyPatch
+) -> None:  # O2
+    monkeypatch.setattr("zactor.runtime.output.PARTIAL_AFTER", 60.0)
     worker = printing.worker(b"a")
     written = 0
     while written < LINE_LIMIT:
@@ -223,3 +235,20 @@ def test_folded_counts_arrive_while_other_lines_flow(printing: Printing) -> None
     printing.until("same", "other")
     printing.output.finish()
     assert printing.texts() == ["same", "other", "same"]
+
+
+def test_lines_are_shown_with_their_origin_in_front() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    show([line(b"a", "x"), [b"b", "B", 2, b"", 2, "y"], line(b"a", "z")], out, err)
+    assert out.getvalue() == "(A pid=1) x\n(A pid=1) z\n"
+    assert err.getvalue() == "(B pid=2) y\n"
+
+
+def test_a_stream_that_takes_nothing_is_survived() -> None:
+    closed = io.StringIO()
+    closed.close()
+    show([line(b"a", "x")], closed, None)
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, "ascii")
+    show([line(b"a", "gr\u00fcn")], stream, None)
+    assert raw.getvalue() == b"(A pid=1) gr\\xfcn\n"

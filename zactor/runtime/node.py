@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 
     from zactor.config import Config
     from zactor.runtime.loop import Loop
-    from zactor.runtime.post import Peer, Post
     from zactor.runtime.node_store import NodeStore
+    from zactor.runtime.post import Peer, Post
     from zactor.runtime.session import Session
     from zactor.runtime.storage import StorageShell
 
@@ -458,12 +458,20 @@ class Node:
         waiting = self._unrouted.pop(job, [])
         rows = [] if future.exception() is not None else future.result()
         for row in rows:
-            if row.get("job_id") in (job, job.hex()) and row.get("address"):
-                driver = self._routes[job] = Address(*row["address"])
+            driver = self._driver_of(row) if row.get("job_id") == job.hex() else None
+            if driver is not None:
+                self._routes[job] = driver
                 if waiting:
                     self._post.send(driver, messages.Output(waiting))
                 return
         self._routes.pop(job, None)  # asked again with the next lines; these are only logged
+
+    def _driver_of(self, row: dict[str, Any]) -> Address | None:
+        if row.get("address"):
+            return Address(*row["address"])
+        # Embedded, the broker's link to the driver is ours too.
+        peer = self._post.peers.get(bytes.fromhex(row.get("driver_id") or ""))
+        return peer.address if peer is not None else None
 
     # Drivers.
 

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict, deque
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,27 @@ _LAST_READS = 17  # of a dead worker's pipe: as much as a pipe can hold, and no 
 _STREAMS = {1: "out", 2: "err"}
 
 Line = list[Any]  # [process id, label, pid, node, stream, text]
+
+
+def show(lines: list[Line], stdout: TextIO | None, stderr: TextIO | None) -> None:
+    """Print lines of workers in their driver, each with its origin in front: `(Counter pid=17)`.
+
+    A stream that is closed or takes no such characters loses lines, never its program.
+    """
+    for stream, number in ((stdout, 1), (stderr, 2)):
+        texts = [
+            f"({line[1]} pid={line[2]}) {line[5]}\n" for line in lines if line[4] == number
+        ]
+        if not texts or stream is None:
+            continue
+        text = "".join(texts)
+        with suppress(OSError, ValueError):
+            try:
+                stream.write(text)
+            except UnicodeEncodeError:
+                encoding = stream.encoding or "ascii"
+                stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            stream.flush()
 
 
 class Fold:
