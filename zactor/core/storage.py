@@ -429,16 +429,7 @@ class Storage:
 
     def _refuse(self, want: _Want) -> None:
         self._counts["refused"] += 1
-        why = (
-            "the disk for spilled values is full too" if self._is_disk_full else "all is in use"
-        )
-        text = f"{want.size} bytes do not fit: {self._room.used} of {self._room.capacity} are taken, {why}"
-        fields = {
-            "size": want.size,
-            "capacity": self._room.capacity,
-            "node_id": self._node.hex(),
-        }
-        error = ["ObjectStoreFullError", text, fields]
+        error = self._full(want.size)
         if want.asker is not None:
             self._reply(want.asker, error)
             return
@@ -446,6 +437,12 @@ class Storage:
         if known is not None:
             self._pulls.stop(known.object_id)
             self._fail(known, error)
+
+    def _full(self, size: int) -> list[Any]:
+        why = "the disk for spilled values is full too" if self._is_disk_full else "all is in use"
+        taken = f"{self._room.used} of {self._room.capacity} are taken"
+        fields = {"size": size, "capacity": self._room.capacity, "node_id": self._node.hex()}
+        return ["ObjectStoreFullError", f"{size} bytes do not fit: {taken}, {why}", fields]
 
     # -- inside: segments and objects -------------------------------------------------------------
 
@@ -558,7 +555,8 @@ class Storage:
                 self._remove(segment)
             if known is not None:
                 known.segment = None
-                self._fail(known, _lost(known.object_id))
+                is_there = known.is_spilled  # but could not be written to memory
+                self._fail(known, self._full(known.size) if is_there else _lost(known.object_id))
         self._serve(now)
 
     def _rest(self, segment: Segment, known: _Object) -> None:

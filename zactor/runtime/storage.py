@@ -34,7 +34,7 @@ from zactor.core.storage_effects import (
 )
 from zactor.store.segments import SHM
 from zactor.store.spill import Outcome, StoreFiles, default_capacity
-from zactor.wire.messages import ReserveSegment
+from zactor.wire.messages import LocateSegment, ReserveSegment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,10 +102,8 @@ class StorageShell:
 
     def receive(self, peer: bytes, address: Any, message: Any, now: float) -> list[NodeEffect]:
         """Handle a store message of a process or of another node."""
-        if type(message) is ReserveSegment:
-            # Others may have filled /dev/shm: what was reserved and not written yet is in both sums.
-            there_is = self._machine.used() + self._files.room()
-            self._machine.limit(min(self._configured, there_is), now)
+        if isinstance(message, ReserveSegment | LocateSegment):
+            self._machine.limit(self._capacity(), now)
         self._machine.receive(peer, address, message, now)
         return self._apply()
 
@@ -148,9 +146,18 @@ class StorageShell:
         self._mover.stop()
         self._reader.stop()
         self._files.clear(self._machine.segments())
-        os.close(self._wake)
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _capacity(self) -> int:
+        """What was configured, or less if others have filled the file system of the segments."""
+        free = self._files.room()
+        if self._machine.used() + free >= self._configured + self._machine.used() // 8:
+            return self._configured  # size classes claim an eighth more than they take, at most
+        return min(self._configured, self._files.taken(self._machine.segments()) + free)
 
     def _apply(self) -> list[NodeEffect]:
         """Give to the helpers what is theirs; return the rest."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zactor.store import layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 _COPY_CHUNK = 8 << 20
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -160,7 +160,15 @@ class StoreFiles:
         status = os.statvfs(self._shm)
         return status.f_bavail * status.f_frsize
 
-    def clear(self, names: Iterator[str] | list[str]) -> None:
+    def taken(self, names: Iterable[str]) -> int:
+        """Bytes of memory that these segments really take."""
+        taken = 0
+        for name in names:
+            with suppress(FileNotFoundError):
+                taken += os.stat(self._segment(name)).st_blocks * 512
+        return taken
+
+    def clear(self, names: Iterable[str]) -> None:
         """Delete these segments and everything spilled."""
         for name in names:
             self.remove(name)
