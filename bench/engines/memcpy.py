@@ -17,7 +17,7 @@ Works = Iterator[Rate | Measure]
 
 
 def _copies(size: int) -> Rate:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     source = np.zeros(size, dtype=np.uint8)
     target = np.empty_like(source)

@@ -67,8 +67,16 @@ class RayApi:
         if self.name == "ray":
             _require_grpc()
             ray = str(Path(sys.executable).with_name("ray"))
-            _run([ray, "start", "--head", "--port=26379", "--ray-client-server-port=26380",
-                  "--disable-usage-stats"])
+            _run(
+                [
+                    ray,
+                    "start",
+                    "--head",
+                    "--port=26379",
+                    "--ray-client-server-port=26380",
+                    "--disable-usage-stats",
+                ]
+            )
             api.init("ray://127.0.0.1:26380")
             return
         file = setting.folder / "cluster"
@@ -79,7 +87,7 @@ class RayApi:
 
     def _daemon(self, arguments: list[str]) -> None:
         command = [sys.executable, "-m", "zactor", *arguments]
-        self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))  # noqa: S603
+        self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
 
     def _start_forced(self, api: Any, session: str, setting: Setting) -> None:
         del setting
@@ -101,9 +109,11 @@ def _zactor_version() -> str:
     # The checkout beside this folder is what is measured, installed or not.
     root = Path(__file__).resolve().parents[2]
     try:
-        done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(root), "describe", "--always", "--dirty"],  # noqa: S607
-            capture_output=True, text=True, check=True,
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return versions_of("zactor")["zactor"]
@@ -118,8 +128,13 @@ def _require_grpc() -> None:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60,  # noqa: S603
-                   env=os.environ)
+    subprocess.run(
+        command,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        env=os.environ,
+    )
 
 
 def _wait_for(file: Path, patience: float = 10.0) -> None:
