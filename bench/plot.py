@@ -1,6 +1,6 @@
 """The run as one picture: per line, how far ahead or behind zactor each engine is.
 
-A dot is an engine: right of the middle line it is faster than zactor, left of it slower, on a
+A dot is an engine: right of the middle line it is ahead of zactor, left of it behind, on a
 logarithmic scale. SVG is written here, without any package; PNG takes matplotlib.
 """
 
@@ -102,7 +102,7 @@ def svg(document: Document) -> str:
             f'height="{bottom + 40}" font-family="sans-serif" font-size="11">'
         ),
         '<rect width="100%" height="100%" fill="white"/>',
-        _text(12, 22, "zactor and others: how many times faster than zactor", size=16),
+        _text(12, 22, "zactor and others: how many times better than zactor", size=16),
         _text(
             12,
             40,
@@ -207,10 +207,11 @@ def _draw_png(document: Document, path: Path) -> None:
         axes.annotate(
             bar.figure, (1.01, i), xycoords=("axes fraction", "data"), fontsize=7, va="center"
         )
-    axes.set_ylim(len(chosen) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(chosen)) - 0.5, -0.5)
     axes.grid(axis="x", color="#ddd")
-    axes.set_title(f"How many times faster than zactor\n{_caption(document)}", fontsize=10)
-    axes.legend(fontsize=7, ncols=6, loc="upper center", bbox_to_anchor=(0.4, -0.03))
+    axes.set_title(f"How many times better than zactor\n{_caption(document)}", fontsize=10)
+    if axes.get_legend_handles_labels()[0]:
+        figure_.legend(fontsize=7, ncols=6, loc="upper center", bbox_to_anchor=(0.5, 0.02))
     figure_.savefig(path, dpi=140, bbox_inches="tight")
     plt.close(figure_)
 

@@ -25,6 +25,7 @@ class RayApi:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.has_head = False  # a cluster of Ray's that this engine started as a daemon
         self.daemons: list[subprocess.Popen[bytes]] = []
 
     def versions(self) -> dict[str, str]:
@@ -67,6 +68,7 @@ class RayApi:
         if self.name == "ray":
             _require_grpc()
             ray = str(Path(sys.executable).with_name("ray"))
+            self.has_head = True
             _run(
                 [
                     ray,
@@ -100,7 +102,8 @@ class RayApi:
             daemon.terminate()
         for daemon in self.daemons:
             daemon.wait(10)
-        if self.name == "ray" and self.daemons:
+        if self.has_head:
+            self.has_head = False
             _run([str(Path(sys.executable).with_name("ray")), "stop"])
         self.daemons.clear()
 
