@@ -64,7 +64,7 @@ class Remote:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, proc.TOKEN: self.token, "PYTHONPATH": _python_path()},
+                env=_environment(self.token),
             )
         os.close(their_commands)
         os.close(their_answers)
@@ -167,8 +167,15 @@ class Remote:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _python_path() -> str:
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+def _environment(token: str) -> dict[str, str]:
+    # Engines start clusters of their own, whatever the user's shell says.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("ZACTOR_ADDRESS", "RAY_ADDRESS")
+    }
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**inherited, proc.TOKEN: token, "PYTHONPATH": path}
 
 
 class Neighbour:

@@ -54,15 +54,19 @@ class RayApi:
         """See Engine."""
         api = self._load()
         if session == "plain":
-            api.init()
+            api.init(**self._always_new())
         elif session == "resources":
-            api.init(resources={"custom": 100})
+            api.init(resources={"custom": 100}, **self._always_new())
         elif session == "client":
             self._join(api, setting)
         elif self.name == "ray":
             raise CannotDo(f"no choice of transport ({session})")
         else:
             self._start_forced(api, session, setting)
+
+    def _always_new(self) -> dict[str, str]:
+        # Ray would first look for a cluster that somebody else left, and wait for a dead one.
+        return {"address": "local"} if self.name == "ray" else {}
 
     def _join(self, api: Any, setting: Setting) -> None:
         if self.name == "ray":

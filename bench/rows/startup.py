@@ -64,7 +64,7 @@ def dismiss(api: Any, actors: list[Any]) -> None:
 )
 def start_to_first_call(load: Callable[[], Any], _: Setting) -> Works:
     api = load()
-    api.init()
+    api.init(**({"address": "local"} if api.__name__ == "ray" else {}))
     actor = counter(api).remote()
     api.get(actor.increment.remote())
     yield REPLIED
