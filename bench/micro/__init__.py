@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench.statistic import median, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 REPETITIONS = 7
 SECONDS = 0.05  # one repetition
