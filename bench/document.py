@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.harness import Harness, Outcome, Results
 from bench.statistic import median, spread
-from bench.work import Case
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.harness import Harness, Outcome, Results
+    from bench.work import Case
 
 FORMAT = 1
 

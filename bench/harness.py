@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.remote import Neighbour, Remote, RowFailed
 from bench.work import BUSY_NEIGHBOUR, UNPINNED, CannotDo, Case, Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 WAKING = 0.01  # seconds between thawing an engine and using it
 
@@ -59,7 +61,11 @@ class Harness:
     """Runs cases on engines."""
 
     def __init__(
-        self, engines: list[str], pythons: dict[str, str], cpus: list[int], method: Method,
+        self,
+        engines: list[str],
+        pythons: dict[str, str],
+        cpus: list[int],
+        method: Method,
         folder: Path,
     ) -> None:
         self.engines = engines
@@ -120,7 +126,8 @@ class Harness:
             share = self._share(len(cases) - index)
             outcomes = {
                 engine: Outcome(cannot=self.cannot[engine].get(case.row.name, ""))
-                for engine in self.engines if engine not in self.missing
+                for engine in self.engines
+                if engine not in self.missing
             }
             results.append((case, outcomes))
             if all(outcome.cannot for outcome in outcomes.values()):
@@ -171,7 +178,9 @@ class Harness:
 
     def _prepare(self, host: Remote, case: Case, share: Share) -> None:
         host.ask(
-            "prepare", patience=share.patience, row=case.row.name,
+            "prepare",
+            patience=share.patience,
+            row=case.row.name,
             setting=self._setting(host, share),
         )
         if case.placement != UNPINNED:
@@ -179,9 +188,7 @@ class Harness:
         if case.row.warm:
             host.ask("warm", patience=share.patience, seconds=share.warm_up, goal=share.seconds)
 
-    def _sampling(
-        self, case: Case, outcome: Outcome, share: Share
-    ) -> Callable[[Remote], None]:
+    def _sampling(self, case: Case, outcome: Outcome, share: Share) -> Callable[[Remote], None]:
         def sample(host: Remote) -> None:
             with self._neighbour(case):
                 outcome.samples.append(self._sample(host, share))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import os
 import platform
 from pathlib import Path
@@ -23,7 +23,7 @@ def describe() -> dict[str, str | int | float]:
         "kernel": platform.release(),
         "virtual": _hypervisor(),
         "load before": os.getloadavg()[0],
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
 
 

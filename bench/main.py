@@ -27,7 +27,8 @@ The exit status is 1 if zactor failed a row.
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        "bench/run.py", description="Measure zactor, its peers and its ceilings, interleaved.",
+        "bench/run.py",
+        description="Measure zactor, its peers and its ceilings, interleaved.",
         epilog=EPILOGUE,
     )
     add = parser.add_argument
@@ -41,8 +42,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--plot", type=Path, metavar="FILE", help="draw the ratios, .svg or .png")
     add("--compare", type=Path, metavar="OLD.json", help="which rows moved beyond noise")
     add("--show", type=Path, metavar="RUN.json", help="report on a saved run, measure nothing")
-    add("--python", action="append", default=[], metavar="ENGINE=PATH",
-        help="the interpreter an engine is installed in, if not this one")
+    add(
+        "--python",
+        action="append",
+        default=[],
+        metavar="ENGINE=PATH",
+        help="the interpreter an engine is installed in, if not this one",
+    )
     add("--list", action="store_true", help="list rows and what they do, measure nothing")
     options = parser.parse_args(arguments)
     options.pythons = dict(each.split("=", 1) for each in options.python)
@@ -65,8 +71,14 @@ def _engines(parser: argparse.ArgumentParser, options: argparse.Namespace) -> li
 def method(options: argparse.Namespace) -> Method:
     """Choose how the run is done."""
     if options.quick:
-        chosen = Method(repetitions=3, seconds=0.25, warm_up=0.1, quick=True,
-                        budget=QUICK_BUDGET, patience=15.0)
+        chosen = Method(
+            repetitions=3,
+            seconds=0.25,
+            warm_up=0.1,
+            quick=True,
+            budget=QUICK_BUDGET,
+            patience=15.0,
+        )
     else:
         chosen = Method()
     chosen.seconds = options.seconds or chosen.seconds
@@ -83,7 +95,8 @@ def measure(options: argparse.Namespace, cases: list[Case]) -> document.Document
     try:
         harness.greet()
         results: Results = harness.run(
-            cases, lambda i, case, engine: bar.at(i, f"{case.row.label(case.placement)}: {engine}")
+            cases,
+            lambda i, case, engine: bar.at(i, f"{case.row.label(case.placement)}: {engine}"),
         )
     except BaseException:
         bar.end()

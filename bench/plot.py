@@ -1,24 +1,34 @@
 """The run as one picture: per line, how far ahead or behind zactor each engine is.
 
-A dot is an engine: right of the middle line it is faster than zactor, left of it slower, on a
+A dot is an engine: right of the middle line it is ahead of zactor, left of it behind, on a
 logarithmic scale. SVG is written here, without any package; PNG takes matplotlib.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from html import escape
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from bench.document import Document
 from bench.report import OURS, ahead, figure, number
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from bench.document import Document
+
 COLOURS = {
-    "ray": "#d1495b", "pyzmq": "#30638e", "pyzmq x32": "#7fb2d9", "memcpy": "#003d5b",
-    "xoscar": "#edae49", "dask": "#66a182", "thespian": "#8d6a9f", "pykka": "#b08968",
-    "multiprocessing": "#6c757d", "concurrent.futures": "#adb5bd",
+    "ray": "#d1495b",
+    "pyzmq": "#30638e",
+    "pyzmq x32": "#7fb2d9",
+    "memcpy": "#003d5b",
+    "xoscar": "#edae49",
+    "dask": "#66a182",
+    "thespian": "#8d6a9f",
+    "pykka": "#b08968",
+    "multiprocessing": "#6c757d",
+    "concurrent.futures": "#adb5bd",
 }
 MARKS = {"pyzmq": "s", "pyzmq x32": "s", "memcpy": "s"}  # ceilings are squares, peers are discs
 
@@ -59,7 +69,9 @@ def bars(document: Document) -> list[Bar]:
             for engine in line["engines"]
             if engine != OURS and (factor := ahead(line, engine)) and math.isfinite(factor)
         ]
-        chosen.append(Bar(line["label"], f"{figure(ours)} {line['unit']}", dots, is_title=False))
+        chosen.append(
+            Bar(line["label"], f"{figure(ours)} {line['unit']}", dots, is_title=False)
+        )
     return chosen
 
 
@@ -70,7 +82,9 @@ def _range(chosen: list[Bar]) -> tuple[int, int]:
 
 def _caption(document: Document) -> str:
     machine = document["machine"]
-    return f"{machine.get('cpu', '')}, {machine.get('cpus', '')} CPUs, {machine.get('date', '')}"
+    return (
+        f"{machine.get('cpu', '')}, {machine.get('cpus', '')} CPUs, {machine.get('date', '')}"
+    )
 
 
 def svg(document: Document) -> str:
@@ -83,18 +97,27 @@ def svg(document: Document) -> str:
         return LEFT + (math.log10(factor) - low) / (high - low) * WIDTH
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + RIGHT}" '
-        f'height="{bottom + 40}" font-family="sans-serif" font-size="11">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + RIGHT}" '
+            f'height="{bottom + 40}" font-family="sans-serif" font-size="11">'
+        ),
         '<rect width="100%" height="100%" fill="white"/>',
-        _text(12, 22, "zactor and others: how many times faster than zactor", size=16),
-        _text(12, 40, f"{_caption(document)}; the figure on the right is zactor's own", fill="#555"),
+        _text(12, 22, "zactor and others: how many times better than zactor", size=16),
+        _text(
+            12,
+            40,
+            f"{_caption(document)}; the figure on the right is zactor's own",
+            fill="#555",
+        ),
         *_legend(chosen),
     ]
     for exponent in range(low, high + 1):
         at = x(10**exponent)
         colour, width = ("#222", 1.5) if exponent == 0 else ("#ddd", 1)
-        parts.append(f'<line x1="{at:.1f}" y1="{TOP - 6}" x2="{at:.1f}" y2="{bottom}" '
-                     f'stroke="{colour}" stroke-width="{width}"/>')
+        parts.append(
+            f'<line x1="{at:.1f}" y1="{TOP - 6}" x2="{at:.1f}" y2="{bottom}" '
+            f'stroke="{colour}" stroke-width="{width}"/>'
+        )
         for y in (TOP - 10, bottom + 16):
             parts.append(_text(at, y, f"x{10**exponent:g}", anchor="middle", fill="#555"))
     for i, bar in enumerate(chosen):
@@ -113,8 +136,10 @@ def _svg_bar(bar: Bar, y: float, x) -> Iterable[str]:
         title = f"<title>{escape(dot.engine)}: x{number(dot.factor)} of zactor</title>"
         at = x(dot.factor)
         if MARKS.get(dot.engine) == "s":
-            yield (f'<rect x="{at - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" '
-                   f'fill="{colour}">{title}</rect>')
+            yield (
+                f'<rect x="{at - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" '
+                f'fill="{colour}">{title}</rect>'
+            )
         else:
             yield f'<circle cx="{at:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}">{title}</circle>'
 
@@ -130,11 +155,19 @@ def _legend(chosen: list[Bar]) -> Iterable[str]:
 
 
 def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", fill: str = "#111", size: int = 11,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    anchor: str = "start",
+    fill: str = "#111",
+    size: int = 11,
     weight: str = "normal",
 ) -> str:
-    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" '
-            f'font-size="{size}" font-weight="{weight}">{escape(text)}</text>')
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" '
+        f'font-size="{size}" font-weight="{weight}">{escape(text)}</text>'
+    )
 
 
 def _draw_svg(document: Document, path: Path) -> None:
@@ -143,11 +176,11 @@ def _draw_svg(document: Document, path: Path) -> None:
 
 def _draw_png(document: Document, path: Path) -> None:
     try:
-        import matplotlib as mpl  # noqa: PLC0415
+        import matplotlib as mpl
     except ImportError:
         raise SystemExit("a PNG takes matplotlib; an .svg takes nothing") from None
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     chosen = bars(document)
     figure_, axes = plt.subplots(figsize=(12, 1.6 + 0.21 * len(chosen)))
@@ -155,24 +188,30 @@ def _draw_png(document: Document, path: Path) -> None:
     axes.axvline(1, color="#222", linewidth=1.2)
     for engine in dict.fromkeys(dot.engine for bar in chosen for dot in bar.dots):
         points = [
-            (dot.factor, i) for i, bar in enumerate(chosen)
-            for dot in bar.dots if dot.engine == engine
+            (dot.factor, i)
+            for i, bar in enumerate(chosen)
+            for dot in bar.dots
+            if dot.engine == engine
         ]
         axes.scatter(
-            *zip(*points, strict=True), label=engine, color=COLOURS.get(engine, "#000"), s=28,
-            marker=MARKS.get(engine, "o"), zorder=3,
+            *zip(*points, strict=True),
+            label=engine,
+            color=COLOURS.get(engine, "#000"),
+            s=28,
+            marker=MARKS.get(engine, "o"),
+            zorder=3,
         )
-    axes.set_yticks(
-        range(len(chosen)), [bar.label for bar in chosen], fontsize=7
-    )
+    axes.set_yticks(range(len(chosen)), [bar.label for bar in chosen], fontsize=7)
     for i, (bar, tick) in enumerate(zip(chosen, axes.get_yticklabels(), strict=True)):
         tick.set_fontweight("bold" if bar.is_title else "normal")
-        axes.annotate(bar.figure, (1.01, i), xycoords=("axes fraction", "data"), fontsize=7,
-                      va="center")
-    axes.set_ylim(len(chosen) - 0.5, -0.5)
+        axes.annotate(
+            bar.figure, (1.01, i), xycoords=("axes fraction", "data"), fontsize=7, va="center"
+        )
+    axes.set_ylim(max(1, len(chosen)) - 0.5, -0.5)
     axes.grid(axis="x", color="#ddd")
-    axes.set_title(f"How many times faster than zactor\n{_caption(document)}", fontsize=10)
-    axes.legend(fontsize=7, ncols=6, loc="upper center", bbox_to_anchor=(0.4, -0.03))
+    axes.set_title(f"How many times better than zactor\n{_caption(document)}", fontsize=10)
+    if axes.get_legend_handles_labels()[0]:
+        figure_.legend(fontsize=7, ncols=6, loc="upper center", bbox_to_anchor=(0.5, 0.02))
     figure_.savefig(path, dpi=140, bbox_inches="tight")
     plt.close(figure_)
 

@@ -10,10 +10,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-TOKEN = "BENCH_TOKEN"  # noqa: S105 - the name of an environment variable
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TOKEN = "BENCH_TOKEN"
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -34,7 +37,12 @@ def find(token: str) -> list[int]:
 def command(pid: int) -> str:
     """Return the command line of a process, or nothing if it is gone."""
     with contextlib.suppress(*_GONE):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+        )
     return ""
 
 

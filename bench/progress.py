@@ -28,8 +28,12 @@ class Progress:
         if self.is_terminal:
             filled = WIDTH * step // max(1, self.total)
             bar = "#" * filled + "." * (WIDTH - filled)
-            print(f"\r\x1b[K[{bar}] {step}/{self.total} {elapsed:4.0f} s  {text[:80]}",
-                  end="", file=self.stream, flush=True)
+            print(
+                f"\r\x1b[K[{bar}] {step}/{self.total} {elapsed:4.0f} s  {text[:80]}",
+                end="",
+                file=self.stream,
+                flush=True,
+            )
         elif step != self._last_step:
             print(f"{step}/{self.total} {elapsed:.0f} s  {text}", file=self.stream, flush=True)
         self._last_step = step

@@ -42,23 +42,34 @@ class Remote:
         self._answers = -1
         self._pending = b""
 
-    def start(self) -> dict[str, Any]:
-        """Start the process and return what it says about itself."""
+    def start(self) -> None:
+        """Start the process. It has imported nothing of its engine yet."""
         their_commands, our_commands = os.pipe()
         our_answers, their_answers = os.pipe()
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
-                [self.python, "-m", "bench.host", self.engine,
-                 "--commands", str(their_commands), "--answers", str(their_answers)],
-                pass_fds=(their_commands, their_answers), start_new_session=True, cwd=self.folder,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, proc.TOKEN: self.token, "PYTHONPATH": _python_path()},
+            self._process = subprocess.Popen(
+                [
+                    self.python,
+                    "-m",
+                    "bench.host",
+                    self.engine,
+                    "--commands",
+                    str(their_commands),
+                    "--answers",
+                    str(their_answers),
+                ],
+                pass_fds=(their_commands, their_answers),
+                start_new_session=True,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(self.token),
             )
         os.close(their_commands)
         os.close(their_answers)
         self._commands = os.fdopen(our_commands, "w")
         self._answers = our_answers
-        return self.ask("hello", patience=60.0)
 
     @property
     def is_running(self) -> bool:
@@ -72,7 +83,7 @@ class Remote:
             CannotDo: The engine has no way to do it.
             RowFailed: It raised, died, or was not done after `patience` seconds.
         """
-        assert self._commands is not None  # noqa: S101
+        assert self._commands is not None
         try:
             print(json.dumps({"do": do, **fields}), file=self._commands, flush=True)
         except BrokenPipeError:
@@ -118,7 +129,7 @@ class Remote:
         if placement in (ONE_CORE, BUSY_NEIGHBOUR):
             proc.pin(pids, cpus[:1])
         elif placement == ONE_CORE_EACH:
-            assert self._process is not None  # noqa: S101
+            assert self._process is not None
             others = [pid for pid in pids if pid != self._process.pid]
             if not others:
                 raise CannotDo("one process")
@@ -156,15 +167,22 @@ class Remote:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _python_path() -> str:
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+def _environment(token: str) -> dict[str, str]:
+    # Engines start clusters of their own, whatever the user's shell says.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("ZACTOR_ADDRESS", "RAY_ADDRESS")
+    }
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**inherited, proc.TOKEN: token, "PYTHONPATH": path}
 
 
 class Neighbour:
     """A process that keeps one core busy."""
 
     def __init__(self, cpu: int, python: str) -> None:
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [python, "-c", "while True: pass"], start_new_session=True
         )
         os.sched_setaffinity(self._process.pid, {cpu})

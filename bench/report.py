@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
 from itertools import groupby
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from bench import targets
-from bench.document import Document, Line
 from bench.statistic import geometric_mean, moved, ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bench.document import Document, Line
 
 OURS = "zactor"
 
@@ -99,9 +102,7 @@ def _own(line: Line) -> float | None:
 
 
 def _engines(document: Document) -> list[str]:
-    found = dict.fromkeys(
-        engine for line in document["lines"] for engine in line["engines"]
-    )
+    found = dict.fromkeys(engine for line in document["lines"] for engine in line["engines"])
     return list(found)
 
 
@@ -120,7 +121,11 @@ def show(document: Document, stream: TextIO | None = None) -> None:
 
 
 def _show_table(
-    document: Document, heads: list[str], rows: list[list[str]], widths: list[int], stream: TextIO
+    document: Document,
+    heads: list[str],
+    rows: list[list[str]],
+    widths: list[int],
+    stream: TextIO,
 ) -> None:
     def text(cells: list[str]) -> str:
         padded = [
@@ -174,7 +179,8 @@ def _show_reasons(document: Document, stream: TextIO) -> None:
 def failures(document: Document, engine: str = OURS) -> list[str]:
     """Return the labels of the lines the engine failed."""
     return [
-        line["label"] for line in document["lines"]
+        line["label"]
+        for line in document["lines"]
         if "failed" in line["engines"].get(engine, {})
     ]
 
@@ -204,7 +210,9 @@ def compare(old: Document, new: Document, engine: str = OURS) -> list[str]:
     """
     before = {line["label"]: line for line in old["lines"]}
     drift = machine_drift(before, new)
-    text = [f"{engine}: {len(new['lines'])} lines against {old['machine'].get('date', 'the old run')}"]
+    text = [
+        f"{engine}: {len(new['lines'])} lines against {old['machine'].get('date', 'the old run')}"
+    ]
     if old["method"]["quick"] != new["method"]["quick"]:
         text.append("one of the runs is --quick: the sizes of some rows differ")
     if drift != 1.0:
@@ -225,7 +233,9 @@ def machine_drift(before: dict[str, Line], new: Document) -> float:
     for line in new["lines"]:
         for engine in ("pyzmq", "memcpy"):
             now = line["engines"].get(engine, {}).get("median")
-            then = before.get(line["label"], {}).get("engines", {}).get(engine, {}).get("median")
+            then = (
+                before.get(line["label"], {}).get("engines", {}).get(engine, {}).get("median")
+            )
             if now and then:
                 factors.append(ratio(now, then, less_is_better=line["less is better"]))
     return geometric_mean(factors) if len(factors) >= 3 else 1.0
@@ -238,7 +248,11 @@ def _verdict(old: Line, new: Line, engine: str, drift: float) -> str:
     then, now = old["engines"].get(engine, {}), new["engines"].get(engine, {})
     if "samples" not in then or "samples" not in now:
         was, is_now = figure(then), figure(now)
-        return "" if was == is_now or "samples" in then == "samples" in now else f"{was} -> {is_now}"
+        return (
+            ""
+            if was == is_now or "samples" in then == "samples" in now
+            else f"{was} -> {is_now}"
+        )
     less = new["less is better"]
     factor = 1.0 if new["unit"] in _NOT_SPEED else 1 / drift if less else drift
     if not moved(then["samples"], now["samples"], drift=factor):

@@ -44,7 +44,9 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "1:1 actor calls sync [one core]": (Target("pyzmq", 0.65, 0.8),),
     "1:1 actor calls sync [one core each]": (Target("pyzmq", 0.85, 0.95),),
     "1:1 actor calls async": (
-        _ray(40, 60), Target("xoscar", 10, 20), Target("pykka", 1.5, 3),
+        _ray(40, 60),
+        Target("xoscar", 10, 20),
+        Target("pykka", 1.5, 3),
     ),
     "1:1 actor calls concurrent": (_ray(20, 40),),
     "1:n actor calls async": (_ray(30, 50),),

@@ -35,7 +35,7 @@ class Setting:
     quick: bool = False
     cpus: int = 2
     seconds: float = 1.0  # length of one sample, for works that pace themselves
-    folder: Path = Path("/tmp")  # noqa: S108 - replaced by a private directory in every run
+    folder: Path = Path("/tmp")
     token: str = ""  # marks this engine's processes, see `bench.proc`
 
     def pick(self, full: Any, quick: Any) -> Any:
@@ -84,7 +84,9 @@ class Row:
     less_is_better: bool = False
     parts: tuple[str, ...] = ()
     placements: tuple[str, ...] = (UNPINNED,)
-    session: str = "plain"  # how the engine is started for it, see `bench.engines.ray_api`
+    # How the engine is started for it, see `bench.engines.ray_api`. With "none" it is not even
+    # imported, and a sample is the time the work takes to its yield, import included.
+    session: str = "plain"
     fresh: bool = False  # every sample in a new process of the engine
     warm: bool = True  # whether a sample is thrown away first
     quick: bool = True  # whether `--quick` has it

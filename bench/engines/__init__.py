@@ -71,7 +71,10 @@ class Simple:
     """An engine whose works need nothing started: a table of them, and a reason for the rest."""
 
     def __init__(
-        self, packages: tuple[str, ...], works: dict[str, Work], otherwise: str,
+        self,
+        packages: tuple[str, ...],
+        works: dict[str, Work],
+        otherwise: str,
         reasons: dict[str, str] | None = None,
     ) -> None:
         self.packages = packages
@@ -83,7 +86,7 @@ class Simple:
         """See Engine."""
         return versions_of(*self.packages)
 
-    def api(self, row: Row) -> Any:  # noqa: ARG002 - the protocol's
+    def api(self, row: Row) -> Any:
         """See Engine."""
         return None
 

@@ -11,6 +11,7 @@ from typing import Any
 from bench.engines import Simple
 from bench.engines.processes import nap, small_value
 from bench.rows.data import SIZES
+from bench.rows.startup import REPLIED
 from bench.work import Measure, Rate, Setting, Work
 
 Works = Iterator[Rate | Measure]
@@ -45,7 +46,7 @@ def first(array: Any) -> int:
 
 
 def argument(_api: Any, _: Setting, *, size: int, outstanding: int) -> Works:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     array = np.ones(size, dtype=np.uint8)
     with ProcessPoolExecutor(1) as pool:
@@ -58,13 +59,9 @@ def argument(_api: Any, _: Setting, *, size: int, outstanding: int) -> Works:
 
 
 def start_to_first_call(_api: Any, _: Setting) -> Works:
-    def once() -> float:
-        start = time.perf_counter()
-        with ProcessPoolExecutor(1) as pool:
-            pool.submit(small_value).result()
-            return time.perf_counter() - start
-
-    yield Measure(once)
+    with ProcessPoolExecutor(1) as pool:
+        pool.submit(small_value).result()
+        yield REPLIED
 
 
 def tasks_of_50_ms(_api: Any, setting: Setting) -> Works:

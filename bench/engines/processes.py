@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.engines import Simple
 from bench.rows.data import SIZES
+from bench.rows.startup import REPLIED
 from bench.work import GIGABYTE, Measure, Rate, Setting, Work
 
 Works = Iterator[Rate | Measure]
@@ -84,7 +85,7 @@ def calls_async(_api: Any, _: Setting) -> Works:
 
 
 def argument(_api: Any, _: Setting, *, size: int, outstanding: int) -> Works:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     array = np.ones(size, dtype=np.uint8)
     actor = Remote()
@@ -98,15 +99,10 @@ def argument(_api: Any, _: Setting, *, size: int, outstanding: int) -> Works:
 
 
 def start_to_first_call(_api: Any, _: Setting) -> Works:
-    def once() -> float:
-        start = time.perf_counter()
-        actor = Remote()
-        actor.call("increment")
-        elapsed = time.perf_counter() - start
-        actor.end()
-        return elapsed
-
-    yield Measure(once)
+    actor = Remote()
+    actor.call("increment")
+    yield REPLIED
+    actor.end()
 
 
 def created(_api: Any, _: Setting, *, n: int, rate: bool) -> Works:
@@ -160,9 +156,9 @@ def tasks_of_50_ms(_api: Any, setting: Setting) -> Works:
 
 
 def put_gigabytes(_api: Any, setting: Setting) -> Works:
-    from multiprocessing.shared_memory import SharedMemory  # noqa: PLC0415
+    from multiprocessing.shared_memory import SharedMemory
 
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     size = setting.pick(100, 25) * 2**20
     array = np.zeros(size, dtype=np.int64)

@@ -12,6 +12,7 @@ import pykka
 
 from bench.engines import Simple
 from bench.rows.calls import MANY, SHARED_ACTORS, over
+from bench.rows.startup import REPLIED
 from bench.work import Measure, Rate, Setting, Work
 
 Works = Iterator[Rate | Measure]
@@ -53,13 +54,9 @@ def round_robin(_api: Any, _: Setting, *, n: int) -> Works:
 
 
 def start_to_first_call(_api: Any, _: Setting) -> Works:
-    def once() -> float:
-        start = time.perf_counter()
-        actor = Counter.start().proxy()
-        actor.increment().get()
-        return time.perf_counter() - start
-
-    yield Measure(once)
+    actor = Counter.start().proxy()
+    actor.increment().get()
+    yield REPLIED
     pykka.ActorRegistry.stop_all()
 
 

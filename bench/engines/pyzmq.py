@@ -14,7 +14,6 @@ import itertools
 import os
 import signal
 import time
-
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +23,7 @@ from bench.rows.calls import CALLERS, MANY, PROCESS_ACTORS, from_callers, over
 from bench.rows.data import SIZES
 from bench.rows.latency import behind, offered_load
 from bench.rows.network import BULK
+from bench.rows.startup import REPLIED
 from bench.work import GIGABYTE, Measure, Rate, Setting, Work
 
 Works = Iterator[Rate | Measure]
@@ -68,13 +68,14 @@ class Processes:
 
 
 def _socket(kind: str, *, bind: str = "", connect: str = "", curve: Any = None) -> Any:
-    import zmq  # noqa: PLC0415
+    import zmq
 
     context = zmq.Context.instance()
-    context.max_sockets = 65536 if context.max_sockets < 65536 else context.max_sockets
+    context.max_sockets = max(context.max_sockets, 65536)
     socket = context.socket(getattr(zmq, kind))
     socket.set_hwm(0)
     socket.linger = 0
+    socket.reconnect_ivl = 1  # a server that is not there yet would otherwise cost 100 ms
     if curve is not None:
         public, secret = curve
         socket.curve_publickey, socket.curve_secretkey = public, secret
@@ -90,7 +91,7 @@ def _socket(kind: str, *, bind: str = "", connect: str = "", curve: Any = None) 
 
 
 def _end_context(*sockets: Any) -> None:
-    import zmq  # noqa: PLC0415
+    import zmq
 
     for socket in sockets:
         socket.close(0)
@@ -99,7 +100,7 @@ def _end_context(*sockets: Any) -> None:
 
 def echo(at: str, curve: Any = None) -> None:
     """Answer calls, one message each or many in a message, as they come."""
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     pack, unpack = msgpack.packb, msgpack.unpackb
     inbox = _socket("ROUTER", bind=at, curve=curve)
@@ -121,7 +122,7 @@ def echo(at: str, curve: Any = None) -> None:
 
 def echo_to_inbox(at: str, caller: str) -> None:
     """Answer calls to the caller's own inbox, as many actors with one caller do."""
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     pack, unpack = msgpack.packb, msgpack.unpackb
     inbox = _socket("ROUTER", bind=at)
@@ -147,7 +148,7 @@ def hop(at: str) -> None:
 
 def echo_behind_hop(at: str) -> None:
     """Answer calls that come through `hop`."""
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     socket = _socket("DEALER")
     socket.routing_id = b"actor"
@@ -165,7 +166,7 @@ def echo_behind_hop(at: str) -> None:
 
 def client(at: str, servers: list[str], gather: int) -> None:
     """On each message, have that many calls outstanding to each server, then answer."""
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     inbox = _socket("ROUTER", bind=at)
     outboxes = [_socket("DEALER", connect=server) for server in servers]
@@ -189,9 +190,11 @@ def payload(at: str, curve: Any) -> None:
             inbox.send_multipart((sender, piece), copy=False)
 
 
-def submit(send: Callable[[bytes], object], calls: int, gather: int, argument: tuple = ()) -> None:
+def submit(
+    send: Callable[[bytes], object], calls: int, gather: int, argument: tuple = ()
+) -> None:
     """Send calls, `gather` to a message."""
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     pack = msgpack.packb
     if gather == 1:
@@ -205,7 +208,7 @@ def submit(send: Callable[[bytes], object], calls: int, gather: int, argument: t
 
 def collect(receive: Callable[[], bytes], calls: int, gather: int) -> None:
     """Receive the replies to `submit`."""
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     unpack = msgpack.unpackb
     for _ in range(-(-calls // gather)):
@@ -231,13 +234,13 @@ def _one_server(setting: Setting, curve: Any = None) -> Iterator[Any]:
 
 
 def _curve() -> Any:
-    import zmq  # noqa: PLC0415
+    import zmq
 
     return zmq.curve_keypair()
 
 
 def calls_sync(_api: Any, setting: Setting, *, curve: bool = False) -> Works:
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     pack, unpack = msgpack.packb, msgpack.unpackb
     with _one_server(setting, _curve() if curve else None) as socket:
@@ -272,7 +275,13 @@ def calls_with_number(_api: Any, setting: Setting, *, gather: int) -> Works:
 
 
 def clients(
-    _api: Any, setting: Setting, *, gather: int, callers: int, servers: int, calls: tuple[int, int],
+    _api: Any,
+    setting: Setting,
+    *,
+    gather: int,
+    callers: int,
+    servers: int,
+    calls: tuple[int, int],
     together: bool = True,
 ) -> Works:
     """Clients that each have calls outstanding to all servers, or (not together) to one each."""
@@ -299,14 +308,14 @@ def clients(
 
 
 def _packed(number: int) -> bytes:
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     return msgpack.packb(number)
 
 
 def fan_out(_api: Any, setting: Setting, *, gather: int, n: int) -> Works:
     """1,000 calls outstanding over n processes, replies to one inbox."""
-    import resource  # noqa: PLC0415
+    import resource
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -374,14 +383,14 @@ def relayed(_api: Any, setting: Setting, *, gather: int, calls: int) -> Works:
 
 
 def _again() -> type[Exception]:
-    import zmq  # noqa: PLC0415
+    import zmq
 
     return zmq.Again
 
 
 def argument(_api: Any, setting: Setting, *, size: int, outstanding: int) -> Works:
-    import msgpack  # noqa: PLC0415
-    import numpy as np  # noqa: PLC0415
+    import msgpack
+    import numpy as np
 
     array = np.ones(size, dtype=np.uint8)
     with _one_server(setting) as socket:
@@ -412,7 +421,7 @@ def bulk(_api: Any, setting: Setting, *, curve: bool) -> Works:
 
 
 def half_load(_api: Any, setting: Setting) -> Works:
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     with _one_server(setting) as socket:
         count = itertools.count()
@@ -434,15 +443,17 @@ def half_load(_api: Any, setting: Setting) -> Works:
 
 
 def slow_behind(_api: Any, setting: Setting) -> Works:
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     with _one_server(setting) as socket:
         fast, slow = msgpack.packb((0, CALL, ())), msgpack.packb((1, SLOW, ()))
         rounds = setting.pick(40, 5)
         yield Measure(
             lambda: behind(
-                lambda: socket.send(fast), lambda: socket.send(slow),
-                lambda _: msgpack.unpackb(socket.recv()), rounds,
+                lambda: socket.send(fast),
+                lambda: socket.send(slow),
+                lambda _: msgpack.unpackb(socket.recv()),
+                rounds,
             )
         )
 
@@ -466,7 +477,7 @@ def chain(_api: Any, setting: Setting) -> Works:
 
 
 def _link(at: str, following: str) -> None:
-    import msgpack  # noqa: PLC0415
+    import msgpack
 
     inbox = _socket("ROUTER", bind=at)
     outbox = _socket("DEALER", connect=following) if following else None
@@ -480,12 +491,8 @@ def _link(at: str, following: str) -> None:
 
 
 def start_to_first_call(_api: Any, setting: Setting) -> Works:
-    def once() -> float:
-        start = time.perf_counter()
-        with _one_server(setting):
-            return time.perf_counter() - start
-
-    yield Measure(once)
+    with _one_server(setting):
+        yield REPLIED
 
 
 def created(_api: Any, setting: Setting, *, n: int, rate: bool) -> Works:
@@ -533,7 +540,12 @@ def _gathered(gather: int) -> dict[str, Work]:
         "n:n actor calls async": n_to_n,
         "n:n async-actor calls async": n_to_n,
         "n:n actor calls with arg async": _part(
-            clients, gather=gather, callers=half, servers=half, calls=(1000, 1000), together=False
+            clients,
+            gather=gather,
+            callers=half,
+            servers=half,
+            calls=(1000, 1000),
+            together=False,
         ),
         "client: 1:1 actor calls async": _part(calls_async, gather=gather),
         "calls over ipc, async": _part(calls_async, gather=gather),
@@ -579,15 +591,15 @@ def _plain() -> dict[str, Work]:
 
 
 class _Pyzmq(Simple):
-    def start(self, session: str, setting: Setting) -> None:  # noqa: ARG002
-        import msgpack  # noqa: F401, PLC0415
-        import zmq  # noqa: F401, PLC0415
+    def start(self, session: str, setting: Setting) -> None:
+        import msgpack  # noqa: F401
+        import zmq  # noqa: F401
 
 
 def make(name: str) -> Simple:
     """Return the engine."""
     if name == "pyzmq":
-        return _Pyzmq(("pyzmq", "msgpack"), _plain(), "nothing in a transport corresponds to it")
+        return _Pyzmq(
+            ("pyzmq", "msgpack"), _plain(), "nothing in a transport corresponds to it"
+        )
     return _Pyzmq(("pyzmq", "msgpack"), _gathered(32), "nothing to gather")
-
-

@@ -25,6 +25,7 @@ class RayApi:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.has_head = False  # a cluster of Ray's that this engine started as a daemon
         self.daemons: list[subprocess.Popen[bytes]] = []
 
     def versions(self) -> dict[str, str]:
@@ -53,9 +54,9 @@ class RayApi:
         """See Engine."""
         api = self._load()
         if session == "plain":
-            api.init()
+            api.init(**self._always_new())
         elif session == "resources":
-            api.init(resources={"custom": 100})
+            api.init(resources={"custom": 100}, **self._always_new())
         elif session == "client":
             self._join(api, setting)
         elif self.name == "ray":
@@ -63,12 +64,25 @@ class RayApi:
         else:
             self._start_forced(api, session, setting)
 
+    def _always_new(self) -> dict[str, str]:
+        # Ray would first look for a cluster that somebody else left, and wait for a dead one.
+        return {"address": "local"} if self.name == "ray" else {}
+
     def _join(self, api: Any, setting: Setting) -> None:
         if self.name == "ray":
             _require_grpc()
             ray = str(Path(sys.executable).with_name("ray"))
-            _run([ray, "start", "--head", "--port=26379", "--ray-client-server-port=26380",
-                  "--disable-usage-stats"])
+            self.has_head = True
+            _run(
+                [
+                    ray,
+                    "start",
+                    "--head",
+                    "--port=26379",
+                    "--ray-client-server-port=26380",
+                    "--disable-usage-stats",
+                ]
+            )
             api.init("ray://127.0.0.1:26380")
             return
         file = setting.folder / "cluster"
@@ -79,7 +93,7 @@ class RayApi:
 
     def _daemon(self, arguments: list[str]) -> None:
         command = [sys.executable, "-m", "zactor", *arguments]
-        self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))  # noqa: S603
+        self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
 
     def _start_forced(self, api: Any, session: str, setting: Setting) -> None:
         del setting
@@ -92,7 +106,8 @@ class RayApi:
             daemon.terminate()
         for daemon in self.daemons:
             daemon.wait(10)
-        if self.name == "ray" and self.daemons:
+        if self.has_head:
+            self.has_head = False
             _run([str(Path(sys.executable).with_name("ray")), "stop"])
         self.daemons.clear()
 
@@ -101,9 +116,11 @@ def _zactor_version() -> str:
     # The checkout beside this folder is what is measured, installed or not.
     root = Path(__file__).resolve().parents[2]
     try:
-        done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(root), "describe", "--always", "--dirty"],  # noqa: S607
-            capture_output=True, text=True, check=True,
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return versions_of("zactor")["zactor"]
@@ -118,8 +135,13 @@ def _require_grpc() -> None:
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60,  # noqa: S603
-                   env=os.environ)
+    subprocess.run(
+        command,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        env=os.environ,
+    )
 
 
 def _wait_for(file: Path, patience: float = 10.0) -> None:

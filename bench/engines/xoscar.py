@@ -14,6 +14,7 @@ import xoscar as xo
 from bench.engines import Simple, free_port
 from bench.rows.calls import CALLERS, MANY, SHARED_ACTORS, from_callers, over
 from bench.rows.data import SIZES
+from bench.rows.startup import REPLIED
 from bench.work import Measure, Rate, Row, Setting, Work
 
 Works = Iterator[Rate | Measure]
@@ -42,10 +43,6 @@ class Counter(xo.Actor):
     def first(self, array: Any) -> int:
         return int(array[0])
 
-    async def items(self, n: int) -> Any:
-        for i in range(n):
-            yield i
-
 
 class Caller(xo.Actor):
     def __init__(self, servers: list[Any]) -> None:
@@ -73,7 +70,10 @@ class Pool:
         """Create an actor in one of the pool's sub-processes, counted from 1."""
         strategy = xo.allocate_strategy.ProcessIndex(1 + (process - 1) % self.cpus)
         return await xo.create_actor(
-            kind, *arguments, address=self.address, uid=f"a{next(_names)}",
+            kind,
+            *arguments,
+            address=self.address,
+            uid=f"a{next(_names)}",
             allocate_strategy=strategy,
         )
 
@@ -143,23 +143,11 @@ def round_robin(pool: Pool, _: Setting, *, n: int) -> Works:
 
 
 def argument(pool: Pool, _: Setting, *, size: int, outstanding: int) -> Works:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     array = np.ones(size, dtype=np.uint8)
     actor = pool.run(pool.create(Counter))
     yield _gathered(pool, lambda: actor.first(array), outstanding)
-    pool.run(xo.destroy_actor(actor))
-
-
-def stream(pool: Pool, setting: Setting) -> Works:
-    n = setting.pick(1000, 200)
-    actor = pool.run(pool.create(Counter))
-
-    async def once() -> None:
-        async for _ in await actor.items(n):
-            pass
-
-    yield _rounds(pool, once, n)
     pool.run(xo.destroy_actor(actor))
 
 
@@ -191,16 +179,11 @@ def created(pool: Pool, setting: Setting, *, n: tuple[int, int], rate: bool) -> 
 
 
 def start_to_first_call(_pool: Any, setting: Setting) -> Works:
-    def once() -> float:
-        start = time.perf_counter()
-        pool = Pool(setting.cpus)
-        actor = pool.run(pool.create(Counter))
-        pool.run(actor.increment())
-        elapsed = time.perf_counter() - start
-        pool.end()
-        return elapsed
-
-    yield Measure(once)
+    pool = Pool(setting.cpus)
+    actor = pool.run(pool.create(Counter))
+    pool.run(actor.increment())
+    yield REPLIED
+    pool.end()
 
 
 class Xoscar(Simple):
@@ -208,11 +191,11 @@ class Xoscar(Simple):
 
     pool: Any = None
 
-    def api(self, row: Row) -> Any:  # noqa: ARG002
+    def api(self, row: Row) -> Any:
         """Return the pool."""
         return self.pool
 
-    def start(self, session: str, setting: Setting) -> None:  # noqa: ARG002
+    def start(self, session: str, setting: Setting) -> None:
         """See Engine."""
         self.pool = Pool(setting.cpus)
 
@@ -234,7 +217,6 @@ def make(_name: str) -> Simple:
         "start to first call": start_to_first_call,
         "20 actors created and called": part(created, n=(20, 20), rate=False),
         "actor creation, shared": part(created, n=(1000, 100), rate=True),
-        "streaming items from an actor": stream,
         "get_actor by name": by_name,
     }
     for n in SHARED_ACTORS:
@@ -245,4 +227,4 @@ def make(_name: str) -> Simple:
         works[f"calls with {label} of numpy"] = part(
             argument, size=size, outstanding=outstanding
         )
-    return Xoscar(("xoscar",), works, "no tasks, references or several nodes written for it")
+    return Xoscar(("xoscar",), works, "Xoscar has no counterpart, or none was written")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bench.rows import calls, data, directory, latency, microbenchmark, network, startup
-from bench.work import Group, Row, Work
+
+if TYPE_CHECKING:
+    from bench.work import Group, Row, Work
 
 GROUPS: list[Group] = [
     microbenchmark.GROUP,

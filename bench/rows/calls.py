@@ -31,9 +31,7 @@ def from_callers(n: int) -> str:
     return f"calls from {n} caller{'s' if n > 1 else ''}"
 
 
-def _round_robin(
-    api: Any, setting: Setting, *, n: int, make: Callable[[Any], Any]
-) -> Works:
+def _round_robin(api: Any, setting: Setting, *, n: int, make: Callable[[Any], Any]) -> Works:
     actor = make(api)
     if api.__name__ == "ray" and n > 100:
         raise CannotDo(f"{n:,} processes of {RAY_WORKER_MIB} MiB")
@@ -48,15 +46,16 @@ def _round_robin(
 
 for _n in PROCESS_ACTORS:
     GROUP.add(
-        Row(over(_n), "1,000 calls outstanding, round robin",
-            quick=_n in (1, 10)),
+        Row(over(_n), "1,000 calls outstanding, round robin", quick=_n in (1, 10)),
         functools.partial(_round_robin, n=_n, make=counter),
     )
 for _n in SHARED_ACTORS:
     GROUP.add(
-        Row(over(_n, "shared "),
+        Row(
+            over(_n, "shared "),
             "1,000 calls outstanding (10,000 over 10,000), round robin",
-            quick=_n in (1, 1000)),
+            quick=_n in (1, 1000),
+        ),
         functools.partial(_round_robin, n=_n, make=shared_counter),
     )
 
@@ -75,14 +74,19 @@ def _callers(api: Any, setting: Setting, *, n: int) -> Works:
     server = counter(api).remote()
     callers = [Caller.remote(server) for _ in range(n)]
     api.get([caller.call.remote(1) for caller in callers])
-    yield Rate.each(lambda: api.get([caller.call.remote(calls) for caller in callers]), n * calls)
+    yield Rate.each(
+        lambda: api.get([caller.call.remote(calls) for caller in callers]), n * calls
+    )
     dismiss(api, [*callers, server])
 
 
 for _n in CALLERS:
     GROUP.add(
-        Row(from_callers(_n), "actors with 1,000 calls outstanding each to one actor",
-            quick=_n in (1, 4)),
+        Row(
+            from_callers(_n),
+            "actors with 1,000 calls outstanding each to one actor",
+            quick=_n in (1, 4),
+        ),
         functools.partial(_callers, n=_n),
     )
 
@@ -90,7 +94,8 @@ for _n in CALLERS:
 @GROUP.row(
     "control plane CPU per 1,000 direct calls",
     "CPU of the processes that are neither the program nor a worker, while an actor is called",
-    unit="ms", less_is_better=True,
+    unit="ms",
+    less_is_better=True,
 )
 def control_cpu(api: Any, setting: Setting) -> Works:
     actor = counter(api).remote()
@@ -118,5 +123,7 @@ def control_processes(token: str) -> list[int]:
     Workers forked from one keep its command line, so of a parent and its children only the
     parent counts.
     """
-    named = [pid for pid in proc.find(token) if any(part in proc.command(pid) for part in _CONTROL)]
+    named = [
+        pid for pid in proc.find(token) if any(part in proc.command(pid) for part in _CONTROL)
+    ]
     return [pid for pid in named if proc.parent(pid) not in named]

@@ -24,10 +24,12 @@ SIZES = {
 @GROUP.row(
     "single client put gigabytes, a process's first",
     "one put of 800 MB as the first thing after init",
-    unit="GB/s", fresh=True, warm=False,
+    unit="GB/s",
+    fresh=True,
+    warm=False,
 )
 def first_put(api: Any, setting: Setting) -> Works:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     size = setting.pick(100, 25) * 2**20
     array = np.ones(size, dtype=np.int64)
@@ -41,7 +43,7 @@ def first_put(api: Any, setting: Setting) -> Works:
 
 
 def _argument(api: Any, _: Setting, *, size: int, outstanding: int) -> Works:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     @api.remote(num_cpus=0)
     class Reader:
@@ -58,14 +60,17 @@ def _argument(api: Any, _: Setting, *, size: int, outstanding: int) -> Works:
 
 for _label, (_size, _outstanding) in SIZES.items():
     GROUP.add(
-        Row(f"calls with {_label} of numpy",
-            f"{_outstanding} outstanding; the actor reads the first byte"),
+        Row(
+            f"calls with {_label} of numpy",
+            f"{_outstanding} outstanding; the actor reads the first byte",
+        ),
         functools.partial(_argument, size=_size, outstanding=_outstanding),
     )
 
 
 @GROUP.row(
-    "reference through 8 actors", "each passes a nested ref on to the next, the last one gets it",
+    "reference through 8 actors",
+    "each passes a nested ref on to the next, the last one gets it",
     unit="chains/s",
 )
 def chain(api: Any, _: Setting) -> Works:
@@ -118,8 +123,12 @@ def _wait(api: Any, refs: list[Any]) -> object:
 for _n in (1000, 10_000, 100_000):
     for _how, _settle in (("get", _get), ("wait", _wait)):
         GROUP.add(
-            Row(f"one {_how} on {_n:,} refs", "results of calls to 4 actors, submitting included",
-                unit="refs/s", quick=_n == 10_000),
+            Row(
+                f"one {_how} on {_n:,} refs",
+                "results of calls to 4 actors, submitting included",
+                unit="refs/s",
+                quick=_n == 10_000,
+            ),
             functools.partial(_fan_in, n=_n, settle=_settle),
         )
 
@@ -132,8 +141,11 @@ def _stream(api: Any, make: Any, count: int) -> Works:
     yield Rate.each(once, count)
 
 
-@GROUP.row("streaming items from a task", "a generator task's items, each awaited in turn",
-           unit="items/s")
+@GROUP.row(
+    "streaming items from a task",
+    "a generator task's items, each awaited in turn",
+    unit="items/s",
+)
 def stream_task(api: Any, setting: Setting) -> Works:
     @api.remote(num_returns="streaming")
     def items(n: int) -> Iterator[int]:
@@ -142,8 +154,11 @@ def stream_task(api: Any, setting: Setting) -> Works:
     yield from _stream(api, items, setting.pick(1000, 200))
 
 
-@GROUP.row("streaming items from an actor", "a generator method's items, each awaited in turn",
-           unit="items/s")
+@GROUP.row(
+    "streaming items from an actor",
+    "a generator method's items, each awaited in turn",
+    unit="items/s",
+)
 def stream_actor(api: Any, setting: Setting) -> Works:
     @api.remote(num_cpus=0)
     class Source:

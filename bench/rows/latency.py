@@ -75,7 +75,9 @@ PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 @GROUP.row(
     "latency at half load",
     "calls offered at half the rate the same loop reaches; from when a call is due to its reply",
-    unit="ms", less_is_better=True, parts=tuple(PERCENTILES),
+    unit="ms",
+    less_is_better=True,
+    parts=tuple(PERCENTILES),
 )
 def half_load(api: Any, setting: Setting) -> Works:
     @api.remote(num_cpus=0)
@@ -114,7 +116,9 @@ def behind(
 @GROUP.row(
     "reply with a slow method behind",
     "a fast call and at once a 50 ms call to the same actor; time to the fast one's reply",
-    unit="ms", less_is_better=True, parts=("p50", "worst"),
+    unit="ms",
+    less_is_better=True,
+    parts=("p50", "worst"),
 )
 def slow_method_behind(api: Any, setting: Setting) -> Works:
     @api.remote(num_cpus=0)

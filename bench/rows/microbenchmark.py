@@ -82,7 +82,9 @@ def _task(api: Any) -> Any:
 # -- values ------------------------------------------------------------------------------------
 
 
-@GROUP.row("single client get calls (Plasma Store)", "get of one small put value", unit="gets/s")
+@GROUP.row(
+    "single client get calls (Plasma Store)", "get of one small put value", unit="gets/s"
+)
 def get_small(api: Any, _: Setting) -> Works:
     value = api.put(0)
     yield Rate.each(lambda: api.get(value))
@@ -107,16 +109,14 @@ def multi_put_small(api: Any, _: Setting) -> Works:
 
 @GROUP.row("single client put gigabytes", "put of 800 MB of numpy", unit="GB/s")
 def put_large(api: Any, setting: Setting) -> Works:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     size = setting.pick(100, 25) * 1024 * 1024
     array = np.zeros(size, dtype=np.int64)
     yield Rate.each(lambda: api.put(array), size * 8 / GIGABYTE)
 
 
-@GROUP.row(
-    "single client tasks and get batch", "1,000 tasks, then one get", unit="batches/s"
-)
+@GROUP.row("single client tasks and get batch", "1,000 tasks, then one get", unit="batches/s")
 def tasks_and_get_batch(api: Any, _: Setting) -> Works:
     small_value = _task(api)
     yield Rate.each(lambda: api.get([small_value.remote() for _ in range(MANY)]))
@@ -130,7 +130,7 @@ def multi_put_large(api: Any, setting: Setting) -> Works:
 
     @api.remote
     def do_put() -> None:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         for _ in range(10):
             api.put(np.zeros(size * 1024 * 1024, dtype=np.int64))
@@ -139,7 +139,9 @@ def multi_put_large(api: Any, setting: Setting) -> Works:
 
 
 @GROUP.row(
-    "single client get object containing 10k refs", "get of a list of 10,000 refs", unit="gets/s"
+    "single client get object containing 10k refs",
+    "get of a list of 10,000 refs",
+    unit="gets/s",
 )
 def get_containing_refs(api: Any, setting: Setting) -> Works:
     n = setting.pick(10_000, 10_000)
@@ -154,7 +156,8 @@ def get_containing_refs(api: Any, setting: Setting) -> Works:
 
 
 @GROUP.row(
-    "single client wait 1k refs", "1,000 tasks, then wait for one of those left, 1,000 times",
+    "single client wait 1k refs",
+    "1,000 tasks, then wait for one of those left, 1,000 times",
     unit="rounds/s",
 )
 def wait_multiple_refs(api: Any, _: Setting) -> Works:
@@ -252,7 +255,8 @@ def n_to_n(api: Any, setting: Setting) -> Works:
 
 
 @GROUP.row(
-    "n:n actor calls with arg async", "n actors with 1,000 calls outstanding, a put ref as argument"
+    "n:n actor calls with arg async",
+    "n actors with 1,000 calls outstanding, a put ref as argument",
 )
 def n_to_n_arg(api: Any, setting: Setting) -> Works:
     n = setting.pick(1000, 1000)
@@ -303,8 +307,10 @@ def n_to_n_async_actor(api: Any, setting: Setting) -> Works:
 
 
 @PLACEMENT_GROUPS.row(
-    "placement group create/removal", "100 groups of one bundle made, awaited and removed",
-    unit="groups/s", session="resources",
+    "placement group create/removal",
+    "100 groups of one bundle made, awaited and removed",
+    unit="groups/s",
+    session="resources",
 )
 def placement_groups(api: Any, setting: Setting) -> Works:
     count = setting.pick(100, 100)
@@ -328,7 +334,10 @@ def client_get(api: Any, setting: Setting) -> Works:
 
 
 @CLIENT.row(
-    "client: tasks and get batch", "1,000 tasks, then one get", unit="batches/s", session="client"
+    "client: tasks and get batch",
+    "1,000 tasks, then one get",
+    unit="batches/s",
+    session="client",
 )
 def client_tasks(api: Any, setting: Setting) -> Works:
     yield from tasks_and_get_batch(api, setting)
@@ -340,7 +349,9 @@ def client_put(api: Any, setting: Setting) -> Works:
 
 
 @CLIENT.row(
-    "client: tasks and put batch", "10 tasks that put 100 small values", unit="puts/s",
+    "client: tasks and put batch",
+    "10 tasks that put 100 small values",
+    unit="puts/s",
     session="client",
 )
 def client_multi_put(api: Any, setting: Setting) -> Works:
@@ -363,7 +374,8 @@ def client_actor_async(api: Any, setting: Setting) -> Works:
 
 
 @CLIENT.row(
-    "client: 1:1 actor calls concurrent", "1,000 calls outstanding, an actor of 16 threads",
+    "client: 1:1 actor calls concurrent",
+    "1,000 calls outstanding, an actor of 16 threads",
     session="client",
 )
 def client_actor_concurrent(api: Any, setting: Setting) -> Works:

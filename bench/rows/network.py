@@ -20,7 +20,7 @@ BULK = 64 * 2**20
 
 
 def _bulk(api: Any, _: Setting) -> Works:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     @api.remote(num_cpus=0)
     class Source:
@@ -45,15 +45,23 @@ for _label, _session in (("ipc", "plain"), ("tcp+CURVE", "tcp")):
         microbenchmark.actor_async,
     )
     GROUP.add(
-        Row(f"bulk over {_label}", "an actor's method returns 64 MiB of numpy", unit="GB/s",
-            session=_session),
+        Row(
+            f"bulk over {_label}",
+            "an actor's method returns 64 MiB of numpy",
+            unit="GB/s",
+            session=_session,
+        ),
         _bulk,
     )
 for _label, _work in (
-    ("sync", microbenchmark.actor_sync), ("async", microbenchmark.actor_async)
+    ("sync", microbenchmark.actor_sync),
+    ("async", microbenchmark.actor_async),
 ):
     GROUP.add(
-        Row(f"relayed calls, {_label}", "each call and each reply goes through the broker",
-            session="relay"),
+        Row(
+            f"relayed calls, {_label}",
+            "each call and each reply goes through the broker",
+            session="relay",
+        ),
         functools.partial(_work),
     )

@@ -14,6 +14,7 @@ GROUP = Group("starting, memory, idleness")
 
 Works = Iterator[Rate | Measure]
 
+REPLIED = Measure(lambda: 0.0)  # what a work yields whose time to the yield is the sample
 RAY_WORKER_MIB = 70  # PSS of one of Ray's idle workers, measured
 
 
@@ -53,21 +54,21 @@ def dismiss(api: Any, actors: list[Any]) -> None:
 
 
 @GROUP.row(
-    "start to first call", "a fresh process: import, init, create an actor, get its first reply",
-    unit="s", less_is_better=True, session="none", fresh=True, warm=False,
+    "start to first call",
+    "a fresh process: import, init, create an actor, get its first reply",
+    unit="s",
+    less_is_better=True,
+    session="none",
+    fresh=True,
+    warm=False,
 )
 def start_to_first_call(load: Callable[[], Any], _: Setting) -> Works:
-    def once() -> float:
-        start = time.perf_counter()
-        api = load()
-        api.init()
-        actor = counter(api).remote()
-        api.get(actor.increment.remote())
-        elapsed = time.perf_counter() - start
-        api.shutdown()
-        return elapsed
-
-    yield Measure(once)
+    api = load()
+    api.init(**({"address": "local"} if api.__name__ == "ray" else {}))
+    actor = counter(api).remote()
+    api.get(actor.increment.remote())
+    yield REPLIED
+    api.shutdown()
 
 
 def _created_and_called(api: Any, _: Setting, *, n: int, make: Callable[[Any], Any]) -> Works:
@@ -87,8 +88,13 @@ def _created_and_called(api: Any, _: Setting, *, n: int, make: Callable[[Any], A
 
 for _n in (20, 1000):
     GROUP.add(
-        Row(f"{_n:,} actors created and called", "process actors; until each has replied once",
-            unit="s", less_is_better=True, quick=_n < 1000),
+        Row(
+            f"{_n:,} actors created and called",
+            "process actors; until each has replied once",
+            unit="s",
+            less_is_better=True,
+            quick=_n < 1000,
+        ),
         functools.partial(_created_and_called, n=_n, make=counter),
     )
 
@@ -131,34 +137,54 @@ def _pss_per_actor(
 
 for _n in (10, 100, 1000):
     GROUP.add(
-        Row(f"PSS per actor at {_n:,}", "growth of all the engine's processes, per process actor",
-            unit="MiB", less_is_better=True, fresh=True, warm=False, quick=_n < 100),
+        Row(
+            f"PSS per actor at {_n:,}",
+            "growth of all the engine's processes, per process actor",
+            unit="MiB",
+            less_is_better=True,
+            fresh=True,
+            warm=False,
+            quick=_n < 100,
+        ),
         functools.partial(_pss_per_actor, n=_n, scale=2**20, make=counter),
     )
 GROUP.add(
-    Row("PSS per shared actor at 100,000", "growth of all the engine's processes, per actor",
-        unit="KiB", less_is_better=True, fresh=True, warm=False, quick=False),
+    Row(
+        "PSS per shared actor at 100,000",
+        "growth of all the engine's processes, per actor",
+        unit="KiB",
+        less_is_better=True,
+        fresh=True,
+        warm=False,
+        quick=False,
+    ),
     functools.partial(_pss_per_actor, n=100_000, scale=2**10, make=shared_counter),
 )
 
 
 @GROUP.row(
-    "idle cluster PSS", "all the engine's processes but the program's own, after init and a call",
-    unit="MiB", less_is_better=True, fresh=True, warm=False,
+    "idle cluster PSS",
+    "all the engine's processes but the program's own, after init and a call",
+    unit="MiB",
+    less_is_better=True,
+    fresh=True,
+    warm=False,
 )
 def idle_pss(api: Any, setting: Setting) -> Works:
-    import os  # noqa: PLC0415
+    import os
 
     actors = spawn(api, counter(api), 1)
     dismiss(api, actors)
-    yield Measure(
-        lambda: proc.pss(set(proc.find(setting.token)) - {os.getpid()}) / 2**20
-    )
+    yield Measure(lambda: proc.pss(set(proc.find(setting.token)) - {os.getpid()}) / 2**20)
 
 
 @GROUP.row(
-    "idle CPU with 100 actors", "share of one core used by all the engine's processes",
-    unit="%", less_is_better=True, warm=False, quick=False,
+    "idle CPU with 100 actors",
+    "share of one core used by all the engine's processes",
+    unit="%",
+    less_is_better=True,
+    warm=False,
+    quick=False,
 )
 def idle_cpu(api: Any, setting: Setting) -> Works:
     actors = spawn(api, counter(api), 100)
@@ -176,8 +202,10 @@ def idle_cpu(api: Any, setting: Setting) -> Works:
 
 
 @GROUP.row(
-    "100 tasks of 50 ms", "until all have returned, against 50 ms x 100 / CPUs",
-    unit="x ideal", less_is_better=True,
+    "100 tasks of 50 ms",
+    "until all have returned, against 50 ms x 100 / CPUs",
+    unit="x ideal",
+    less_is_better=True,
 )
 def tasks_of_50_ms(api: Any, setting: Setting) -> Works:
     n = setting.pick(100, 20)
