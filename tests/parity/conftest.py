@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster() -> Iterator[Any]:
     module = importlib.import_module(SUBJECT)
     module.init(
+        address="local",
         num_cpus=CPUS,
         resources={"widget": WIDGETS},
         labels={"zone": "north"},

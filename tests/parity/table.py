@@ -227,6 +227,8 @@ def run_script(body: str, directory: Path) -> subprocess.CompletedProcess[str]:
     script = directory / "program.py"
     script.write_text(header + body + "\n")
     env = {k: v for k, v in os.environ.items() if k not in {"RAY_ADDRESS", "ZACTOR_ADDRESS"}}
+    if SUBJECT == "ray":
+        env["RAY_ADDRESS"] = "local"  # not the cluster of whoever else runs Ray here
     root = str(Path(__file__).resolve().parents[2])
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), root]))
     return subprocess.run(

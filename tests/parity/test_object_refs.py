@@ -386,9 +386,18 @@ def as_future_in_a_loop(ray):
 def a_pickled_reference(ray):
     import gc
 
+    data = ray.cloudpickle.dumps(ray.put("pinned"))
+    gc.collect()
+    return ray.get(pickle.loads(data), timeout=10)
+
+
+@table.row("Pickling by pickle itself pins it as well.", gives="pinned", only="zactor")
+def a_reference_pickled_plainly(ray):
+    import gc
+
     data = pickle.dumps(ray.put("pinned"))
     gc.collect()
-    return ray.get(pickle.loads(data))
+    return ray.get(pickle.loads(data), timeout=10)
 
 
 @table.row("A ref stored in a ref: fetched in two steps.", gives=1)
