@@ -137,13 +137,15 @@ def error_named(ray: Any, name: str) -> type[BaseException]:
 def error_of(action: Callable[[], Any]) -> str:
     """The class name of what `action` raises, or "none".
 
-    The errors that carry the user's class as well are named after it in two ways, so the
-    text is cut at the bracket.
+    Of an error that is of the user's class as well, the user's class.
     """
     try:
         action()
     except Exception as error:  # noqa: BLE001
-        return type(error).__name__.split("(")[0]
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, Exception) and isinstance(error, type(cause)):
+            return type(cause).__name__
+        return type(error).__name__
     return "none"
 
 

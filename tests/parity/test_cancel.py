@@ -103,7 +103,11 @@ def a_running_task_can_clean_up(ray, tmp_path):
     return wait_until(lambda: count_at(tmp_path / "cleaned") == 1)
 
 
-@table.row("A running task in one long sleep is interrupted too.", raises="TaskCancelledError")
+@table.row(
+    "A running task in one long sleep is interrupted too (Ray waits for the sleep's end).",
+    raises="TaskCancelledError",
+    only="zactor",
+)
 def a_sleeping_task_is_interrupted(ray, tmp_path):
     tally = tally_at(tmp_path / "n")
 
@@ -222,20 +226,17 @@ def children_are_cancelled(ray, tmp_path):
         def put(self, refs):
             self.refs = refs
 
-        def outcome(self):
-            return error_of(lambda: ray.get(self.refs[0], timeout=20))
-
-    def error_of(action):
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001
-            return type(error).__name__
+        def is_cancelled(self):
+            try:
+                ray.get(self.refs[0], timeout=20)
+            except ray.exceptions.TaskCancelledError:
+                return True
 
     box = Box.remote()
     ref = parent.remote(box)
     assert wait_until(lambda: count_at(tmp_path / "n"))
     ray.cancel(ref)
-    return ray.get(box.outcome.remote()) in {"TaskCancelledError", "WorkerCrashedError"}
+    return ray.get(box.is_cancelled.remote())
 
 
 @table.row("recursive=False: the children go on.", gives=1)
@@ -282,7 +283,11 @@ def force_is_not_for_actor_calls(ray, tmp_path):
         (tmp_path / "open").touch()
 
 
-@table.row("A queued actor call: TaskCancelledError, and it never runs.", gives=("TaskCancelledError", 0, "next"))
+@table.row(
+    "A queued actor call: TaskCancelledError, and it never runs (Ray's may).",
+    gives=("TaskCancelledError", 0, "next"),
+    only="zactor",
+)
 def a_queued_actor_call(ray, tmp_path):
     gate, tally = gate_at(tmp_path / "open"), tally_at(tmp_path / "n")
 
