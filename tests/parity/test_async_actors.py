@@ -311,7 +311,9 @@ def primitives_made_in_the_constructor(ray):
     return sorted(ray.get(waiting, timeout=20))
 
 
-@table.row("The constructor has a running loop's thread: get_event_loop works in it.", gives=True)
+@table.row(
+    "The constructor has a running loop's thread: get_event_loop works in it.", gives=True
+)
 def the_constructor_may_ask_for_the_loop(ray):
     @ray.remote
     class A:

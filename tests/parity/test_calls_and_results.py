@@ -144,7 +144,9 @@ def a_large_array(ray):
     return bool((ray.get(double.remote(np.arange(300_000))) == 2 * np.arange(300_000)).all())
 
 
-@table.row("numpy arrays come back zero-copy read-only.", gives=(False, "ValueError"), needs="numpy")
+@table.row(
+    "numpy arrays come back zero-copy read-only.", gives=(False, "ValueError"), needs="numpy"
+)
 def arrays_are_read_only(ray):
     import numpy as np
 
@@ -220,7 +222,9 @@ def arrays_of_all_kinds(ray):
     )
 
 
-@table.row("An argument that cannot be pickled is a TypeError at the client.", raises="TypeError")
+@table.row(
+    "An argument that cannot be pickled is a TypeError at the client.", raises="TypeError"
+)
 def an_unpicklable_argument(ray):
     import threading
 
@@ -251,7 +255,9 @@ def an_unpicklable_closure(ray):
     f.remote()
 
 
-@table.row("A result that cannot be pickled is the call's error.", raises=("TypeError", "RayTaskError"))
+@table.row(
+    "A result that cannot be pickled is the call's error.", raises=("TypeError", "RayTaskError")
+)
 def an_unpicklable_result(ray):
     @ray.remote
     def f():

@@ -381,7 +381,10 @@ def a_coroutine_is_cancelled(ray, tmp_path):
     return kind, count_at(tmp_path / "cleaned")
 
 
-@table.row("A cancelled coroutine leaves the others of its actor alone.", gives=("TaskCancelledError", 2))
+@table.row(
+    "A cancelled coroutine leaves the others of its actor alone.",
+    gives=("TaskCancelledError", 2),
+)
 def other_coroutines_go_on(ray, tmp_path):
     tally = tally_at(tmp_path / "n")
 

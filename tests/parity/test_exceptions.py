@@ -423,7 +423,9 @@ def too_many_pending_calls(ray):
     return issubclass(e.PendingCallsLimitExceeded, e.RayError) and SUBJECT in {"ray", "zactor"}
 
 
-@table.row("An infeasible actor's calls wait; a bounded get times out.", raises="GetTimeoutError")
+@table.row(
+    "An infeasible actor's calls wait; a bounded get times out.", raises="GetTimeoutError"
+)
 def an_actor_nobody_can_place(ray):
     @ray.remote(resources={"unobtainable": 1})
     class A:

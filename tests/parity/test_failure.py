@@ -238,7 +238,9 @@ def calls_after_death_fail(ray):
     return [*out, error_of(lambda: ray.get(a.m.remote()))]
 
 
-@table.row("max_restarts: constructed again with the original args; state is lost.", gives=(5, True, 5))
+@table.row(
+    "max_restarts: constructed again with the original args; state is lost.", gives=(5, True, 5)
+)
 def a_restart_constructs_again(ray):
     @ray.remote(max_restarts=1, max_task_retries=1)
     class A:
@@ -332,7 +334,10 @@ def a_call_is_sent_again_after_a_crash(ray, tmp_path):
     return ray.get(A.remote().m.remote())
 
 
-@table.row("Without retries the call that met the crash fails: unavailable or died.", gives=(True, "back"))
+@table.row(
+    "Without retries the call that met the crash fails: unavailable or died.",
+    gives=(True, "back"),
+)
 def a_call_that_met_a_crash_fails(ray):
     @ray.remote(max_restarts=1)
     class A:
@@ -389,7 +394,11 @@ def exceptions_of_a_method_are_not_retried_by_default(ray, tmp_path):
     return count_at(tmp_path / "n")
 
 
-@table.row("Exception in __init__: ActorDiedError at the first call.", raises="ActorDiedError", match="no luck")
+@table.row(
+    "Exception in __init__: ActorDiedError at the first call.",
+    raises="ActorDiedError",
+    match="no luck",
+)
 def a_failed_constructor(ray):
     @ray.remote
     class A:
@@ -823,7 +832,9 @@ def a_base_exception_in_a_task(ray):
     return error_of(lambda: ray.get(f.remote(), timeout=20)) not in {"none", "GetTimeoutError"}
 
 
-@table.row("executed says whether the call ran: queued behind a crash, no.", gives="no", only="zactor")
+@table.row(
+    "executed says whether the call ran: queued behind a crash, no.", gives="no", only="zactor"
+)
 def a_call_behind_a_crash_did_not_run(ray):
     @ray.remote
     class A:

@@ -12,7 +12,10 @@ def values(ray, generator):
     return [ray.get(ref) for ref in generator]
 
 
-@table.row("A function with yield gives an ObjectRefGenerator.", gives=("ObjectRefGenerator", [0, 1, 2]))
+@table.row(
+    "A function with yield gives an ObjectRefGenerator.",
+    gives=("ObjectRefGenerator", [0, 1, 2]),
+)
 def a_generator_function_streams(ray):
     @ray.remote
     def f():
@@ -73,7 +76,11 @@ def a_generator_method(ray):
     return values(ray, A.remote().squares.remote(3))
 
 
-@table.row("yield from an iterator of any kind (Ray's actors need a generator).", gives=[0, 1], only="zactor")
+@table.row(
+    "yield from an iterator of any kind (Ray's actors need a generator).",
+    gives=[0, 1],
+    only="zactor",
+)
 def yield_from_an_iterator(ray):
     @ray.remote
     class A:
@@ -214,7 +221,10 @@ def completed_tells_the_end(ray, tmp_path):
     return (len(early), len(late)) == (0, 1)
 
 
-@table.row("App error: items, then a ref that raises it, then StopIteration.", gives=[1, "ValueError", "StopIteration"])
+@table.row(
+    "App error: items, then a ref that raises it, then StopIteration.",
+    gives=[1, "ValueError", "StopIteration"],
+)
 def an_error_is_the_last_item(ray):
     @ray.remote
     def f():
@@ -493,7 +503,9 @@ def a_generator_whose_actor_dies(ray):
     values(ray, A.remote().count.remote())
 
 
-@table.row("num_returns='streaming' on a function without yield: ValueError.", raises="ValueError")
+@table.row(
+    "num_returns='streaming' on a function without yield: ValueError.", raises="ValueError"
+)
 def streaming_asked_of_a_plain_function(ray):
     @ray.remote(num_returns="streaming")
     def f():

@@ -439,7 +439,9 @@ def the_full_store_has_an_error(ray):
     return issubclass(ray.exceptions.ObjectStoreFullError, ray.exceptions.RayError)
 
 
-@table.row("A value larger than the store's free memory is spilled or evicted.", gives=8, needs="numpy")
+@table.row(
+    "A value larger than the store's free memory is spilled or evicted.", gives=8, needs="numpy"
+)
 def more_than_the_store_holds(ray):
     import numpy as np
 

@@ -133,7 +133,10 @@ def a_method_kept(ray):
 @table.row("A handle has an actor id.", gives=True)
 def the_id_of_a_handle(ray):
     counter = make_counter(ray).remote()
-    return counter._actor_id.hex() == counter._ray_actor_id.hex() and len(counter._actor_id.hex()) > 8
+    return (
+        counter._actor_id.hex() == counter._ray_actor_id.hex()
+        and len(counter._actor_id.hex()) > 8
+    )
 
 
 @table.row("dir of a handle lists its methods.", gives=True)
@@ -222,7 +225,10 @@ def namespaces_are_scopes(ray):
     counter_class = make_counter(ray)
     a = counter_class.options(name="same", namespace="handles-a").remote(-1)
     b = counter_class.options(name="same", namespace="handles-b").remote(4)
-    found = [ray.get_actor("same", namespace="handles-a"), ray.get_actor("same", namespace="handles-b")]
+    found = [
+        ray.get_actor("same", namespace="handles-a"),
+        ray.get_actor("same", namespace="handles-b"),
+    ]
     out = ray.get([h.more.remote() for h in found])
     del a, b
     return [*out, error_of(lambda: ray.get_actor("same"))]
@@ -319,7 +325,11 @@ def the_current_actor(ray):
     return me == a, ray.get(me.one.remote())
 
 
-@table.row("A handle does not go through a plain pickle after its cluster: errors say so.", gives=True, only="zactor")
+@table.row(
+    "A handle does not go through a plain pickle after its cluster: errors say so.",
+    gives=True,
+    only="zactor",
+)
 def a_handle_through_plain_pickle(ray):
     counter = make_counter(ray).remote()
     return pickle.loads(pickle.dumps(counter)) == counter

@@ -406,7 +406,9 @@ def a_reference_to_a_reference(ray):
     return ray.get(ray.get(ray.get(outer)[0])[0])
 
 
-@table.row("An upstream error is propagated without running the dependent.", gives=("ValueError", 0))
+@table.row(
+    "An upstream error is propagated without running the dependent.", gives=("ValueError", 0)
+)
 def an_upstream_error_is_passed_on(ray, tmp_path):
     from tests.parity.table import count_at, tally_at
 
@@ -427,7 +429,9 @@ def an_upstream_error_is_passed_on(ray, tmp_path):
         return "ValueError", count_at(tmp_path / "n")
 
 
-@table.row("An upstream error passes through a chain and an actor.", raises="ValueError", match="up")
+@table.row(
+    "An upstream error passes through a chain and an actor.", raises="ValueError", match="up"
+)
 def an_upstream_error_passes_through_a_chain(ray):
     @ray.remote
     def bad():
@@ -462,7 +466,10 @@ def an_actor_survives_an_upstream_error(ray):
     return ray.get(a.m.remote(1))
 
 
-@table.row("An error upstream of a constructor: the actor is not made.", raises=("RayError", "ValueError"))
+@table.row(
+    "An error upstream of a constructor: the actor is not made.",
+    raises=("RayError", "ValueError"),
+)
 def an_error_upstream_of_a_constructor(ray):
     @ray.remote
     def bad():
@@ -479,7 +486,9 @@ def an_error_upstream_of_a_constructor(ray):
     ray.get(A.remote(bad.remote()).m.remote())
 
 
-@table.row("A ref is not iterable, not callable and has no value of its own.", gives=["TypeError"] * 2)
+@table.row(
+    "A ref is not iterable, not callable and has no value of its own.", gives=["TypeError"] * 2
+)
 def a_reference_is_opaque(ray):
     ref = ray.put([1])
     return [error_of(lambda: list(ref)), error_of(lambda: ref())]
@@ -499,7 +508,10 @@ def a_large_value_through_two_actors(ray):
         def total(self, x):
             return int(x.sum())
 
-    return ray.get(User.remote().total.remote(Maker.remote().make.remote())) == 400_000 * 399_999 // 2
+    return (
+        ray.get(User.remote().total.remote(Maker.remote().make.remote()))
+        == 400_000 * 399_999 // 2
+    )
 
 
 @table.row("The type of a ref is ray.ObjectRef.", gives=True)

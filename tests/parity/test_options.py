@@ -113,7 +113,9 @@ def enter_bad_options():
             program.__name__ = f"{kind}_{option}_{text}"
             # The default arguments are not for the table to fill in.
             program.__signature__ = one_argument(program)
-            rule = "Unknown option: ValueError; wrong type: TypeError; out of range: ValueError."
+            rule = (
+                "Unknown option: ValueError; wrong type: TypeError; out of range: ValueError."
+            )
             table.row(rule, gives=error, only=only[0] if only else None)(program)
 
 
@@ -230,7 +232,9 @@ def returns_by_options(ray):
     return ray.get(list(f.options(num_returns=2).remote()))
 
 
-@table.row("Too few values for num_returns: every ref raises ValueError.", gives=["ValueError"] * 2)
+@table.row(
+    "Too few values for num_returns: every ref raises ValueError.", gives=["ValueError"] * 2
+)
 def too_few_values(ray):
     @ray.remote(num_returns=2, max_retries=0)
     def f():
@@ -338,7 +342,9 @@ def an_actor_takes_no_processor_by_default(ray):
     return ray.get(A.remote().cpus.remote())
 
 
-@table.row("If any resource is given, all are held for life.", gives={"CPU": 2.0, "widget": 1.0})
+@table.row(
+    "If any resource is given, all are held for life.", gives={"CPU": 2.0, "widget": 1.0}
+)
 def an_actor_holds_what_it_asked_for(ray):
     @ray.remote(num_cpus=2, resources={"widget": 1})
     class A:
@@ -406,7 +412,9 @@ def a_lifetime_of_non_detached(ray):
     return ray.get(A.remote().m.remote())
 
 
-@table.row("allow_out_of_order_execution=False on an async actor: ValueError.", raises="ValueError")
+@table.row(
+    "allow_out_of_order_execution=False on an async actor: ValueError.", raises="ValueError"
+)
 def order_cannot_be_asked_of_an_async_actor(ray):
     @ray.remote(allow_out_of_order_execution=False)
     class A:
@@ -616,7 +624,8 @@ def the_nearest_retry_option_wins(ray, tmp_path):
 @table.row("fallback_strategy is a list of alternatives.", gives=1)
 def a_fallback_strategy(ray):
     @ray.remote(
-        label_selector={"zone": "south"}, fallback_strategy=[{"label_selector": {"zone": "north"}}]
+        label_selector={"zone": "south"},
+        fallback_strategy=[{"label_selector": {"zone": "north"}}],
     )
     def f():
         return 1

@@ -50,7 +50,10 @@ def calls_run_one_at_a_time(ray):
     return ray.get(a.read.remote())
 
 
-@table.row("A call whose args aren't ready holds later ones of the same submitter.", gives=["slow", "fast"])
+@table.row(
+    "A call whose args aren't ready holds later ones of the same submitter.",
+    gives=["slow", "fast"],
+)
 def an_unready_argument_holds_the_queue(ray, tmp_path):
     gate = gate_at(tmp_path / "open")
 
@@ -400,7 +403,11 @@ def groups_of_an_async_actor(ray):
     return ray.get(a.read.remote())
 
 
-@table.row("A retried call keeps its place (Ray's run out of order).", gives=[1, 1, 2, 3], only="zactor")
+@table.row(
+    "A retried call keeps its place (Ray's run out of order).",
+    gives=[1, 1, 2, 3],
+    only="zactor",
+)
 def a_retry_keeps_its_place(ray):
     @ray.remote
     class Log:
@@ -493,7 +500,9 @@ def actors_run_in_parallel(ray):
     return time.monotonic() - start < 1.7
 
 
-@table.row("One user exception does not disturb the calls queued behind.", gives=[1, "ValueError", 3])
+@table.row(
+    "One user exception does not disturb the calls queued behind.", gives=[1, "ValueError", 3]
+)
 def an_error_does_not_disturb_the_queue(ray):
     @ray.remote
     class A:
@@ -551,7 +560,9 @@ def a_group_of_no_size(ray):
     class B:
         pass
 
-    return error_of(lambda: ray.remote(concurrency_groups={"io": 0})(B).remote()) == "ValueError"
+    return (
+        error_of(lambda: ray.remote(concurrency_groups={"io": 0})(B).remote()) == "ValueError"
+    )
 
 
 test_ordering_concurrency = table.test()

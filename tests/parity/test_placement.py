@@ -65,7 +65,9 @@ def an_unknown_placement_strategy(ray):
     ray.util.placement_group([{"CPU": 1}], strategy="LOOSE")
 
 
-@table.row("No bundles, an empty bundle, or nothing but zeros: ValueError.", gives=["ValueError"] * 3)
+@table.row(
+    "No bundles, an empty bundle, or nothing but zeros: ValueError.", gives=["ValueError"] * 3
+)
 def bad_bundles(ray):
     return [
         error_of(lambda: ray.util.placement_group(bundles))
@@ -83,7 +85,9 @@ def an_unknown_lifetime(ray):
     ray.util.placement_group([{"CPU": 1}], lifetime="forever")
 
 
-@table.row("The group's resources are taken from the cluster, and given back.", gives=(True, True))
+@table.row(
+    "The group's resources are taken from the cluster, and given back.", gives=(True, True)
+)
 def resources_of_a_group(ray):
     def free():
         return ray.available_resources().get("widget", 0.0)
@@ -318,7 +322,10 @@ def soft_affinity_to_a_missing_node(ray):
     return ray.get(f.remote(), timeout=20)
 
 
-@table.row("NodeAffinity, hard, to a missing node: TaskUnschedulableError.", raises="TaskUnschedulableError")
+@table.row(
+    "NodeAffinity, hard, to a missing node: TaskUnschedulableError.",
+    raises="TaskUnschedulableError",
+)
 def hard_affinity_of_a_task_to_a_missing_node(ray):
     missing = "ab" * (len(ray.get_runtime_context().get_node_id()) // 2)
     strategy = strategies(ray).NodeAffinitySchedulingStrategy(node_id=missing, soft=False)
@@ -330,7 +337,10 @@ def hard_affinity_of_a_task_to_a_missing_node(ray):
     ray.get(f.remote(), timeout=20)
 
 
-@table.row("NodeAffinity, hard, of an actor: ActorUnschedulableError.", raises="ActorUnschedulableError")
+@table.row(
+    "NodeAffinity, hard, of an actor: ActorUnschedulableError.",
+    raises="ActorUnschedulableError",
+)
 def hard_affinity_of_an_actor_to_a_missing_node(ray):
     missing = "ab" * (len(ray.get_runtime_context().get_node_id()) // 2)
     strategy = strategies(ray).NodeAffinitySchedulingStrategy(node_id=missing, soft=False)

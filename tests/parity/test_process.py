@@ -67,14 +67,18 @@ def no_cluster_to_join(ray):
         say(type(error).__name__)
 
 
-@table.script("RayContext: a context manager, dict-like, with address_info.", prints="True True\nFalse")
+@table.script(
+    "RayContext: a context manager, dict-like, with address_info.", prints="True True\nFalse"
+)
 def the_context_of_init(ray):
     with ray.init(num_cpus=1, include_dashboard=False) as context:
         say(ray.is_initialized(), bool(context.address_info["node_id"] == context["node_id"]))
     say(ray.is_initialized())
 
 
-@table.script("Classes and functions of __main__.", prints="Point(x=2, y=3)\nOwn caught\n[1, 2]\nhelped 5")
+@table.script(
+    "Classes and functions of __main__.", prints="Point(x=2, y=3)\nOwn caught\n[1, 2]\nhelped 5"
+)
 def names_of_main(ray):
     import dataclasses
 
@@ -138,7 +142,9 @@ def a_module_beside_the_script(ray):
     say(ray.get(f.remote()))
 
 
-@table.script("Each job gets an anonymous namespace unless init(namespace=).", prints="True\nmine")
+@table.script(
+    "Each job gets an anonymous namespace unless init(namespace=).", prints="True\nmine"
+)
 def namespaces_of_jobs(ray):
     ray.init(num_cpus=1, include_dashboard=False)
     say(len(ray.get_runtime_context().namespace) >= 32)
@@ -219,7 +225,9 @@ def output_of_a_worker(ray):
     say("a line of a worker" in done.stdout + done.stderr)
 
 
-@table.script("runtime_env working_dir: files of it are at hand, modules importable.", prints="content 7")
+@table.script(
+    "runtime_env working_dir: files of it are at hand, modules importable.", prints="content 7"
+)
 def a_working_directory(ray):
     from pathlib import Path
 

@@ -43,7 +43,9 @@ def options_stand_in_brackets(ray):
     return ray.get(seven.remote())
 
 
-@table.row("Bare, or keywords only: brackets without options are an error.", raises="AssertionError")
+@table.row(
+    "Bare, or keywords only: brackets without options are an error.", raises="AssertionError"
+)
 def empty_brackets_are_refused(ray):
     @ray.remote()
     def f():
@@ -89,7 +91,9 @@ def a_lambda_can_be_remote(ray):
     return ray.get(ray.remote(lambda x: x * 2).remote(5))
 
 
-@table.row("Calling a remote function directly is a TypeError.", raises="TypeError", match="remote")
+@table.row(
+    "Calling a remote function directly is a TypeError.", raises="TypeError", match="remote"
+)
 def a_remote_function_is_not_called_directly(ray):
     @ray.remote
     def f():
@@ -98,7 +102,9 @@ def a_remote_function_is_not_called_directly(ray):
     f()
 
 
-@table.row("Calling an actor class directly is a TypeError.", raises="TypeError", match="remote")
+@table.row(
+    "Calling an actor class directly is a TypeError.", raises="TypeError", match="remote"
+)
 def an_actor_class_is_not_called_directly(ray):
     @ray.remote
     class A:
@@ -107,7 +113,9 @@ def an_actor_class_is_not_called_directly(ray):
     A()
 
 
-@table.row("Subclassing an actor class is ActorClassInheritanceException.", raises=("TypeError",))
+@table.row(
+    "Subclassing an actor class is ActorClassInheritanceException.", raises=("TypeError",)
+)
 def an_actor_class_is_not_subclassed(ray):
     @ray.remote
     class A:
@@ -318,7 +326,9 @@ def a_method_is_not_called_directly(ray):
     A.remote().m()
 
 
-@table.row("Attributes of the instance are not attributes of the handle.", raises="AttributeError")
+@table.row(
+    "Attributes of the instance are not attributes of the handle.", raises="AttributeError"
+)
 def state_is_not_read_through_the_handle(ray):
     @ray.remote
     class A:
@@ -451,7 +461,9 @@ def a_bare_method_decorator(ray):
     return ray.get(A.remote().four.remote())
 
 
-@table.row("@ray.method with an unknown option.", raises=("ValueError", "AssertionError", "TypeError"))
+@table.row(
+    "@ray.method with an unknown option.", raises=("ValueError", "AssertionError", "TypeError")
+)
 def an_unknown_method_option(ray):
     class A:
         @ray.method(no_such_option=2)
@@ -527,7 +539,9 @@ def call_runs_a_function_on_the_instance(ray):
     )
 
 
-@table.row("__ray_terminate__ is graceful: after queued work.", gives=([0, 1, 2], "ActorDiedError"))
+@table.row(
+    "__ray_terminate__ is graceful: after queued work.", gives=([0, 1, 2], "ActorDiedError")
+)
 def terminate_comes_after_queued_calls(ray):
     @ray.remote
     class A:
@@ -719,7 +733,9 @@ def a_generator_method_streams(ray):
     return [ray.get(r) for r in A.remote().count.remote(3)]
 
 
-@table.row("A remote function is picklable and shared by name of its class.", gives="RemoteFunction")
+@table.row(
+    "A remote function is picklable and shared by name of its class.", gives="RemoteFunction"
+)
 def the_type_of_a_remote_function(ray):
     @ray.remote
     def f():

@@ -86,7 +86,9 @@ def the_name_of_an_actor(ray):
     return ray.get(a.m.remote())
 
 
-@table.row("get_task_name and get_task_function_name end in the function's name.", gives=[True, True])
+@table.row(
+    "get_task_name and get_task_function_name end in the function's name.", gives=[True, True]
+)
 def the_name_of_a_task(ray):
     @ray.remote
     def special():
@@ -141,7 +143,9 @@ def each_actor_has_a_worker(ray):
     return len(set(ray.get([a.m.remote(), b.m.remote()])))
 
 
-@table.row("was_current_actor_reconstructed: False, then True after a restart.", gives=[False, True])
+@table.row(
+    "was_current_actor_reconstructed: False, then True after a restart.", gives=[False, True]
+)
 def a_restart_is_known(ray):
     @ray.remote(max_restarts=1, max_task_retries=-1)
     class A:
@@ -195,7 +199,9 @@ def the_runtime_env_of_a_task(ray):
 def the_runtime_env_as_text(ray):
     import json
 
-    return isinstance(json.loads(ray.get_runtime_context().get_runtime_env_string() or "{}"), dict)
+    return isinstance(
+        json.loads(ray.get_runtime_context().get_runtime_env_string() or "{}"), dict
+    )
 
 
 @table.row("current_actor outside an actor: RuntimeError.", gives="RuntimeError")
@@ -251,7 +257,9 @@ def it_is_initialized(ray):
     return ray.is_initialized()
 
 
-@table.row("nodes(): one, alive, with its resources and id.", gives=(1, True, 8.0, True), section="2.1")
+@table.row(
+    "nodes(): one, alive, with its resources and id.", gives=(1, True, 8.0, True), section="2.1"
+)
 def the_nodes(ray):
     [node] = ray.nodes()
     same = node["NodeID"] == ray.get_runtime_context().get_node_id()
@@ -271,7 +279,9 @@ def the_resources_of_the_cluster(ray):
 
 @table.row("A node:IP resource can be asked for.", gives=1, section="2.1")
 def the_resource_of_a_node(ray):
-    name = next(n for n in ray.cluster_resources() if n.startswith("node:") and "internal" not in n)
+    name = next(
+        n for n in ray.cluster_resources() if n.startswith("node:") and "internal" not in n
+    )
 
     @ray.remote(resources={name: 0.01})
     def f():
@@ -316,10 +326,14 @@ def ids_from_text(ray):
         (ray.TaskID, ray.put(1).task_id()),
         (ray.JobID, ray.put(1).job_id()),
     ]
-    return all(kind.from_hex(i.hex()) == i and hash(kind(i.binary())) == hash(i) for kind, i in kinds)
+    return all(
+        kind.from_hex(i.hex()) == i and hash(kind(i.binary())) == hash(i) for kind, i in kinds
+    )
 
 
-@table.row("ObjectRef, ObjectRefGenerator and the ids are public names.", gives=[], section="2.1")
+@table.row(
+    "ObjectRef, ObjectRefGenerator and the ids are public names.", gives=[], section="2.1"
+)
 def public_names(ray):
     names = (
         "init shutdown is_initialized remote get put wait kill cancel get_actor method nodes "
