@@ -1,0 +1,1 @@
+"""The Ray Core behaviours zactor promises, as one table of small programs."""

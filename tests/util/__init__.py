@@ -1,0 +1,1 @@
+"""Tests of `zactor.util`, which stands on the public API alone."""
