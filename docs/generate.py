@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -76,7 +79,9 @@ def control_messages() -> str:
                 names = re.findall(r"^    (\w+):", fields, re.MULTILINE)
                 rows.append([str(codes[name]), f"`{name}`", " ".join(names), text])
         if rows:
-            out.append(f"**{title}**\n\n" + table(["code", "message", "fields", "meaning"], rows))
+            out.append(
+                f"**{title}**\n\n" + table(["code", "message", "fields", "meaning"], rows)
+            )
     return "\n".join(out)
 
 
@@ -97,7 +102,9 @@ def command_line() -> str:
         for name in COMMANDS:
             command = main.get_command(ctx, name)
             assert command is not None
-            with click.Context(command, info_name=name, parent=ctx, max_content_width=88) as sub:
+            with click.Context(
+                command, info_name=name, parent=ctx, max_content_width=88
+            ) as sub:
                 sub.terminal_width = 88
                 out.append(f"## zactor {name}\n\n```text\n{command.get_help(sub)}\n```\n")
     return "\n".join(out)
@@ -138,7 +145,10 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     stale = stale_pages()
     for path, text in stale.items():
-        print(("stale: " if "--check" in sys.argv else "rewritten: ") + str(path.relative_to(ROOT)))
+        print(
+            ("stale: " if "--check" in sys.argv else "rewritten: ")
+            + str(path.relative_to(ROOT))
+        )
         if "--check" not in sys.argv:
             path.write_text(text)
     if stale and "--check" in sys.argv:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import click
 
 from zactor.cli import output, reads, session
+from zactor.cli.main import EXIT_NOT_FOUND, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @click.command()
@@ -38,20 +42,21 @@ def logs(which: str, follow: bool, err: bool, tail: int | None, address: str | N
             text, offset = cluster.read_log(row, stream=2 if err else 1, offset=offset)
 
 
-def _worker_of(cluster: session.Session, which: str) -> dict[str, Any]:
-    actors = cluster.query("actors")
-    matching = [
-        row
-        for row in actors
-        if which in (row.get("name"), row.get("class_name"), str(row.get("pid") or ""))
-        or output.plain(row["id"]).startswith(which)
-    ]
-    living = [row for row in matching if row.get("state") != "DEAD"]
-    if len(living or matching) == 1:
-        return dict((living or matching)[0])
-    if living:
-        return dict(reads.find(living, which, "actor"))
-    return dict(reads.find(cluster.query("workers"), which, "actor or worker"))
+def _worker_of(cluster: session.Session, which: str) -> Mapping[str, Any]:
+    """Return the row of the actor, or else of the worker, that is meant."""
+    rows = cluster.query("actors")
+    living = [row for row in rows if row["state"] != "DEAD"]
+    of_class = [row for row in living if which == row["class_name"]]
+    if len(of_class) == 1:
+        found: Mapping[str, Any] = of_class[0]
+        return found
+    for candidates in (living, rows):
+        try:
+            return reads.find(candidates, which, "actors")
+        except Failure as failure:
+            if failure.exit_code != EXIT_NOT_FOUND:
+                raise
+    return reads.find(cluster.query("workers"), which, "workers")
 
 
 @click.command()

@@ -80,7 +80,7 @@ class Commands(click.Group):
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
             _leave_quietly()
-        except Exception as error:  # noqa: BLE001  a user is told, and sees no traceback
+        except Exception as error:  # a user is told, and sees no traceback
             if os.environ.get("ZACTOR_DEBUG"):
                 raise
             raise explained(error) from error

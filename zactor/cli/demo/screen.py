@@ -11,10 +11,13 @@ from contextlib import contextmanager
 
 import click
 from rich import box
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 FRAME = 0.1  # seconds between two pictures
