@@ -5,7 +5,7 @@ Does not change anything. What a row holds is described in docs/reference/state.
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 

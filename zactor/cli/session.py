@@ -6,7 +6,7 @@ Attaches as a tool: it has no job, owns no actors, and leaves nothing behind.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
