@@ -117,6 +117,48 @@ def exit_codes() -> str:
     return table(["code", "meaning"], rows)
 
 
+def reference_messages() -> str:
+    """The messages about references, by code."""
+    from zactor.wire.references import REFERENCE_TYPES
+
+    rows = [
+        [str(code), f"`{kind.__name__}`", kind._fields[0], kind.__doc__ or ""]
+        for code, kind in enumerate(REFERENCE_TYPES)
+    ]
+    return table(["code", "message", "id", "meaning"], rows)
+
+
+def errors() -> str:
+    """The tree of errors, then each with its fields."""
+    from zactor import exceptions
+
+    text = exceptions.__doc__ or ""
+    tree = text[text.index("    ZactorError\n") : text.index("\n\nRay's own names")]
+    tree = "\n".join(line[4:] for line in tree.splitlines())
+    classes = {
+        value
+        for name in exceptions.__all__
+        if isinstance(value := getattr(exceptions, name), type)
+        and issubclass(value, exceptions.ZactorError)
+    }
+    rows = []
+    for error in sorted(classes, key=lambda error: error.__name__):
+        meaning = (error.__doc__ or "").split("\n\n")[0]
+        fields = " ".join(f"`{name}`" for name in error._fields)
+        rows.append([f"`{error.__name__}`", meaning, fields])
+    return f"```text\n{tree}\n```\n\n" + table(["error", "meaning", "fields"], rows)
+
+
+def settings() -> str:
+    """The environment variables of `zactor.config`."""
+    rows = []
+    pattern = r'^    (\w+): \w+ = (.*?)(?:  #.*)?\n    """(.*?)"""'
+    for match in re.finditer(pattern, source("config.py"), re.MULTILINE | re.DOTALL):
+        name, default, meaning = match.groups()
+        rows.append([f"`ZACTOR_{name.upper()}`", f"`{default}`", meaning])
+    return table(["variable", "default", "meaning"], rows)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "kinds": lambda: plain_constants("wire/codec.py", "HELLO =", "_codes"),
     "methods": lambda: plain_constants("wire/batches.py", "VOID =", "# Keys of a call"),
@@ -125,6 +167,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "statuses": lambda: plain_constants("wire/batches.py", "# Statuses", "# Keys of a reply"),
     "reply_extras": lambda: constants("wire/batches.py", "Y_"),
     "control_messages": control_messages,
+    "reference_messages": reference_messages,
+    "errors": errors,
+    "settings": settings,
     "command_line": command_line,
     "exit_codes": exit_codes,
 }

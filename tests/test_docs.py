@@ -89,7 +89,17 @@ def test_generated_parts_are_what_the_code_says() -> None:
     assert not stale, "run: python docs/generate.py"
 
 
-def tests_in(path: Path) -> set[str]:
+@pytest.mark.parametrize(
+    "table", ["TASK_OPTIONS", "ACTOR_OPTIONS", "METHOD_OPTIONS", "CALL_OPTIONS"]
+)
+def test_each_option_is_in_the_reference(table: str) -> None:
+    from zactor import options
+
+    text = (ROOT / "docs" / "reference" / "options.md").read_text()
+    assert not [name for name in getattr(options, table) if f"`{name}`" not in text]
+
+
+def functions_in(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     return {node.name for node in ast.walk(tree) if isinstance(node, functions)}
@@ -100,7 +110,7 @@ def test_each_test_that_is_named_exists(page: Path) -> None:
     missing = [
         f"{path}::{name}"
         for path, name in TEST_NAME.findall(page.read_text())
-        if not (ROOT / path).exists() or name not in tests_in(ROOT / path)
+        if not (ROOT / path).exists() or name not in functions_in(ROOT / path)
     ]
     assert not missing
 
