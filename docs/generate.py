@@ -98,7 +98,7 @@ def command_line() -> str:
     from zactor.cli.main import COMMANDS, main
 
     out = []
-    with click.Context(main, info_name="zactor") as ctx:
+    with click.Context(main, info_name="zactor", **main.context_settings) as ctx:
         for name in COMMANDS:
             command = main.get_command(ctx, name)
             assert command is not None

@@ -105,8 +105,27 @@ def _leave_quietly() -> NoReturn:
     sys.exit(EXIT_FAILED)
 
 
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("zactor")
+        except metadata.PackageNotFoundError:
+            version = "not installed"
+        click.echo(f"zactor {version}")
+        ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="zactor", prog_name="zactor")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Distributed actors for Python, over ZeroMQ.
 

@@ -152,8 +152,10 @@ def find(rows: Sequence[Mapping[str, Any]], which: str, kind: str) -> Mapping[st
         Failure: None or several are.
     """
     key, what = IDS[kind], kind.removesuffix("s")
-    found = [row for row in rows if which in (row.get("name"), str(row.get("pid") or ""))]
-    found = found or [row for row in rows if which and str(row[key]).startswith(which)]
+    if not which:
+        raise Failure(f"which {what}?", EXIT_NOT_FOUND)
+    found = [row for row in rows if which in (row.get("name"), str(row.get("pid")))]
+    found = found or [row for row in rows if str(row[key]).startswith(which)]
     if not found:
         raise Failure(f"there is no {what} {which!r}", EXIT_NOT_FOUND)
     if len(found) > 1:
