@@ -146,7 +146,14 @@ def errors() -> str:
         meaning = (error.__doc__ or "").split("\n\n")[0]
         fields = " ".join(f"`{name}`" for name in error._fields)
         rows.append([f"`{error.__name__}`", meaning, fields])
-    return f"```text\n{tree}\n```\n\n" + table(["error", "meaning", "fields"], rows)
+    others = {
+        name: value.__name__
+        for name in exceptions.__all__
+        if isinstance(value := getattr(exceptions, name), type) and value.__name__ != name
+    }
+    aliases = ", ".join(f"`{name}` is `{own}`" for name, own in sorted(others.items()))
+    rows_text = table(["error", "meaning", "fields"], rows)
+    return f"```text\n{tree}\n```\n\n{rows_text}\nRay's names: {aliases}.\n"
 
 
 def settings() -> str:
