@@ -171,6 +171,20 @@ def test_stacks_have_a_title_each(cluster: FakeCluster) -> None:
     assert json.loads(run("stack", "one", "--json").output)[0]["pid"] == 1001
 
 
+def test_why_says_what_an_actor_waits_for_or_does(cluster: FakeCluster) -> None:
+    out = run("why", "one").output
+    assert out.startswith("Counter 'one' is alive, pid 1001\n  it is at: File x, line 1")
+    cluster.tables["actors"] = [
+        actor(
+            1, "stuck", "PENDING_CREATION", worker_id="", pid=0, pending_reason="no GPU is free"
+        ),
+        actor(2, "gone", "DEAD", death_cause={"kind": "signal", "text": "killed by SIGKILL"}),
+    ]
+    assert "it waits: no GPU is free" in run("why", "stuck").output
+    assert "killed by SIGKILL" in run("why", "gone").output
+    assert run("why", "nobody").exit_code == 4
+
+
 @pytest.mark.parametrize(
     ("text", "pairs"),
     [("a=1,b=2.5", {"a": 1, "b": 2.5}), ('{"a": 1}', {"a": 1}), ("", {})],

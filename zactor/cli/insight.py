@@ -78,16 +78,50 @@ def stack(which: str | None, address: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("ref", metavar="REF|ACTOR")
+@click.argument("which", metavar="ACTOR")
 @session.address_option
 @output.json_option
-def why(ref: str, address: str | None, as_json: bool) -> None:
-    """Say why a result is not there yet: what it waits for, and what that waits for."""
+def why(which: str, address: str | None, as_json: bool) -> None:
+    """Say what ACTOR waits for, or what it does, as a chain of causes.
+
+    For a reference, ask the program that has it: zactor.why(ref).
+    """
     with session.attached(address) as cluster:
-        chain = cluster.why(ref)
+        row = _worker_of(cluster, which)
+        chain = [_state(row), *_causes(cluster, row)]
     if as_json:
         output.print_json(chain)
         return
-    for depth, link in enumerate(chain):
-        text = link if isinstance(link, str) else link.get("text", "")
-        click.echo("  " * depth + ("because " if depth else "") + str(text))
+    for depth, text in enumerate(chain):
+        click.echo("  " * depth + text)
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    name = f" {row['name']!r}" if row.get("name") else ""
+    what = f"{row.get('class_name') or 'worker'}{name}"
+    restarts = row.get("num_restarts")
+    text = f"{what} is {row.get('state', 'alive').lower()}, pid {row.get('pid') or 'none'}"
+    return text + (f", restarted {restarts} times" if restarts else "")
+
+
+def _causes(cluster: session.Session, row: Mapping[str, Any]) -> list[str]:
+    """Return what comes after its state: why it is not placed, how it died, or where it is."""
+    if row.get("pending_reason"):
+        return [f"it waits: {row['pending_reason']}"]
+    cause = row.get("death_cause")
+    if row.get("state") in ("DEAD", "RESTARTING"):
+        return [f"its process ended: {cause['text']}"] if cause else []
+    if row.get("state") == "PENDING_CREATION":
+        return ["its constructor has not returned", *_where(cluster, row)]
+    return _where(cluster, row)
+
+
+def _where(cluster: session.Session, row: Mapping[str, Any]) -> list[str]:
+    """Return the innermost lines of the stack of its process."""
+    if not row.get("worker_id"):
+        return []
+    found = []
+    for dump in cluster.stacks(row):
+        lines = [line.strip() for line in str(dump["stack"]).splitlines() if line.strip()]
+        found += [f"it is at: {line}" for line in lines if line.startswith("File ")][:3]
+    return found

@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("zactor.cli.actions:stop", "Stop the clusters of this machine, or one node."),
     "logs": ("zactor.cli.insight:logs", "Show what an actor or worker printed."),
     "stack": ("zactor.cli.insight:stack", "Show the Python stacks of running actors."),
-    "why": ("zactor.cli.insight:why", "Say why a result is not there yet."),
+    "why": ("zactor.cli.insight:why", "Say what an actor waits for, or does."),
 }
 
 
@@ -47,7 +47,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]
 
 
 class Commands(click.Group):

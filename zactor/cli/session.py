@@ -5,6 +5,7 @@ Attaches as a tool: it has no job, owns no actors, and leaves nothing behind.
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,53 @@ def _worker(row: Mapping[str, Any]) -> bytes:
 
 @contextmanager
 def attached(address: str | None) -> Iterator[Session]:
-    """Open a session with the cluster at `address`, and close it at the end."""
-    raise NotImplementedError
-    yield
+    """Open a session with the cluster at `address`, and close it at the end.
+
+    Raises:
+        ConnectionError: There is no cluster, or nobody answers.
+    """
+    from zactor.config import Config
+    from zactor.exceptions import GetTimeoutError
+    from zactor.runtime.driver import Driver
+    from zactor.runtime.joining import find_cluster
+
+    place = find_cluster(address or "auto", Config.from_environment())
+    driver = None
+    try:
+        try:
+            driver = Driver(
+                broker=place.broker,
+                directory=place.directory,
+                machine=place.machine,
+                keys=place.keys,
+                namespace="",
+                metadata={"pid": os.getpid(), "log_to_driver": False},
+                role="tool",
+            )
+        except GetTimeoutError:
+            where = place.broker.tcp or place.broker.ipc
+            raise ConnectionError(f"the broker at {where} does not answer") from None
+        yield Session(driver.process)
+    finally:
+        if driver is not None:
+            driver.close()
+        place.session.close()
+
+
+def stop_local(*, force: bool, address: str | None) -> list[str]:
+    """Stop the daemons on this machine, all or those of one cluster; return what was stopped."""
+    from zactor.cli import local
+    from zactor.config import Config
+    from zactor.runtime.joining import find_cluster
+
+    config = Config.from_environment()
+    cluster = None
+    if address is not None:
+        place = find_cluster(address, config)
+        cluster = place.cluster.hex()[:8]
+        place.session.close()
+    stopped = []
+    for daemon in list(local.daemons(config, cluster)):
+        local.stop(daemon, force=force)
+        stopped.append(str(daemon))
+    return stopped
