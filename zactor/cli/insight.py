@@ -82,10 +82,7 @@ def stack(which: str | None, address: str | None, as_json: bool) -> None:
 @session.address_option
 @output.json_option
 def why(which: str, address: str | None, as_json: bool) -> None:
-    """Say what ACTOR waits for, or what it does, as a chain of causes.
-
-    For a reference, ask the program that has it: zactor.why(ref).
-    """
+    """Say what ACTOR waits for, or what it does, as a chain of causes."""
     with session.attached(address) as cluster:
         row = _worker_of(cluster, which)
         chain = [_state(row), *_causes(cluster, row)]
