@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -76,7 +79,9 @@ def control_messages() -> str:
                 names = re.findall(r"^    (\w+):", fields, re.MULTILINE)
                 rows.append([str(codes[name]), f"`{name}`", " ".join(names), text])
         if rows:
-            out.append(f"**{title}**\n\n" + table(["code", "message", "fields", "meaning"], rows))
+            out.append(
+                f"**{title}**\n\n" + table(["code", "message", "fields", "meaning"], rows)
+            )
     return "\n".join(out)
 
 
@@ -93,11 +98,13 @@ def command_line() -> str:
     from zactor.cli.main import COMMANDS, main
 
     out = []
-    with click.Context(main, info_name="zactor") as ctx:
+    with click.Context(main, info_name="zactor", **main.context_settings) as ctx:
         for name in COMMANDS:
             command = main.get_command(ctx, name)
             assert command is not None
-            with click.Context(command, info_name=name, parent=ctx, max_content_width=88) as sub:
+            with click.Context(
+                command, info_name=name, parent=ctx, max_content_width=88
+            ) as sub:
                 sub.terminal_width = 88
                 out.append(f"## zactor {name}\n\n```text\n{command.get_help(sub)}\n```\n")
     return "\n".join(out)
@@ -110,6 +117,55 @@ def exit_codes() -> str:
     return table(["code", "meaning"], rows)
 
 
+def reference_messages() -> str:
+    """The messages about references, by code."""
+    from zactor.wire.references import REFERENCE_TYPES
+
+    rows = [
+        [str(code), f"`{kind.__name__}`", kind._fields[0], kind.__doc__ or ""]
+        for code, kind in enumerate(REFERENCE_TYPES)
+    ]
+    return table(["code", "message", "id", "meaning"], rows)
+
+
+def errors() -> str:
+    """The tree of errors, then each with its fields."""
+    from zactor import exceptions
+
+    text = exceptions.__doc__ or ""
+    tree = text[text.index("    ZactorError\n") : text.index("\n\nRay's own names")]
+    tree = "\n".join(line[4:] for line in tree.splitlines())
+    classes = {
+        value
+        for name in exceptions.__all__
+        if isinstance(value := getattr(exceptions, name), type)
+        and issubclass(value, exceptions.ZactorError)
+    }
+    rows = []
+    for error in sorted(classes, key=lambda error: error.__name__):
+        meaning = (error.__doc__ or "").split("\n\n")[0]
+        fields = " ".join(f"`{name}`" for name in error._fields)
+        rows.append([f"`{error.__name__}`", meaning, fields])
+    others = {
+        name: value.__name__
+        for name in exceptions.__all__
+        if isinstance(value := getattr(exceptions, name), type) and value.__name__ != name
+    }
+    aliases = ", ".join(f"`{name}` is `{own}`" for name, own in sorted(others.items()))
+    rows_text = table(["error", "meaning", "fields"], rows)
+    return f"```text\n{tree}\n```\n\n{rows_text}\nRay's names: {aliases}.\n"
+
+
+def settings() -> str:
+    """The environment variables of `zactor.config`."""
+    rows = []
+    pattern = r'^    (\w+): \w+ = (.*?)(?:  #.*)?\n    """(.*?)"""'
+    for match in re.finditer(pattern, source("config.py"), re.MULTILINE | re.DOTALL):
+        name, default, meaning = match.groups()
+        rows.append([f"`ZACTOR_{name.upper()}`", f"`{default}`", meaning])
+    return table(["variable", "default", "meaning"], rows)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "kinds": lambda: plain_constants("wire/codec.py", "HELLO =", "_codes"),
     "methods": lambda: plain_constants("wire/batches.py", "VOID =", "# Keys of a call"),
@@ -118,6 +174,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "statuses": lambda: plain_constants("wire/batches.py", "# Statuses", "# Keys of a reply"),
     "reply_extras": lambda: constants("wire/batches.py", "Y_"),
     "control_messages": control_messages,
+    "reference_messages": reference_messages,
+    "errors": errors,
+    "settings": settings,
     "command_line": command_line,
     "exit_codes": exit_codes,
 }
@@ -138,7 +197,10 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     stale = stale_pages()
     for path, text in stale.items():
-        print(("stale: " if "--check" in sys.argv else "rewritten: ") + str(path.relative_to(ROOT)))
+        print(
+            ("stale: " if "--check" in sys.argv else "rewritten: ")
+            + str(path.relative_to(ROOT))
+        )
         if "--check" not in sys.argv:
             path.write_text(text)
     if stale and "--check" in sys.argv:

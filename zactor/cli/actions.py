@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import click
 
-from zactor.cli import output, reads, session
-from zactor.cli.main import Failure
+from zactor.cli import reads, session
+from zactor.cli.main import EXIT_NO_CLUSTER, Failure
 
 
 @click.command()
@@ -25,16 +25,13 @@ def kill(actor: str, restart: bool, namespace: str | None, address: str | None) 
 
     Calls that are queued or running fail, and say whether they ran.
     """
+    filters = [["state", "!=", "DEAD"]]
+    if namespace is not None:
+        filters.append(["ray_namespace", "=", namespace])
     with session.attached(address) as cluster:
-        rows = [
-            row
-            for row in cluster.query("actors")
-            if row.get("state") != "DEAD" and namespace in (None, row.get("namespace"))
-        ]
-        row = reads.find(rows, actor, "actor")
-        cluster.kill(row["id"], no_restart=not restart)
-    name = row.get("class_name") or "actor"
-    click.echo(f"killed {name} {output.plain(row['id'])}")
+        row = reads.find(cluster.query("actors", filters=filters), actor, "actors")
+        cluster.kill(bytes.fromhex(row["actor_id"]), no_restart=not restart)
+    click.echo(f"killed {row['class_name'] or 'actor'} {row['actor_id']}")
 
 
 @click.command()
@@ -45,13 +42,13 @@ def stop(node: str | None, force: bool, address: str | None) -> None:
     """Stop a node, or the cluster at ADDRESS, or all daemons of this user on this machine."""
     if node is not None:
         with session.attached(address) as cluster:
-            row = reads.find(cluster.query("nodes"), node, "node")
-            cluster.stop_node(row["id"], graceful=not force)
-        click.echo(f"stopping node {output.plain(row['id'])}")
+            row = reads.find(cluster.query("nodes"), node, "nodes")
+            cluster.stop_node(row, graceful=not force)
+        click.echo(f"stopping node {row['node_id']}")
         return
     stopped = session.stop_local(force=force, address=address)
     if address is not None and not stopped:
-        raise Failure(f"no cluster runs at {address}", session.EXIT_NO_CLUSTER)
+        raise Failure(f"no cluster runs at {address}", EXIT_NO_CLUSTER)
     for text in stopped:
         click.echo(f"stopped {text}")
     if not stopped:

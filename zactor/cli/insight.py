@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zactor.cli import output, reads, session
+from zactor.cli.main import EXIT_NOT_FOUND, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @click.command()
@@ -38,20 +42,21 @@ def logs(which: str, follow: bool, err: bool, tail: int | None, address: str | N
             text, offset = cluster.read_log(row, stream=2 if err else 1, offset=offset)
 
 
-def _worker_of(cluster: session.Session, which: str) -> dict[str, Any]:
-    actors = cluster.query("actors")
-    matching = [
-        row
-        for row in actors
-        if which in (row.get("name"), row.get("class_name"), str(row.get("pid") or ""))
-        or output.plain(row["id"]).startswith(which)
-    ]
-    living = [row for row in matching if row.get("state") != "DEAD"]
-    if len(living or matching) == 1:
-        return dict((living or matching)[0])
-    if living:
-        return dict(reads.find(living, which, "actor"))
-    return dict(reads.find(cluster.query("workers"), which, "actor or worker"))
+def _worker_of(cluster: session.Session, which: str) -> Mapping[str, Any]:
+    """Return the row of the actor, or else of the worker, that is meant."""
+    rows = cluster.query("actors")
+    living = [row for row in rows if row["state"] != "DEAD"]
+    of_class = [row for row in living if which == row["class_name"]]
+    if len(of_class) == 1:
+        found: Mapping[str, Any] = of_class[0]
+        return found
+    for candidates in (living, rows):
+        try:
+            return reads.find(candidates, which, "actors")
+        except Failure as failure:
+            if failure.exit_code != EXIT_NOT_FOUND:
+                raise
+    return reads.find(cluster.query("workers"), which, "workers")
 
 
 @click.command()
@@ -73,16 +78,47 @@ def stack(which: str | None, address: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("ref", metavar="REF|ACTOR")
+@click.argument("which", metavar="ACTOR")
 @session.address_option
 @output.json_option
-def why(ref: str, address: str | None, as_json: bool) -> None:
-    """Say why a result is not there yet: what it waits for, and what that waits for."""
+def why(which: str, address: str | None, as_json: bool) -> None:
+    """Say what ACTOR waits for, or what it does, as a chain of causes."""
     with session.attached(address) as cluster:
-        chain = cluster.why(ref)
+        row = _worker_of(cluster, which)
+        chain = [_state(row), *_causes(cluster, row)]
     if as_json:
         output.print_json(chain)
         return
-    for depth, link in enumerate(chain):
-        text = link if isinstance(link, str) else link.get("text", "")
-        click.echo("  " * depth + ("because " if depth else "") + str(text))
+    for depth, text in enumerate(chain):
+        click.echo("  " * depth + text)
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    name = f" {row['name']!r}" if row.get("name") else ""
+    what = f"{row.get('class_name') or 'worker'}{name}"
+    restarts = row.get("num_restarts")
+    text = f"{what} is {row.get('state', 'alive').lower()}, pid {row.get('pid') or 'none'}"
+    return text + (f", restarted {restarts} times" if restarts else "")
+
+
+def _causes(cluster: session.Session, row: Mapping[str, Any]) -> list[str]:
+    """Return what comes after its state: why it is not placed, how it died, or where it is."""
+    if row.get("pending_reason"):
+        return [f"it waits: {row['pending_reason']}"]
+    cause = row.get("death_cause")
+    if row.get("state") in ("DEAD", "RESTARTING"):
+        return [f"its process ended: {cause['text']}"] if cause else []
+    if row.get("state") == "PENDING_CREATION":
+        return ["its constructor has not returned", *_where(cluster, row)]
+    return _where(cluster, row)
+
+
+def _where(cluster: session.Session, row: Mapping[str, Any]) -> list[str]:
+    """Return the innermost lines of the stack of its process."""
+    if not row.get("worker_id"):
+        return []
+    found = []
+    for dump in cluster.stacks(row):
+        lines = [line.strip() for line in str(dump["stack"]).splitlines() if line.strip()]
+        found += [f"it is at: {line}" for line in lines if line.startswith("File ")][:3]
+    return found

@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("zactor.cli.actions:stop", "Stop the clusters of this machine, or one node."),
     "logs": ("zactor.cli.insight:logs", "Show what an actor or worker printed."),
     "stack": ("zactor.cli.insight:stack", "Show the Python stacks of running actors."),
-    "why": ("zactor.cli.insight:why", "Say why a result is not there yet."),
+    "why": ("zactor.cli.insight:why", "Say what an actor waits for, or does."),
 }
 
 
@@ -47,7 +47,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.exit_code = exit_code  # type: ignore[misc]
 
 
 class Commands(click.Group):
@@ -80,7 +80,7 @@ class Commands(click.Group):
             ctx.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:
             _leave_quietly()
-        except Exception as error:  # noqa: BLE001  a user is told, and sees no traceback
+        except Exception as error:  # a user is told, and sees no traceback
             if os.environ.get("ZACTOR_DEBUG"):
                 raise
             raise explained(error) from error
@@ -105,8 +105,27 @@ def _leave_quietly() -> NoReturn:
     sys.exit(EXIT_FAILED)
 
 
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("zactor")
+        except metadata.PackageNotFoundError:
+            version = "not installed"
+        click.echo(f"zactor {version}")
+        ctx.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="zactor", prog_name="zactor")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Distributed actors for Python, over ZeroMQ.
 

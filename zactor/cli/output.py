@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+SHORT = 12  # digits of an id that are shown; --json has all of them
 
 STATE_STYLES = {
     "ALIVE": "green",
@@ -67,51 +68,53 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=2))
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Print a table with these columns of the rows; absent values stay empty."""
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Print a table with these columns (key of the row -> title); absent values stay empty."""
     out = console()
     if not out.is_terminal:
         for line in _plain_table(rows, columns):
             click.echo(line)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(_title(column), overflow="fold")
+    for title in columns.values():
+        table.add_column(title.upper(), overflow="fold")
     for row in rows:
-        table.add_row(*(_styled(column, row.get(column)) for column in columns))
+        table.add_row(
+            *(_styled(title, shown(key, row.get(key))) for key, title in columns.items())
+        )
     out.print(table)
 
 
-def _plain_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterable[str]:
-    cells = [[_title(column) for column in columns]]
-    cells += [[shown(column, row.get(column)) for column in columns] for row in rows]
+def _plain_table(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
+) -> Iterable[str]:
+    cells = [[title.upper() for title in columns.values()]]
+    cells += [[shown(key, row.get(key)) for key in columns] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     for row in cells:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(
+            cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
 
 
-def _title(column: str) -> str:
-    return column.replace("_", " ").upper()
-
-
-def _styled(column: str, value: Any) -> Text:
-    text = shown(column, value)
-    style = STATE_STYLES.get(text.upper(), "") if column == "state" else ""
-    return Text(text, style=style)
+def _styled(title: str, text: str) -> Text:
+    return Text(text, style=STATE_STYLES.get(text.upper(), "") if title == "state" else "")
 
 
 def shown(column: str, value: Any) -> str:
     """Return one cell as text."""
     if value is None or value == "" or value == b"":
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, bytes):
-        return value.hex()[:12]
-    if column in {"resources", "available", "labels"} and isinstance(value, Mapping):
-        return ", ".join(f"{name}: {amount(name, n)}" for name, n in value.items()) or "-"
-    if column.endswith("_at") or column in {"since", "started"}:
-        return age(value)
+        value = value.hex()
+    if column == "actors" and isinstance(value, list):
+        return ", ".join(str(item)[:SHORT] for item in value) or "-"
+    if column.endswith("_id"):
+        return str(value)[:SHORT]
     if isinstance(value, Mapping):
-        return str(value.get("text") or json.dumps(plain(value)))
+        return ", ".join(f"{name}: {amount(name, n)}" for name, n in value.items()) or "-"
     if isinstance(value, list | tuple):
         return ", ".join(shown("", item) for item in value) or "-"
     if isinstance(value, float):
@@ -133,13 +136,3 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return ""
-
-
-def age(then: float) -> str:
-    """Return how long ago a point of wall time was."""
-    seconds = max(0, int(time.time() - then))
-    if seconds < 120:
-        return f"{seconds} s"
-    if seconds < 7200:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h"

@@ -5,21 +5,66 @@ Does not change anything. What a row holds is described in docs/reference/state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zactor.cli import output, session
-from zactor.cli.main import Failure
+from zactor.cli.main import EXIT_NOT_FOUND, Failure
 
-# Kind -> the columns that people see; --json has all fields.
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "actors": ("id", "class_name", "name", "namespace", "state", "node", "pid", "restarts"),
-    "nodes": ("id", "state", "hostname", "resources", "available", "labels"),
-    "workers": ("id", "state", "pid", "node", "job", "actors"),
-    "jobs": ("id", "state", "pid", "namespace", "entrypoint"),
-    "groups": ("id", "name", "state", "strategy", "bundles"),
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# Kind -> the id of a row, and the columns that people see; --json has all fields.
+IDS = {
+    "actors": "actor_id",
+    "nodes": "node_id",
+    "workers": "worker_id",
+    "jobs": "job_id",
+    "groups": "placement_group_id",
+}
+COLUMNS: dict[str, dict[str, str]] = {
+    "actors": {
+        "actor_id": "id",
+        "class_name": "class",
+        "name": "name",
+        "ray_namespace": "namespace",
+        "state": "state",
+        "node_id": "node",
+        "pid": "pid",
+        "num_restarts": "restarts",
+    },
+    "nodes": {
+        "node_id": "id",
+        "status": "state",
+        "hostname": "hostname",
+        "resources_total": "has",
+        "resources_available": "free",
+        "actors": "actors",
+        "labels": "labels",
+    },
+    "workers": {
+        "worker_id": "id",
+        "node_id": "node",
+        "pid": "pid",
+        "actors": "actors",
+        "is_idle": "idle",
+    },
+    "jobs": {
+        "job_id": "id",
+        "status": "state",
+        "pid": "pid",
+        "namespace": "namespace",
+        "entrypoint": "entrypoint",
+        "actors": "actors",
+    },
+    "groups": {
+        "placement_group_id": "id",
+        "name": "name",
+        "state": "state",
+        "strategy": "strategy",
+        "pending_reason": "waits for",
+    },
 }
 
 
@@ -30,26 +75,34 @@ def status(address: str | None, as_json: bool) -> None:
     """Show a cluster: its nodes, resources and actors."""
     with session.attached(address) as cluster:
         summary = cluster.query("status")
-        nodes = cluster.query("nodes")
     if as_json:
-        output.print_json({**summary, "nodes": nodes})
+        output.print_json(summary)
         return
-    out = output.console()
-    for title, value in _lines(summary):
-        out.print(f"{title:<12} {value}", markup=False)
-    out.print()
-    output.print_rows(nodes, COLUMNS["nodes"])
+    for title, text in _lines(summary):
+        click.echo(f"{title:<11} {text}")
+    click.echo()
+    output.print_rows(summary["nodes"], COLUMNS["nodes"])
 
 
 def _lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    lines = []
-    for key, value in summary.items():
-        if isinstance(value, Mapping):
-            text = ", ".join(f"{name}: {output.amount(name, n)}" for name, n in value.items())
-        else:
-            text = output.shown(key, value)
-        lines.append((key.replace("_", " "), text or "-"))
+    """Return the head of the status: a title and a text each."""
+    resources = summary["resources"]
+    lines = [
+        ("cluster", output.shown("", summary["cluster"].get("id"))),
+        ("actors", _counts(summary["actors"])),
+        ("workers", str(summary["workers"])),
+        ("jobs", str(summary["jobs"])),
+        ("has", output.shown("resources_total", resources["total"])),
+        ("free", output.shown("resources_available", resources["available"])),
+    ]
+    for wanted in resources["waiting"]:
+        need = output.shown("resources_total", wanted["resources"])
+        lines.append(("waiting", f"{wanted['count']} for {need}"))
     return lines
+
+
+def _counts(states: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {state.lower()}" for state, n in states.items() if n) or "none"
 
 
 @click.command("list")
@@ -61,7 +114,13 @@ def _lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     metavar="KEY=VALUE",
     help="Only rows whose KEY is VALUE (or KEY!=VALUE). May be repeated.",
 )
-@click.option("--limit", default=100, show_default=True, help="At most so many rows.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="At most so many rows.",
+)
 @session.address_option
 @output.json_option
 def list_(
@@ -70,40 +129,36 @@ def list_(
     """List the actors, nodes, workers, jobs or placement groups of a cluster."""
     wanted = [_parsed(text) for text in filters]
     with session.attached(address) as cluster:
-        rows = cluster.query(kind)
-    rows = [row for row in rows if all(_passes(row, *condition) for condition in wanted)]
-    total, rows = len(rows), rows[:limit]
+        rows = cluster.query(kind, filters=wanted, limit=limit + 1)
     if as_json:
-        output.print_json(rows)
+        output.print_json(rows[:limit])
         return
-    output.print_rows(rows, COLUMNS[kind])
-    if total > limit:
-        click.echo(f"{total - limit} more; --limit {total} shows all", err=True)
+    output.print_rows(rows[:limit], COLUMNS[kind])
+    if len(rows) > limit:
+        click.echo(f"there are more than {limit}; --limit shows more", err=True)
 
 
-def _parsed(text: str) -> tuple[str, bool, str]:
+def _parsed(text: str) -> list[str]:
     key, found, value = text.partition("=")
     if not found or not key.rstrip("!"):
-        raise Failure(f"--filter takes KEY=VALUE or KEY!=VALUE, not {text!r}", exit_code=2)
-    return key.removesuffix("!"), not key.endswith("!"), value
+        raise click.UsageError(f"--filter takes KEY=VALUE or KEY!=VALUE, not {text!r}")
+    return [key.removesuffix("!"), "!=" if key.endswith("!") else "=", value]
 
 
-def _passes(row: Mapping[str, Any], key: str, equal: bool, value: str) -> bool:
-    found = output.plain(row.get(key))
-    return (str(found).lower() == value.lower()) == equal
-
-
-def find(rows: Sequence[Mapping[str, Any]], which: str, what: str) -> Mapping[str, Any]:
-    """Return the row that is meant by an id, the beginning of one, a name or a pid.
+def find(rows: Sequence[Mapping[str, Any]], which: str, kind: str) -> Mapping[str, Any]:
+    """Return the row that is meant by a name, a pid, an id or the beginning of one.
 
     Raises:
         Failure: None or several are.
     """
-    exact = [row for row in rows if which in (row.get("name"), str(row.get("pid") or ""))]
-    found = exact or [row for row in rows if output.plain(row.get("id", "")).startswith(which)]
+    key, what = IDS[kind], kind.removesuffix("s")
+    if not which:
+        raise Failure(f"which {what}?", EXIT_NOT_FOUND)
+    found = [row for row in rows if which in (row.get("name"), str(row.get("pid")))]
+    found = found or [row for row in rows if str(row[key]).startswith(which)]
     if not found:
-        raise Failure(f"no {what} {which!r}", session.EXIT_NOT_FOUND)
+        raise Failure(f"there is no {what} {which!r}", EXIT_NOT_FOUND)
     if len(found) > 1:
-        ids = ", ".join(output.plain(row["id"]) for row in found[:5])
-        raise Failure(f"{which!r} could be {len(found)} {what}s: {ids}")
+        ids = ", ".join(str(row[key]) for row in found[:5])
+        raise Failure(f"{which!r} could be {len(found)} {kind}: {ids}")
     return found[0]

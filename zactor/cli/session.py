@@ -1,24 +1,153 @@
 """What the command line asks of a cluster: the only module of it that speaks to one.
 
-Attaches as a tool: it owns no job that actors belong to, and leaves nothing behind.
+Attaches as a tool: it has no job, owns no actors, and leaves nothing behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from zactor.cli.main import EXIT_NO_CLUSTER, EXIT_NOT_FOUND
+from zactor.cli.main import EXIT_NOT_FOUND, Failure
+from zactor.wire.messages import (
+    Address,
+    DrainNode,
+    KillActor,
+    Query,
+    ReadLog,
+    StackDump,
+    StopNode,
+)
 
-__all__ = ["EXIT_NOT_FOUND", "EXIT_NO_CLUSTER", "Session", "address_option", "attached"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PATIENCE = 15.0  # seconds for one answer
+CHUNK = 1 << 20  # bytes of a log that are read at once
 
 address_option = click.option(
     "-a",
     "--address",
     envvar="ZACTOR_ADDRESS",
     metavar="FILE",
-    help="The cluster: its file, or 'auto' (default) for the latest of this machine.",
+    help="The cluster: its file, or 'auto' (default) for the latest on this machine.",
 )
+
+
+class Session:
+    """A tool's session with one cluster."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process  # of the runtime
+
+    def query(self, what: str, **args: Any) -> Any:
+        """Read from the broker: a list of rows, or one for `status` and `resources`."""
+        return self._process.ask(Query(0, what, args), timeout=PATIENCE)
+
+    def kill(self, actor: bytes, *, no_restart: bool) -> None:
+        """End an actor now.
+
+        Raises:
+            Failure: The broker does not know it.
+        """
+        if not self._process.ask(KillActor(0, actor, no_restart), timeout=PATIENCE):
+            raise Failure(f"no actor {actor.hex()}", EXIT_NOT_FOUND)
+
+    def stop_node(self, row: Mapping[str, Any], *, graceful: bool) -> None:
+        """Stop a node: when it is empty, or at once."""
+        if graceful:
+            node = bytes.fromhex(row["node_id"])
+            self._process.ask(DrainNode(0, node), timeout=PATIENCE)
+        else:
+            self._process.post.send(_address(row), StopNode("zactor stop --force"))
+            self._process.flush()
+
+    def read_log(self, row: Mapping[str, Any], *, stream: int, offset: int) -> tuple[str, int]:
+        """Return what a worker printed from `offset` on, and where that ends."""
+        request = ReadLog(0, _worker(row), stream, offset, CHUNK)
+        answer = self._process.ask(request, to=self._node_of(row), timeout=PATIENCE)
+        return answer["text"], answer["offset"]
+
+    def stacks(self, row: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """Return the Python stacks of one worker, or of all."""
+        if row is not None:
+            request = StackDump(0, _worker(row))
+            return list(self._process.ask(request, to=self._node_of(row), timeout=PATIENCE))
+        found: list[dict[str, Any]] = []
+        for node in self.query("nodes", filters=[["state", "=", "ALIVE"]]):
+            found += self._process.ask(StackDump(0, None), to=_address(node), timeout=PATIENCE)
+        return found
+
+    def _node_of(self, row: Mapping[str, Any]) -> Address:
+        nodes = self.query("nodes", id=bytes.fromhex(row["node_id"]))
+        if not nodes or nodes[0]["state"] != "ALIVE":
+            raise Failure("the node that it ran on is gone", EXIT_NOT_FOUND)
+        return _address(nodes[0])
+
+
+def _address(node: Mapping[str, Any]) -> Address:
+    return Address._make(node["process_address"])
+
+
+def _worker(row: Mapping[str, Any]) -> bytes:
+    """Return the process id of a worker, or of the worker that an actor runs in."""
+    if not row["worker_id"]:
+        raise Failure("it has no process yet", EXIT_NOT_FOUND)
+    return bytes.fromhex(row["worker_id"])
+
+
+@contextmanager
+def attached(address: str | None) -> Iterator[Session]:
+    """Open a session with the cluster at `address`, and close it at the end.
+
+    Raises:
+        ConnectionError: There is no cluster, or nobody answers.
+    """
+    from zactor.config import Config
+    from zactor.exceptions import GetTimeoutError
+    from zactor.runtime.driver import Driver
+    from zactor.runtime.joining import find_cluster
+
+    place = find_cluster(address or "auto", Config.from_environment())
+    driver = None
+    try:
+        try:
+            driver = Driver(
+                broker=place.broker,
+                directory=place.directory,
+                machine=place.machine,
+                keys=place.keys,
+                namespace="",
+                metadata={"pid": os.getpid(), "log_to_driver": False},
+                role="tool",
+            )
+        except GetTimeoutError:
+            where = place.broker.tcp or place.broker.ipc
+            raise ConnectionError(f"the broker at {where} does not answer") from None
+        yield Session(driver.process)
+    finally:
+        if driver is not None:
+            driver.close()
+        place.session.close()
+
+
+def stop_local(*, force: bool, address: str | None) -> list[str]:
+    """Stop the daemons on this machine, all or those of one cluster; return what was stopped."""
+    from zactor.cli import local
+    from zactor.config import Config
+    from zactor.runtime.joining import find_cluster
+
+    config = Config.from_environment()
+    cluster = None
+    if address is not None:
+        place = find_cluster(address, config)
+        cluster = place.cluster.hex()[:8]
+        place.session.close()
+    stopped = []
+    for daemon in list(local.daemons(config, cluster)):
+        local.stop(daemon, force=force)
+        stopped.append(str(daemon))
+    return stopped

@@ -46,7 +46,9 @@ def demo(seconds: float, num_cpus: int, as_json: bool) -> None:
             f"import, a local cluster and the first answer of an actor: {ready * 1e3:.0f} ms",
             seconds=ready,
         )
-        screen.say(f"   import, local cluster, first actor and its answer: {ready * 1e3:.0f} ms")
+        screen.say(
+            f"   import, local cluster, first actor and its answer: {ready * 1e3:.0f} ms"
+        )
         del first
         stages.calls(screen, seconds * 0.25, findings)
         stages.references(screen, seconds * 0.2, findings)

@@ -91,7 +91,11 @@ class Victim:
 
     def row(self) -> tuple[str, ...]:
         """Return its line in the table."""
-        back = f"{1e3 * sum(self.back_after) / len(self.back_after):.0f}" if self.back_after else ""
+        back = (
+            f"{1e3 * sum(self.back_after) / len(self.back_after):.0f}"
+            if self.back_after
+            else ""
+        )
         return (
             self.label,
             "down" if self.is_down else f"pid {self.process}",
@@ -106,17 +110,30 @@ class Victim:
 def crashes(screen: Screen, seconds: float, findings: Findings) -> None:
     """Show actors that are killed under load: they come back, and no call hangs."""
     screen.heading(
-        "Crashes", "two services under load, killed with SIGKILL again and again; each call settles"
+        "Crashes",
+        "two services under load, killed with SIGKILL again and again; each call settles",
     )
     victims = [Victim("at most once", 0), Victim("with retries", -1)]
-    header = ("calls run", "process", "killed", "back ms", "answered", "did not run", "may have run")
+    header = (
+        "calls run",
+        "process",
+        "killed",
+        "back ms",
+        "answered",
+        "did not run",
+        "may have run",
+    )
     kills = max(2, round(seconds))
     with screen.view(header, right=(2, 3, 4, 5, 6)) as view:
         started = time.perf_counter()
         while (passed := time.perf_counter() - started) < seconds:
             done = sum(victim.kills for victim in victims)
             victim = victims[done % 2]
-            if passed > seconds * (done + 0.5) / (kills + 1) and done < kills and not victim.is_down:
+            if (
+                passed > seconds * (done + 0.5) / (kills + 1)
+                and done < kills
+                and not victim.is_down
+            ):
                 victim.kill()
             for victim in victims:
                 victim.pump(more=True)

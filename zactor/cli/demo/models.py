@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CENTRES = ((0.0, 0.0, 1.0, 0.5), (2.0, 1.0, 0.0, 0.0), (0.5, 2.2, 2.0, 1.0))
 SPREADS = (0.5, 1.5, 0.5)
@@ -56,7 +58,9 @@ class NearestCentre:
         self.means = []
         for label in range(len(CENTRES)):
             points = [features for features, of in data if of == label]
-            self.means.append(tuple(sum(axis) / len(points) for axis in zip(*points, strict=True)))
+            self.means.append(
+                tuple(sum(axis) / len(points) for axis in zip(*points, strict=True))
+            )
 
     def predict(self, features: Features) -> int:
         """Return the class of the nearest mean."""

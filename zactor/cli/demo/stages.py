@@ -1,4 +1,4 @@
-"""The stages of the demonstration: calls, references, models. (`crash` has a file of its own.)
+"""The stages of the demonstration: calls, references, models; crashes are in `crash`.
 
 Each takes the screen, the seconds it may take and the findings, and adds what it found. A stage
 uses the public API only: what it does, any program can.
