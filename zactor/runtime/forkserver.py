@@ -53,7 +53,22 @@ PROGRESS_SIZE = 64 * 1024
 """Bytes of the progress page; in the same memfd, stack dumps are written behind it."""
 
 _MESSAGE = 256 * 1024  # longer than what a sequenced-packet socket takes by default
-_ALWAYS = ("zmq", "msgpack", "cloudpickle")
+# What workers import sooner or later: after the fork it would cost each of them time (asyncio and
+# what comes with it 30 ms) and memory of its own (8 MiB).
+_ALWAYS = (
+    "zmq",
+    "msgpack",
+    "cloudpickle",
+    "zactor.runtime.construction",
+    "zactor.runtime.pools",
+    "zactor.runtime.several",
+    "zactor.runtime.sharing",
+    "zactor.runtime.streaming",
+    "zactor.runtime.futures",
+    "asyncio",
+    "faulthandler",
+    "atexit",
+)
 _EXEC = "from zactor.runtime.forkserver import exec_worker; exec_worker()"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _EXEC_FDS = ("control", "progress", "node_pidfd", "payload")
