@@ -31,6 +31,7 @@ from zactor.core.node_effects import (
 )
 from zactor.runtime.lane import LaneClosedError
 from zactor.runtime.machine import MemoryPressure, cpu_count
+from zactor.runtime.node_definitions import NodeDefinitions
 from zactor.runtime.output import Line, Output
 from zactor.runtime.spawn import Spawner, Status, WorkerProcess
 from zactor.runtime.stacks import StackDumps
@@ -153,6 +154,7 @@ class Node:
         self._unrouted: dict[bytes, list[Line]] = {}
         self._pending_lanes: list[WorkerProcess] = []
         self._stacks = StackDumps(loop)
+        self._definitions = NodeDefinitions(post, lambda: self.broker, self._told)
         self._timer_at: float | None = None
         self._is_attached = False
         self._is_closed = False
@@ -305,10 +307,13 @@ class Node:
 
     def _from_broker(self, peer: bytes, address: Address, message: Any) -> None:  # noqa: ARG002
         if peer == self.broker.process:
-            self._machine.receive(peer, message, self._loop.now())
-            self._step()
+            self._definitions.receive(message)
         else:
             self._warn(f"{type(message).__name__} from {peer.hex()}, which is not the broker")
+
+    def _told(self, message: Any) -> None:
+        self._machine.receive(self.broker.process, message, self._loop.now())
+        self._step()
 
     # The machine.
 
