@@ -194,7 +194,6 @@ class Node:
                 "directory": self._session.path,
                 "segments": self._config.shm_dir,
                 "machine": self._post.address.machine,
-                "broker": list(self.broker),
                 "node": list(self._post.address),
                 "session": {
                     "cluster": self._session.cluster,
@@ -293,6 +292,8 @@ class Node:
             old, self.broker = self.broker, found
             self._is_attached = False
             self._post.forget(old.process)
+            for worker in self._workers.values():
+                worker.send(["broker", list(found)])
             self._attach()
 
     def load(self) -> dict[str, Any]:
@@ -338,7 +339,7 @@ class Node:
 
     def _spawn(self, effect: Spawn) -> None:
         self._workers[effect.process] = self.spawner.start(
-            effect.process, effect.env, effect.environment
+            effect.process, effect.env, effect.environment, {"broker": list(self.broker)}
         )
 
     def _to_worker(self, effect: ToWorker) -> None:
