@@ -70,7 +70,7 @@ class StoreWorld(RuleBasedStateMachine):
                 self.answered(effect)
             elif isinstance(effect, Ask):
                 self.asks.append(effect)
-            elif not isinstance(effect, Watch):
+            elif not isinstance(effect, Watch) or effect.process not in self.alive:
                 self.jobs.append(effect)
 
     def answered(self, reply: Reply) -> None:
@@ -122,6 +122,8 @@ class StoreWorld(RuleBasedStateMachine):
                 self.files.pop(name, None)
             case Forget(home):
                 del self.disk[home]  # N3: it is there, and only once
+            case Watch(process):
+                self.machine.process_lost(process, self.now)
             case ReadChunk():
                 pass
         self.apply()
@@ -294,4 +296,4 @@ class StoreWorld(RuleBasedStateMachine):
 
 
 TestStoreWorld = StoreWorld.TestCase
-TestStoreWorld.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestStoreWorld.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zactor.exceptions import ObjectStoreFullError
@@ -45,6 +45,7 @@ def test_a_value_comes_back_as_it_was_with_its_buffers_aligned(shm, make_pool):
         assert not any(array.flags.writeable for array in back if array.size)
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 200_000), max_size=12), seed=st.integers())
 def test_any_shape_of_value_survives_the_first_and_the_second_writing(sizes, seed):
     from tests.store.conftest import OWNER

@@ -31,7 +31,7 @@ class Ask(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Call `process_lost` when this process, here or elsewhere, is dead."""
+    """Call `process_lost` when this process, here or elsewhere, is dead; also if it is already."""
 
     process: bytes
 
