@@ -29,7 +29,9 @@ def table() -> References:
 
 
 def sent(effects: list[Any]) -> list[Any]:
-    return [message for effect in effects if isinstance(effect, Send) for message in effect.messages]
+    return [
+        message for effect in effects if isinstance(effect, Send) for message in effect.messages
+    ]
 
 
 def done(table: References) -> list[Any]:
@@ -410,7 +412,9 @@ def test_a_batch_of_messages_crosses_the_wire():
     assert unpack(pack(batch)) == batch
 
 
-@pytest.mark.parametrize("flat", [[0], [9, X], [-1, X], ["0", X], [True, X], [0, "x"], [0, None]])
+@pytest.mark.parametrize(
+    "flat", [[0], [9, X], [-1, X], ["0", X], [True, X], [0, "x"], [0, None]]
+)
 def test_rubbish_is_not_a_batch(flat):
     with pytest.raises(ValueError, match="reference message"):
         unpack(flat)

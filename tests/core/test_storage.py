@@ -18,6 +18,7 @@ from zactor.core.storage_effects import (
     Restore,
     Spill,
     Take,
+    Tell,
     Watch,
     WriteChunk,
 )
@@ -37,7 +38,9 @@ HERE, THERE = b"here", b"there"
 
 class Store:
     def __init__(self, capacity: int = 100, **kwargs: Any) -> None:
-        self.machine = Storage(HERE, b"me", "zactor-", capacity, **({"spill_limit": 1000} | kwargs))
+        self.machine = Storage(
+            HERE, b"me", "zactor-", capacity, **({"spill_limit": 1000} | kwargs)
+        )
         self.now = 0.0
         self.requests = 0
 
@@ -54,12 +57,16 @@ class Store:
         assert reply.ok
         return reply.value
 
-    def fill(self, object_id: bytes, size: int = 40, process: bytes = P, owner: bytes = P) -> str:
+    def fill(
+        self, object_id: bytes, size: int = 40, process: bytes = P, owner: bytes = P
+    ) -> str:
         name = self.reserve(size, process)
         self.say(SegmentFilled(name, object_id, size, owner), process)
         return name
 
-    def locate(self, object_id: bytes, name: str, node: bytes = HERE, request: int = 7) -> list[Any]:
+    def locate(
+        self, object_id: bytes, name: str, node: bytes = HERE, request: int = 7
+    ) -> list[Any]:
         return self.say(LocateSegment(request, object_id, name, node, [node]), Q)
 
     def back(self, callback: str, *args: Any, **kwargs: Any) -> list[Any]:
@@ -247,7 +254,56 @@ def test_only_its_maker_fills_a_segment_and_keeps_it_warm(store):
     store.say(SegmentFilled(name, X, 40, Q), Q)
     assert store.machine.stats().objects == 0
     store.say(SegmentFilled(name, X, 40, P))
-    assert store.say(FreeSegment(name, keep=True), Q) == [Remove(name)]
+    store.say(FreeSegment(name, keep=True), Q)
+    assert store.machine.stats().warm == 0
+
+
+def test_who_made_a_segment_is_told_that_its_owner_freed_it(store):
+    name = store.fill(X, 80, owner=OWNER)
+    tell = Tell(P, None, FreeSegment(name, keep=True))
+    assert store.say(FreeSegment(name, keep=False), OWNER) == [tell]
+    assert store.machine.used() == 80
+    assert store.say(FreeSegment(name, keep=False), OWNER) == [tell]
+    store.say(FreeSegment(name, keep=True))
+    assert store.machine.stats().warm == 80
+    unheard = store.reserve(10)
+    assert store.say(FreeSegment(unheard, keep=False), OWNER)[0].peer == P
+    store.say(SegmentFilled(name, Y, 80, OWNER))
+    store.back("process_lost", OWNER)
+    assert store.say(FreeSegment(name, keep=False)) == [Remove(name)]
+
+
+def test_who_made_a_spilled_value_is_told_too(store):
+    name = store.fill(X, 80, owner=OWNER)
+    store.say(ReserveSegment(9, 60), Q)
+    assert store.say(FreeSegment(name, keep=False), OWNER) == [
+        Tell(P, None, FreeSegment(name, keep=True))
+    ]
+    assert store.back("spilled", name, False) == []
+    assert store.say(FreeSegment(name, keep=True)) == []
+    store.now = RETRY
+    assert store.back("tick") == [Take(name, b"")]
+    store.back("took", name, True)
+    name = store.fill(Y, 30, owner=OWNER)
+    store.say(ReserveSegment(9, 60), Q)
+    store.back("spilled", name, True)
+    assert store.say(FreeSegment(name, keep=False), OWNER) == [
+        Forget(name), Tell(P, None, FreeSegment(name, keep=True))
+    ]  # fmt: skip
+
+
+def test_a_maker_that_died_before_it_was_told_does_not_bring_the_object_back(store):
+    name = store.fill(X, 80, owner=OWNER)
+    store.say(FreeSegment(name, keep=False), OWNER)
+    assert store.back("process_lost", P) == [Inspect(name)]
+    assert store.back("inspected", name, X, OWNER, 80) == [Remove(name)]
+
+
+def test_what_a_maker_wrote_over_its_own_value_is_kept_though_we_never_heard(store):
+    name = store.fill(X, 80)
+    assert store.back("process_lost", P) == [Inspect(name)]
+    assert store.back("inspected", name, Y, OWNER, 80) == [Watch(OWNER)]
+    assert store.locate(Y, name) == [answer(name)]
 
 
 def test_owners_are_watched_once(store):
@@ -262,7 +318,8 @@ def test_a_dead_process_leaves_only_what_others_own(store):
     store.say(FreeSegment(warm, keep=True))
     store.say(LocateSegment(8, b"f" * 28, "zactor-far-1", THERE, [THERE]))
 
-    assert store.back("process_lost", P) == [Remove(mine), Inspect(reserved), Inspect(warm)]
+    assert store.back("process_lost", P) == [Inspect(mine), Inspect(reserved), Inspect(warm)]
+    assert store.back("inspected", mine, X, P, 10) == [Remove(mine)]
     assert store.back("inspected", warm, b"", b"", 0) == [Remove(warm)]
     assert store.back("inspected", reserved, b"r" * 28, OWNER, 10) == []
     assert store.locate(b"r" * 28, reserved) == [answer(reserved)]
@@ -284,7 +341,8 @@ def test_a_dead_process_whose_warm_segment_is_being_taken_leaves_nothing(store):
     store.say(FreeSegment(name, keep=True))
     store.say(ReserveSegment(9, 60), Q)
     store.back("process_lost", P)
-    remove, reply = store.back("took", name, False)
+    assert store.back("took", name, False) == [Inspect(name)]
+    remove, reply = store.back("inspected", name, b"", b"", 0)
     assert remove == Remove(name)
     assert reply.ok
     name = store.reserve(10)
@@ -321,8 +379,14 @@ def test_a_copy_is_pulled_in_chunks_with_a_few_in_flight():
 
 @pytest.mark.parametrize(
     ("ok", "value"),
-    [(False, ["ObjectLostError", "", {}]), (True, b"bytes"), (True, [10, b"short"]), (True, [0, b""]), (True, ["1", b""])],
-)  # fmt: skip
+    [
+        (False, ["ObjectLostError", "", {}]),
+        (True, b"bytes"),
+        (True, [10, b"short"]),
+        (True, [0, b""]),
+        (True, ["1", b""]),
+    ],
+)
 def test_a_pull_that_fails_is_an_error_for_all_who_asked(store, ok, value):
     store.locate(X, "zactor-far-1", THERE)
     assert error(store.back("answered", 1, ok, value)) == "ObjectLostError"

@@ -83,7 +83,9 @@ def test_what_was_got_never_changes_when_its_segment_could_be_used_again(shm, ma
     assert pool.put(C, b"", [values(1 << 20, of=3)]).name == stored.name
 
 
-def test_what_another_process_looks_at_is_not_used_again_though_it_was_freed(shm, make_pool):  # S1
+def test_what_another_process_looks_at_is_not_used_again_though_it_was_freed(
+    shm, make_pool
+):  # S1
     maker, reader = make_pool(shm), make_pool(shm)
     stored = maker.put(A, b"", [values(1 << 20, of=1)])
     maker.drain()
@@ -302,7 +304,9 @@ def test_buffers_that_are_not_contiguous_are_refused_and_fortran_order_is_kept(s
 
 def test_views_outlive_the_pool(shm, make_pool):
     pool = make_pool(shm)
-    array = np.frombuffer(pool.get(pool.put(A, b"", [values(1 << 20, of=5)]).name, A).buffers[0])
+    array = np.frombuffer(
+        pool.get(pool.put(A, b"", [values(1 << 20, of=5)]).name, A).buffers[0]
+    )
     pool.close()
     gc.collect()
     assert array.tobytes() == b"\5" * (1 << 20)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from zactor.wire.messages import ReadSegment
+    from zactor.wire.messages import FreeSegment, ReadSegment
 
 
 class Reply(NamedTuple):
@@ -20,6 +20,14 @@ class Reply(NamedTuple):
     request: int
     ok: bool
     value: Any
+
+
+class Tell(NamedTuple):
+    """Send `message` to a process of this machine: an object in one of its segments is freed."""
+
+    peer: bytes
+    address: Any
+    message: FreeSegment
 
 
 class Ask(NamedTuple):
@@ -101,6 +109,7 @@ class Forget(NamedTuple):
 
 Effect: TypeAlias = (
     Reply
+    | Tell
     | Ask
     | Watch
     | Take
