@@ -224,8 +224,10 @@ class World:
             and ref[1] not in process.knows_dead
             and not process.machine.is_lost(ref[0])
         ]
+        # What has something inside of a third process is where the difficulty is.
+        nested = [ref for ref in foreign if self.by_name[ref[1]].values.get(ref[0])]
         if foreign:
-            ref = self.random.choice(foreign)
+            ref = self.random.choice(nested or foreign)
             process.machine.add_local(*ref)
             process.fetching[ref] += 1
             self.flush(process)
@@ -346,6 +348,9 @@ class World:
                 self.gain(process, contained, via=None if self.keeps_values else ref[0])
             process.fetching[ref] -= 1
             process.machine.drop_local(ref[0])
+            while inner and process.refs[ref] and self.random.random() < 0.9:
+                self.lose(process, ref)  # keeps what was in it, not the object itself
+            self.tell_finalized(process)
 
     # -- the schedule -----------------------------------------------------------------------------
 

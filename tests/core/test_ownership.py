@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from random import Random
 from typing import Any
 
 import pytest
@@ -342,6 +343,39 @@ def test_what_is_unpickled_keeps_its_outer_object_until_its_owner_has_answered()
     trio.deliver_all()
     assert trio.freed == [X]
     assert c.holders(Y) == [b"b"]
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_what_was_unpickled_is_safe_in_whatever_order_links_deliver(is_cached):
+    for seed in range(200):
+        random = Random(seed)
+        trio = Trio()
+        a, b, c = trio.tables.values()
+        c.export(Y, b"c")
+        a.own(X, [(Y, b"c")])
+        b.add_local(X, b"a")
+        trio.deliver_all()
+        a.drop_local(X)
+        c.drop_local(Y)
+        if is_cached:
+            a.value_sent(X, b"b", [(Y, b"c")])
+            b.value_received(X, b"a", [(Y, b"c")])
+            b.cached(X, [(Y, b"c")])
+            steps = [lambda b=b: b.add_local(Y, b"c"), lambda b=b: b.drop_local(X)]
+        else:
+            steps = [lambda b=b: b.add_local(Y, b"c", via=X), lambda b=b: b.drop_local(X)]
+        trio.flush()
+        while steps or trio.links:
+            if steps and (not trio.links or random.random() < 0.3):
+                steps.pop(0)()
+                trio.flush()
+            else:
+                trio.deliver(*random.choice(list(trio.links)))
+            assert Y not in trio.freed
+        assert trio.freed == [X]
+        b.drop_local(Y)
+        trio.deliver_all()
+        assert trio.freed == [X, Y]
 
 
 def test_via_matters_only_where_messages_could_overtake(table):
