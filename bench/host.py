@@ -88,7 +88,11 @@ class Host:
         if self.session:
             self.engine.stop()
             self.session = ""
-        self.engine.start(row.session, setting)
+        try:
+            self.engine.start(row.session, setting)
+        except BaseException:
+            self.engine.stop()  # what was started of it
+            raise
         self.session = row.session
 
     def do_warm(self, seconds: float, goal: float) -> dict[str, Any]:
