@@ -37,6 +37,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--quick", action="store_true", help="under 60 seconds: reduced sizes, fewer samples")
     add("--seconds", type=float, help="length of a sample")
     add("--repetitions", type=int, help="samples per row and engine")
+    add("--patience", type=float, help="seconds after which a row counts as hung")
     add("--json", type=Path, metavar="FILE", help="write everything that was measured")
     add("--markdown", type=Path, metavar="FILE", help="write the tables for a page")
     add("--plot", type=Path, metavar="FILE", help="draw the ratios, .svg or .png")
@@ -83,6 +84,7 @@ def method(options: argparse.Namespace) -> Method:
         chosen = Method()
     chosen.seconds = options.seconds or chosen.seconds
     chosen.repetitions = options.repetitions or chosen.repetitions
+    chosen.patience = options.patience or chosen.patience
     return chosen
 
 
