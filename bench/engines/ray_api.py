@@ -93,7 +93,7 @@ class RayApi:
             return
         file = setting.folder / "cluster"
         self._daemon(["broker", "--cluster-file", str(file)], environment)
-        _wait_for(file)
+        _wait_for(file, self.daemons[-1])
         self._daemon(["node", "--join", str(file)], environment)
         api.init(address=str(file))
 
@@ -157,9 +157,11 @@ def _run(command: list[str]) -> None:
     )
 
 
-def _wait_for(file: Path, patience: float = 10.0) -> None:
+def _wait_for(file: Path, writer: subprocess.Popen[bytes], patience: float = 10.0) -> None:
     deadline = time.monotonic() + patience
     while not file.exists():
+        if writer.poll() is not None:
+            raise RuntimeError(f"the broker ended at once, with status {writer.returncode}")
         if time.monotonic() > deadline:
             raise TimeoutError(f"{file} was not written")
         time.sleep(0.01)
