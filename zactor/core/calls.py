@@ -154,6 +154,7 @@ class Stream:
         "caller",
         "channel",
         "credit",
+        "failure",
         "held",
         "identity",
         "is_open",
@@ -181,6 +182,7 @@ class Stream:
         self.is_open = False
         self.channel = -1
         self.credit = DEFAULT_CREDIT
+        self.failure: Any = None  # the error of every call, once there is no place for ever
         self.identity: Any = None  # whose stream it is (runtime.caller)
         self.target: Any = None  # the actor as its callers see it (runtime.actors)
 

@@ -126,8 +126,13 @@ class ActorViews:
     def _update(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
         view.entry = entry
         state = entry["state"]
-        if state in ("DEAD", "RESTARTING") or (view.place is not None and entry["life"] != view.life):
-            # What the dead worker sent may still be in the inbox: applied once that is empty.
+        if (
+            state in ("DEAD", "RESTARTING")
+            or (view.place is not None and entry["life"] != view.life)
+            or any(view is waiting for waiting, _, _ in self._ended)
+        ):
+            # What the dead worker sent may still be in the inbox: applied once that is empty,
+            # and before anything that was said of the actor later.
             self._ended.append((view, entry, progress))
             self._process.reception.wake()
         elif entry.get("address"):
@@ -227,6 +232,7 @@ class ActorViews:
         caller = self._process.caller
         for stream in view.streams:
             with caller.lock:
+                stream.failure = error
                 caller.make_way(stream, None, view.life)
                 left: list[Result] = stream.take_pending() + list(stream.held)
                 stream.held.clear()

@@ -96,11 +96,15 @@ class Outgoing:
                         if self.peer.link.is_full:
                             self.start_gathering()
                             return
-                        self._send_batch()
+                        returned = self._send_batch()
+                    for stream in returned:
+                        self.caller.release(stream)
             finally:
                 self.is_busy = False
 
-    def _send_batch(self) -> None:
+    def _send_batch(self) -> list[Stream]:
+        """Send one message; return the streams whose calls could not leave here any more."""
+        returned: list[Stream] = []
         gathered = self.gathered
         popleft = gathered.popleft
         groups: list[Any] = []
@@ -118,6 +122,8 @@ class Outgoing:
                 if stream.held or len(stream.pending) >= stream.credit or stream.outgoing is not self:
                     stream.is_open = False
                     stream.held.append(result)
+                    if stream not in returned:
+                        returned.append(stream)
                     stream = None
                     continue
                 calls = []
@@ -148,6 +154,7 @@ class Outgoing:
         if taken:
             self.sent += taken
             self.peer.transmit(CALLS, groups, frames)
+        return returned
 
     def _channel(self, stream: Stream) -> Any:
         if stream.channel >= 0:
@@ -215,12 +222,17 @@ class Caller:
             held = stream.held
             if outgoing is None:
                 stream.is_open = False
+                if stream.failure is not None:
+                    while held:
+                        held.popleft().settle(ERROR, stream.failure)
                 return
             room = stream.credit - len(stream.pending) - len(outgoing.gathered)
             moved = []
             while held and room > 0 and not held[0].waiting:
-                moved.append(held.popleft())
-                room -= 1
+                result = held.popleft()
+                if result.state == PENDING:  # not cancelled, nor failed by its arguments
+                    moved.append(result)
+                    room -= 1
             stream.is_open = not held
             if moved:
                 outgoing.gathered.extend(moved)
@@ -341,7 +353,6 @@ class Identity:
         self.streams: dict[Any, Stream] = {}
 
 
-assert PENDING == 0
 protected(
     Outgoing.flush,
     Outgoing._send_batch,  # noqa: SLF001
