@@ -29,6 +29,10 @@ ERROR = 4  # an exception of zactor's, made here
 STORED = 5  # a place in shared memory
 LOCAL = 6  # an object that never left this process (in-process mode)
 
+error_watchers: list[Any] = []
+"""Who wants to hear, by `error_settled()`, that some result became an error: a `get` of a list must
+raise the first one that is known, and cannot afford to watch each of 10,000 results."""
+
 DEFAULT_CREDIT = 16_384  # calls of one stream that may be sent and unsettled
 
 
@@ -99,6 +103,9 @@ class Result:
         self.pin = self.payload = self.frames = None
         if self.waiters is not None:
             tell(self)
+        if error_watchers and (state == USER_ERROR or state == ERROR):  # noqa: PLR1714
+            for watcher in list(error_watchers):
+                watcher.error_settled()
 
     def add_waiter(self, waiter: Any) -> None:
         """Have `waiter.settled(result)` called once; now, if the result is settled already."""

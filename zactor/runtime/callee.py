@@ -42,6 +42,7 @@ class Callee:
         self._expected: dict[bytes, Expected] = {}
         self._over: dict[tuple[bytes, int], None] = {}  # lives that have ended here
         self.replying: list[Peer] = []  # peers with gathered replies
+        self.task_mean = 0  # microseconds that tasks took here lately; told with their replies
         self.oldest = 0.0  # perf_counter of the oldest gathered reply; 0.0: none
         post.on_kind(CALLS, self.calls_received)
         post.on_kind(CANCEL, self.cancel_received)
@@ -192,6 +193,9 @@ class Callee:
                 peer = replying.pop()
                 groups = peer.replies
                 peer.replies = []
+                if self.task_mean:
+                    for group in groups:
+                        group.append(self.task_mean)
                 with peer.lock:
                     peer.transmit(REPLIES, groups)
 
