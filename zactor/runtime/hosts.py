@@ -209,7 +209,7 @@ class MainHost:
         with callee.lock:
             group = callee.group_of(intake)
             group += flat
-            intake.kept.append((first, flat[-3], flat))
+            intake.keep(first, flat)
             intake.unfinished -= len(flat) // 3
             if not callee.oldest:
                 callee.oldest = perf_counter()
