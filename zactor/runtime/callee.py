@@ -221,8 +221,8 @@ class Callee:
                     except _UNPACKABLE:
                         peer.transmit(REPLIES, [_packable(group) for group in groups])
                     link = peer.link
-                for channel, _ in groups:
-                    intake: Intake = peer.channels[channel]
+                for group in groups:
+                    intake: Intake = peer.channels[group[0]]
                     if intake.kept_replies >= LOOK_AT_KEPT:
                         intake.carried(link.sent, link.acked)
 

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 QUIET = 0.005  # without a user leader, after which the pump leads
 GATHER = 0.001  # how long a gathered call may wait for its companions
 FULL_TURN = 256  # messages taken in a turn that may have left some behind (see Post.drain)
-LOOP_TURNS = 4  # full turns in one callback of an asyncio loop, which has other work too
 
 
 class Waiter:
@@ -114,7 +113,6 @@ class Reception:
         self._stopped = False
         self._calling = threading.Lock()  # held by the thread that runs callbacks
         self._loops: dict[asyncio.AbstractEventLoop, Any] = {}
-        self._loop_threads: dict[asyncio.AbstractEventLoop, int] = {}
         post.on_wake = self.wake
         interrupts.redeliver = self._redeliver_later
         self._thread = threading.Thread(target=self._pump, name="zactor-pump", daemon=True)
@@ -300,15 +298,15 @@ class Reception:
             if self.needs_flush:
                 self._pump_wait(GATHER)
                 self._flush_late()
-            if self._loops or led != self.led:
-                # A user thread has led since, or a loop does.
+            if led != self.led:
+                # A user thread has led since.
                 led = self.led
                 busy = self._pump_wait(QUIET)
-                if not busy and led == self.led and (self._leader_sleeps or self._loops):
-                    self._pump_sleep(loops=bool(self._loops))
+                if not busy and led == self.led and self._somebody_sleeps():
+                    self._pump_sleep()
                 continue
-            if self._leader_sleeps:
-                self._pump_sleep(loops=False)
+            if self._somebody_sleeps():
+                self._pump_sleep()
             elif self.lead.acquire(False):
                 try:
                     self._pump_lead()
@@ -325,39 +323,24 @@ class Reception:
             return True
         return False
 
-    def _pump_sleep(self, *, loops: bool) -> None:
-        """Sleep until kicked; beside a loop, look whether it answers when something arrives."""
+    def _somebody_sleeps(self) -> bool:
+        """Whether a user thread or a loop is blocked where it notices what arrives."""
+        return self._leader_sleeps or any(
+            leader.is_asleep for leader in list(self._loops.values())
+        )
+
+    def _pump_sleep(self) -> None:
+        """Sleep until kicked."""
         self.pump_sleeps = True
         try:
-            if loops:
-                self._pump_guard_loops()
-            elif self._has_nothing_to_do() and self._leader_sleeps:
-                # Whoever stops leading kicks if it sees us asleep: we said so before we looked.
+            # Whoever stops leading kicks if it sees us asleep: we say so before we look.
+            if self._has_nothing_to_do() and self._somebody_sleeps():
                 self._pump_wait(None)
         finally:
             self.pump_sleeps = False
 
     def _has_nothing_to_do(self) -> bool:
         return not (self.needs_flush or self._stopped or self._interrupted)
-
-    def _pump_guard_loops(self) -> None:
-        while self._has_nothing_to_do():
-            self._forget_closed_loops()
-            if not self._loops:
-                return
-            led = self.led
-            ready = wait_readable(self._pump_lead_poll, self._until_deadline())
-            self.post.check_wires()
-            if any(fd == self._pump_fd for fd, _ in ready) or self._pump_wait(QUIET):
-                return
-            if led == self.led and self.lead.acquire(False):
-                try:  # the loop is busy with something else, or a deadline has come
-                    self._leader = get_ident()
-                    self.receive()
-                finally:
-                    self._leader = 0
-                    self.lead.release()
-                    self._promote()
 
     def _until_deadline(self) -> float | None:
         wake = self.post.next_deadline()
@@ -371,7 +354,7 @@ class Reception:
                 if self.receive():
                     continue
                 self.pump_sleeps = True
-                if self.followers or not self._has_nothing_to_do():
+                if self.followers or not self._has_nothing_to_do() or self._somebody_sleeps():
                     break
                 ready = wait_readable(self._pump_lead_poll, self._until_deadline())
                 self.pump_sleeps = False
@@ -393,51 +376,60 @@ class Reception:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have a running loop receive whenever it is idle. Call it on the loop's thread."""
-        if loop in self._loops:
-            self._loop_threads[loop] = get_ident()  # it may run on another thread than before
+        leader = self._loops.get(loop)
+        if leader is not None:
+            leader.ident = get_ident()  # it may run on another thread than before
             return
-        self._forget_closed_loops()
+        for closed in [known for known in list(self._loops) if known.is_closed()]:
+            self._loops.pop(closed, None)
+        from zactor.runtime.loop_leader import LoopLeader
 
-        def readable() -> None:
-            self.led += 1
-            self.post.check_wires()
-            for _ in range(LOOP_TURNS):
-                if not self.lead.acquire(False):
-                    return  # who leads now takes it
-                try:
-                    self._leader = get_ident()
-                    received = self.receive()
-                finally:
-                    self._leader = 0
-                    self.lead.release()
-                    self._promote()
-                if not received:
-                    return
-            loop.call_soon(readable)
-
-        for fd in (self.post.inbox.fd, self.post.wires.fileno()):
-            loop.add_reader(fd, readable)
-        self._loops[loop] = readable
-        self._loop_threads[loop] = get_ident()
-        loop.call_soon(readable)
+        self._loops[loop] = LoopLeader(self, loop)
         self.kick()
-
-    def _forget_closed_loops(self) -> None:
-        for loop in list(self._loops):
-            if loop.is_closed():
-                self._loops.pop(loop, None)
-                self._loop_threads.pop(loop, None)
 
     def is_on(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether this thread runs `loop`."""
-        return self._loop_threads.get(loop) == get_ident()
+        leader = self._loops.get(loop)
+        return leader is not None and leader.ident == get_ident()
 
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Undo `attach`."""
-        self._loop_threads.pop(loop, None)
-        if self._loops.pop(loop, None) is not None and not loop.is_closed():
-            for fd in (self.post.inbox.fd, self.post.wires.fileno()):
-                loop.remove_reader(fd)
+        leader = self._loops.pop(loop, None)
+        if leader is not None:
+            leader.detach()
+
+    def arrival_fds(self) -> tuple[int, ...]:
+        """Return the descriptors that a leader polls."""
+        return self.post.inbox.fd, self._wires_fd, self._leader_fd
+
+    def clear_leader_signal(self) -> None:
+        """The leader is awake: it need not be woken."""
+        _clear(self._leader_fd)
+
+    def take_lead(self) -> bool:
+        """Become the leader if there is none."""
+        if not self.lead.acquire(False):
+            if self._pump_leads:
+                self.kick()
+            return False
+        self._leader = get_ident()
+        return True
+
+    def give_lead(self) -> None:
+        """Stop leading."""
+        self._leader = 0
+        self.lead.release()
+        self._promote()
+
+    def leader_falls_asleep(self) -> None:
+        """A loop that leads is about to block: nobody need stand in for it."""
+        if self._pump_leads:
+            self.kick()
+
+    def leader_wakes(self) -> None:
+        """A loop that leads has something to do: the pump is to look after it."""
+        if self.pump_sleeps:
+            self.kick()
 
     # -- end -----------------------------------------------------------------------------------
 
