@@ -115,6 +115,11 @@ class LeaseParty:
         return len(self.leases)
 
     @property
+    def share(self) -> int:
+        """How many it has."""
+        return len(self.leases)
+
+    @property
     def want(self) -> int:
         """How many more it wants."""
         return self.wanted - self.held

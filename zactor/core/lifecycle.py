@@ -59,6 +59,11 @@ class ActorParty:
         self.actors: OrderedDict[bytes, Actor] = OrderedDict()
 
     @property
+    def share(self) -> int:
+        """Actors are not leases: they take turns."""
+        return 0
+
+    @property
     def want(self) -> int:
         """How many of them there are."""
         return len(self.actors)

@@ -52,7 +52,7 @@ class _Pass:
             self._expected[pool] = free
         return self._expected[pool]
 
-    def serve(self, shape: Shape, key: tuple[Any, ...], pools: list[Pool]) -> bool:
+    def serve(self, shape: Shape, key: tuple[Any, ...], pools: list[Pool]) -> None:
         """Make room for one more of `shape` for party `key`, if that is fair."""
         for pool in pools:
             victims = self._victims(shape, key, pool)
@@ -67,8 +67,7 @@ class _Pass:
                 self.recalled.append(lease)
             for name, units in shape.need.items():
                 free[name] = free.get(name, 0) - units
-            return True
-        return False
+            return
 
     def _victims(
         self, shape: Shape, key: tuple[Any, ...], pool: Pool
@@ -116,6 +115,7 @@ def choose_recalls(waiting: Waiting, leases: Leases, placement: Placement) -> li
         pools = [pool for _, pool in placement.pools(line.shape) if pool in leases.by_pool]
         for key in line.parties if pools else ():
             seen += 1
-            if seen > MAX_WAITERS or not look.serve(line.shape, key, pools):
+            if seen > MAX_WAITERS:
                 break
+            look.serve(line.shape, key, pools)
     return look.recalled
