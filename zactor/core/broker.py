@@ -119,7 +119,7 @@ class BrokerMachine:
         cause = cluster.processes.dead.get(peer)
         if cause is FORGOTTEN:
             del cluster.processes.dead[peer]  # it had only been out of sight
-        elif cause is not None and type(message).__name__ not in {"Attach", "NodeUp"}:
+        elif cause is not None and type(message).__name__ not in {"Attach", "NodeUp", "Renew"}:
             if cause.get("kind") == "lost":
                 book[peer] = address
                 cluster.journal.send(peer, SessionLost(str(cause.get("text"))))

@@ -269,14 +269,14 @@ class ClientRequests:
     def _create_group(self, peer: bytes, message: m.CreateGroup, now: float) -> Any:
         cluster, spec = self._cluster, message.spec
         groups = cluster.groups
-        known = groups.find(spec.get("id") or b"")
-        if known is not None:
-            groups.watch(known, peer)
-            return known.entry()
         try:
             group = Group(spec, str(spec.get("namespace") or ""))
         except (ValueError, TypeError) as error:
             raise RefusedError("BadRequest", str(error)) from None
+        known = groups.find(group.id)
+        if known is not None:
+            groups.watch(known, peer)
+            return known.entry()
         self._check_owner(spec, "placement group")
         group.namespace = group.namespace or cluster.sessions.jobs[group.job].namespace
         if group.name and (group.namespace, group.name) in groups.names:

@@ -165,7 +165,7 @@ class NodeReports:
     def _worker_died(self, peer: bytes, message: m.WorkerDied, now: float) -> None:
         if self._node(peer) is None:
             return
-        hosted = [row for row in message.actors if len(row) > 1 and isinstance(row[0], bytes)]
+        hosted = [row for row in message.actors if _is_life(row)]
         self._cluster.worker_died(
             message.process, hosted, message.lease, _cause(message.cause),
             _rows(message.progress), now,
@@ -187,6 +187,13 @@ class NodeReports:
             cluster.process_died(message.process, cause, now)
 
 
+def _is_life(row: Any) -> bool:
+    """Whether this begins with an actor's id and a life."""
+    if not isinstance(row, (list, tuple)) or len(row) < 2:
+        return False
+    return isinstance(row[0], bytes) and isinstance(row[1], int)
+
+
 def _is_row(row: Any) -> bool:
     """Whether this looks like a row of `NodeUp.workers`."""
     if not isinstance(row, dict) or not isinstance(row.get("lease", 0), int):
@@ -197,9 +204,7 @@ def _is_row(row: Any) -> bool:
     if not isinstance(row.get("pid", 0), int) or not isinstance(row.get("shape") or {}, dict):
         return False
     actors = row.get("actors") or []
-    return isinstance(process, bytes) and all(
-        len(a) == 4 and isinstance(a[0], bytes) and isinstance(a[1], int) for a in actors
-    )
+    return isinstance(process, bytes) and all(_is_life(a) and len(a) == 4 for a in actors)
 
 
 def _rows(progress: list[Any]) -> list[Any]:
