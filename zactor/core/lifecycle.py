@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from zactor.core.membership import Membership, Node
     from zactor.core.placement import Obstacle, Shape, Spot
     from zactor.core.processes import Processes
+    from zactor.core.resources import Pool
     from zactor.core.waiting import Waiting
 
 Cause = dict[str, Any]
@@ -144,7 +145,10 @@ class Lifecycle:
             return
         shape = actor.shape.avoiding(actor.avoid) if actor.avoid else actor.shape
         party = self._parties.get((shape.key, actor.job))
-        if party is not None and party.actors.pop(actor.id, None) and not party.actors:
+        if party is not None and actor.id in party.actors:
+            del party.actors[actor.id]
+            if party.actors:
+                return
             self._waiting.leave(shape, party.key)
             del self._parties[shape.key, actor.job]
 
@@ -441,9 +445,13 @@ class Lifecycle:
     def load(self, now: float) -> None:
         """Enter the actors that a broker before this one knew; nodes and groups are loaded."""
         loaded = []
-        for _, item in self._journal.state.range(b"actor/"):
-            shape = None if item.value["state"] == DEAD else shape_of_actor(item.value["spec"])
-            loaded.append(Actor.from_record(item.value, shape, item.revision))
+        specs = {key[5:]: item.value for key, item in self._journal.state.range(b"spec/")}
+        for key, item in self._journal.state.range(b"actor/"):
+            namespace, spec = specs.pop(key[6:])
+            is_dead = item.value[0] == DEAD
+            actor = Actor(spec, namespace, None if is_dead else shape_of_actor(spec))
+            actor.restore(item.value, item.revision)
+            loaded.append(actor)
         for actor in sorted(loaded, key=lambda actor: actor.revision):
             self._directory.enter(actor)
         for actor in loaded:
@@ -453,7 +461,7 @@ class Lifecycle:
     def _resume(self, actor: Actor, now: float) -> None:
         node = self._membership.nodes.get(actor.node)
         if node is not None and actor.shape is not None:
-            pool = node.pool
+            pool: Pool | None = node.pool
             if actor.shape.group:
                 group = self._groups.find(actor.shape.group)
                 bundles = group.select(actor.bundle) if group and actor.bundle >= 0 else []

@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sortedcontainers import SortedDict
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -109,7 +107,7 @@ class MemoryState:
     """`State` in memory: for embedded clusters and tests. Watches reach `history` changes back."""
 
     def __init__(self, history: int = 1024) -> None:
-        self._items: SortedDict[bytes, Item] = SortedDict()
+        self._items: dict[bytes, Item] = {}  # sorted when asked: writes are what there are many of
         self._events: deque[Event] = deque(maxlen=history)
         self._compacted = 0  # changes up to this revision may be missing from `_events`
         self._revision = 0
@@ -126,10 +124,7 @@ class MemoryState:
         return self._items.get(key)
 
     def range(self, prefix: bytes) -> Iterator[tuple[bytes, Item]]:
-        keys = list(self._items.irange(prefix)) if not prefix else None
-        if keys is None:
-            keys = list(self._items.irange(prefix, _after_prefix(prefix), (True, False)))
-        for key in keys:
+        for key in sorted(key for key in self._items if key.startswith(prefix)):
             yield key, self._items[key]
 
     def transact(
@@ -198,8 +193,3 @@ class MemoryState:
     def close(self) -> None:
         """Nothing to let go of."""
 
-
-def _after_prefix(prefix: bytes) -> bytes | None:
-    """Return the least key greater than all that begin with `prefix`; None if there is none."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None

@@ -108,8 +108,10 @@ class Waiting:
     def leave(self, shape: Shape, party_key: tuple[Any, ...]) -> None:
         """Want nothing more of this shape."""
         line = self.lines.get(shape.key)
-        if line is not None and line.parties.pop(party_key, None) and not line.parties:
-            self._close(shape)
+        if line is not None and party_key in line.parties:
+            del line.parties[party_key]
+            if not line.parties:
+                self._close(shape)
 
     def freed(self, node: Node) -> None:
         """Something was given back on `node`, or it has just opened."""
