@@ -74,7 +74,9 @@ class FakeNode:
         }  # fmt: skip
 
     def say(self, message: Message) -> None:
-        self.world.receive(self.process, message, address_of(self.process, self.id, self.machine))
+        self.world.receive(
+            self.process, message, address_of(self.process, self.id, self.machine)
+        )
 
     def attach(self, labels: dict[str, str] | None = None) -> None:
         rows = [worker.row() for worker in self.workers.values()]
@@ -240,7 +242,9 @@ class World:
         self._processes += 1
         return pid_of("proc", self._processes)
 
-    def node(self, number: int = 1, machine: bytes = b"m1", labels: Any = None, **resources: float) -> FakeNode:
+    def node(
+        self, number: int = 1, machine: bytes = b"m1", labels: Any = None, **resources: float
+    ) -> FakeNode:
         node = FakeNode(self, number, machine, **(resources or {"CPU": 4}))
         self.nodes[node.process] = node
         node.attach(labels)

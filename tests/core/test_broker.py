@@ -88,7 +88,9 @@ def test_actors_drivers_and_groups_are_bounded():
     assert driver.refusal(m.CreateGroup, spec) == "TooMany"
     world.driver()
     third = world.client()
-    assert third.refusal(m.Attach, "driver", list(address_of(third.process)), "", {}) == "TooMany"
+    assert (
+        third.refusal(m.Attach, "driver", list(address_of(third.process)), "", {}) == "TooMany"
+    )
 
 
 def test_dead_actors_and_processes_are_forgotten_above_a_bound():
@@ -142,7 +144,9 @@ def test_queries_show_what_there_is(world):
     assert [row["state"] for row in rows] == ["ALIVE", "DEAD", "PENDING_CREATION"]
     assert rows[0]["required_resources"] == {"CPU": 1.0}
     ask = driver.get
-    assert [r["class_name"] for r in ask(m.Query, "actors", {"filters": [["state", "=", "DEAD"]]})] == ["B"]
+    assert [
+        r["class_name"] for r in ask(m.Query, "actors", {"filters": [["state", "=", "DEAD"]]})
+    ] == ["B"]
     assert len(ask(m.Query, "actors", {"filters": [["state", "!=", "DEAD"]], "limit": 1})) == 1
     assert ask(m.Query, "actors", {"id": alive})[0]["name"] == "a"
     assert ask(m.Query, "actors", {"id": b"nobody"}) == []
@@ -151,12 +155,20 @@ def test_queries_show_what_there_is(world):
     assert ask(m.Query, "nodes", {"id": b"nobody"}) == []
     kinds = [row["worker_type"] for row in ask(m.Query, "workers", {})]
     assert kinds == ["NODE", "DRIVER", "WORKER"]
-    assert ask(m.Query, "names", {}) == [{"namespace": "n", "name": "a", "actor_id": alive.hex()}]
+    assert ask(m.Query, "names", {}) == [
+        {"namespace": "n", "name": "a", "actor_id": alive.hex()}
+    ]
     resources = ask(m.Query, "resources", {})
     assert resources["waiting"][0]["resources"] == {"fpga": 1.0}
     assert resources["available"] == {"CPU": 2.0}
     status = ask(m.Query, "status", {})
-    assert status["actors"] == {"PENDING": 1, "STARTING": 0, "ALIVE": 1, "RESTARTING": 0, "DEAD": 1}
+    assert status["actors"] == {
+        "PENDING": 1,
+        "STARTING": 0,
+        "ALIVE": 1,
+        "RESTARTING": 0,
+        "DEAD": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -199,7 +211,13 @@ def test_a_broker_that_was_killed_goes_on_where_it_was(lasting):
     driver = world.driver(namespace="n")
     driver.say(m.Define(b"key", b"blob", driver.job))
     group = world.ids.new_id()
-    spec = {"id": group, "job": driver.job, "owner": driver.process, "bundles": [{"CPU": 1}], "name": "g"}
+    spec = {
+        "id": group,
+        "job": driver.job,
+        "owner": driver.process,
+        "bundles": [{"CPU": 1}],
+        "name": "g",
+    }
     driver.get(m.CreateGroup, spec)
     named = driver.create(name="a", running={"GPU": 1})["id"]
     grouped = driver.create(group={"id": group, "bundle": 0}, running={"CPU": 1})["id"]
@@ -246,7 +264,9 @@ def test_who_does_not_come_back_after_a_broker_restart_is_gone(lasting):
     here = {"strategy": {"kind": "node", "node": node.id, "soft": True}}
     mine = driver.create(max_restarts=1, **here)["id"]
     theirs = second.create(lifetime="detached", max_restarts=1, **here)["id"]
-    parent = driver.create(strategy={"kind": "node", "node": other.id, "soft": False}, lifetime="detached")["id"]
+    parent = driver.create(
+        strategy={"kind": "node", "node": other.id, "soft": False}, lifetime="detached"
+    )["id"]
     world.work()
     (worker,) = other.workers.values()
     child = world.in_worker(worker, driver.job).create(running={"fpga": 1})["id"]

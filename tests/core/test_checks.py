@@ -14,7 +14,9 @@ GOOD = {
 
 
 def good(kind):
-    return kind(*(GOOD[str(getattr(a, "__forward_arg__", a))] for a in kind.__annotations__.values()))
+    return kind(
+        *(GOOD[str(getattr(a, "__forward_arg__", a))] for a in kind.__annotations__.values())
+    )
 
 
 @pytest.mark.parametrize("kind", m.CODES.values(), ids=lambda kind: kind.__name__)

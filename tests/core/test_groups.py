@@ -96,7 +96,11 @@ def test_what_can_never_be_in_a_bundle_fails_at_once(world):
     world.node(1, CPU=4)
     driver = world.driver()
     group = create(driver, [{"CPU": 1}])["id"]
-    for inside, running in (({"id": group, "bundle": 3}, ONE), ({"id": group}, {"CPU": 2}), ({"id": group}, {"x": 1})):
+    for inside, running in (
+        ({"id": group, "bundle": 3}, ONE),
+        ({"id": group}, {"CPU": 2}),
+        ({"id": group}, {"x": 1}),
+    ):
         assert driver.create(group=inside, running=running)["cause"]["kind"] == "unschedulable"
 
 
@@ -129,7 +133,10 @@ def test_bundles_of_a_lost_node_are_reserved_again_and_the_rest_goes_on(world):
     first, second = world.node(1, CPU=2), world.node(2, CPU=2)
     driver = world.driver()
     group = create(driver, [ONE, ONE], "STRICT_SPREAD")["id"]
-    actors = [driver.create(group={"id": group, "bundle": i}, running=ONE, max_restarts=1)["id"] for i in (0, 1)]
+    actors = [
+        driver.create(group={"id": group, "bundle": i}, running=ONE, max_restarts=1)["id"]
+        for i in (0, 1)
+    ]
     world.work()
     first.stopped = "dead"
     first.say(m.ProcessDied(first.process, {"kind": "exit"}))
@@ -138,7 +145,10 @@ def test_bundles_of_a_lost_node_are_reserved_again_and_the_rest_goes_on(world):
     assert driver.get(m.WatchGroup, group)["state"] == "RESCHEDULING"
     third = world.node(3, CPU=1)
     entry = driver.get(m.WatchGroup, group)
-    assert (entry["state"], sorted(entry["placed"])) == ("CREATED", sorted([second.id, third.id]))
+    assert (entry["state"], sorted(entry["placed"])) == (
+        "CREATED",
+        sorted([second.id, third.id]),
+    )
     world.work()
     assert [driver.entry(actor)["state"] for actor in actors] == ["ALIVE", "ALIVE"]
 
@@ -188,7 +198,10 @@ def test_groups_go_with_their_owner_unless_detached(world):
     driver, other = world.driver(), world.driver()
     mine = create(driver, [ONE], name="mine", namespace="n")["id"]
     kept = create(driver, [ONE], lifetime="detached", name="kept", namespace="n")["id"]
-    assert driver.refusal(m.CreateGroup, group_spec(driver, [ONE], name="kept", namespace="n")) == "NameTaken"
+    assert (
+        driver.refusal(m.CreateGroup, group_spec(driver, [ONE], name="kept", namespace="n"))
+        == "NameTaken"
+    )
     other.get(m.WatchGroup, mine)
     node.say(m.ProcessDied(driver.process, {"kind": "signal", "code": 9}))
     assert other.taken(m.GroupChanged)[-1].entry["cause"]["kind"] == "owner"

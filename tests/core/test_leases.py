@@ -46,7 +46,9 @@ def test_a_demand_is_granted_as_far_as_resources_allow(node, driver):
     assert free(driver) == 0.0
 
 
-def test_a_returned_lease_goes_to_whoever_waits_and_the_worker_is_used_again(world, node, driver):
+def test_a_returned_lease_goes_to_whoever_waits_and_the_worker_is_used_again(
+    world, node, driver
+):
     driver.demand(2)
     node.work()
     first, second = granted(driver)
@@ -268,7 +270,9 @@ def test_two_clients_come_to_share_evenly():
     assert sorted(len(leases) for leases in held.values()) == [4, 4]
 
 
-def test_leases_are_called_back_for_an_actor_and_for_another_shape_of_the_same_client(world, node, driver):
+def test_leases_are_called_back_for_an_actor_and_for_another_shape_of_the_same_client(
+    world, node, driver
+):
     driver.demand(2)
     node.work()
     mine = granted(driver)
@@ -328,5 +332,9 @@ def test_the_list_of_leases_shows_who_holds_what(node, driver):
     driver.demand(1)
     node.work()
     (row,) = driver.get(m.Query, "leases", {})
-    assert (row["client_id"], row["state"], row["resources"]) == (driver.process.hex(), "HELD", {"CPU": 1.0})
+    assert (row["client_id"], row["state"], row["resources"]) == (
+        driver.process.hex(),
+        "HELD",
+        {"CPU": 1.0},
+    )
     assert row["worker_id"] == pid_of("proc", 2).hex()

@@ -34,13 +34,22 @@ def host(node, actor):
 
 def test_an_actor_is_placed_started_up_and_ready(node, driver):
     entry = driver.create(running={"CPU": 1}, args={"payload": b"p"}, max_concurrency=3)
-    assert (entry["state"], entry["life"], entry["epoch"], entry["node"]) == ("STARTING", 1, 1, node.id)
+    assert (entry["state"], entry["life"], entry["epoch"], entry["node"]) == (
+        "STARTING",
+        1,
+        1,
+        node.id,
+    )
     assert entry["address"] is None
     assert entry["max_concurrency"] == 3
     (task,) = node.todo
     assert (task.actor, task.life) == (entry["id"], 1)
     assert task.spec["args"] == {"payload": b"p"}
-    assert (task.spec["restarts"], task.spec["assigned"], task.spec["epoch"]) == (0, {"CPU": 1.0}, 1)
+    assert (task.spec["restarts"], task.spec["assigned"], task.spec["epoch"]) == (
+        0,
+        {"CPU": 1.0},
+        1,
+    )
     node.work()
     up, ready = driver.taken(m.ActorChanged)
     assert up.entry["state"] == "STARTING"
@@ -81,7 +90,12 @@ def test_a_crash_with_restarts_is_another_life_with_a_new_place(world, node, dri
     world.advance(0.2)
     node.work()
     entry = driver.entry(actor)
-    assert (entry["state"], entry["life"], entry["epoch"], entry["restarts"]) == ("ALIVE", 3, 3, 2)
+    assert (entry["state"], entry["life"], entry["epoch"], entry["restarts"]) == (
+        "ALIVE",
+        3,
+        3,
+        2,
+    )
     node.kill(host(node, actor))
     assert driver.entry(actor)["state"] == "DEAD"
 
@@ -100,7 +114,9 @@ def test_an_environment_that_cannot_be_built_is_death(node, driver):
     assert driver.entry(actor)["cause"]["kind"] == "environment"
 
 
-def test_a_worker_that_cannot_be_started_is_tried_elsewhere_and_not_counted(world, node, driver):
+def test_a_worker_that_cannot_be_started_is_tried_elsewhere_and_not_counted(
+    world, node, driver
+):
     other = world.node(2, CPU=4)
     actor = driver.create(max_restarts=0)["id"]
     node.todo.clear()
@@ -299,7 +315,11 @@ def test_progress_goes_only_to_those_whose_it_is(world, node, driver):
     for client in (driver, inside, bystander):
         changes(client)
     node.kill(host(node, victim), progress=rows)
-    assert [c.taken(m.ActorChanged)[0].progress for c in (driver, inside, bystander)] == [rows[:1], rows[1:2], []]
+    assert [c.taken(m.ActorChanged)[0].progress for c in (driver, inside, bystander)] == [
+        rows[:1],
+        rows[1:2],
+        [],
+    ]
 
 
 def test_who_asks_from_another_machine_has_the_worker_bind_tcp(world, node, driver):

@@ -88,7 +88,11 @@ def test_what_a_node_still_runs_when_its_link_is_back_goes_on_and_the_rest_is_ov
     node.attach()
     assert driver.entry(kept)["state"] == "ALIVE"
     entry = driver.entry(died)
-    assert (entry["state"], entry["restarts"], entry["cause"]["kind"]) == ("RESTARTING", 1, "node")
+    assert (entry["state"], entry["restarts"], entry["cause"]["kind"]) == (
+        "RESTARTING",
+        1,
+        "node",
+    )
     assert driver.entry(lost_start)["restarts"] == 0
     assert [lost.lease for lost in driver.taken(m.LeaseLost)] == [held[0]]
     assert [died.process for died in watcher.taken(m.ProcessDied)] == [worker.process]
@@ -173,7 +177,11 @@ def test_a_driver_finds_a_home_when_one_comes_and_another_when_it_goes(world):
 )  # fmt: skip
 def test_a_node_that_makes_no_sense_is_refused(world, entry):
     client = world.client(pid_of("nprc", 9))
-    good = {"id": pid_of("node", 9), "address": list(address_of(client.process)), "resources": {}}
+    good = {
+        "id": pid_of("node", 9),
+        "address": list(address_of(client.process)),
+        "resources": {},
+    }
     assert client.refusal(m.NodeUp, {**good, **entry}, []) == "BadRequest"
 
 

@@ -120,7 +120,11 @@ def test_gpus_are_given_by_number(world):
     for gpus in (0.5, 1, 0.5):
         driver.create(running={"GPU": gpus})
     assert [task.spec["gpu_ids"] for task in node.todo] == [[0], [1], [0]]
-    assert [task.spec["assigned"] for task in node.todo] == [{"GPU": 0.5}, {"GPU": 1.0}, {"GPU": 0.5}]
+    assert [task.spec["assigned"] for task in node.todo] == [
+        {"GPU": 0.5},
+        {"GPU": 1.0},
+        {"GPU": 0.5},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -141,12 +145,18 @@ def test_wishes_that_make_no_sense_are_refused(wish):
 
 def test_shapes_that_ask_the_same_are_the_same():
     def key(**more):
-        return shape_of_actor({"running": {"CPU": 1, "x": 2}, "placing": {"CPU": 1}, **more}).key
+        return shape_of_actor(
+            {"running": {"CPU": 1, "x": 2}, "placing": {"CPU": 1}, **more}
+        ).key
 
     assert key() == key() == key(strategy="DEFAULT", group=None, label_selector={})
-    assert key() == shape_of_actor({"running": {"x": 2.0, "CPU": 1.0}, "placing": {"CPU": 1}}).key
+    assert (
+        key() == shape_of_actor({"running": {"x": 2.0, "CPU": 1.0}, "placing": {"CPU": 1}}).key
+    )
     others = {key(strategy="SPREAD"), key(group={"id": b"g"}), key(label_selector={"a": "b"})}
     assert len({key(), *others}) == 4
     shape = shape_of_actor({"running": {}, "strategy": "SPREAD"})
     assert shape.avoiding(frozenset({b"n"})).key != shape.key
-    assert "label a in ['b']" in str(Shape({}, {}, strategy=None, group=None, selector={"a": "b"}))
+    assert "label a in ['b']" in str(
+        Shape({}, {}, strategy=None, group=None, selector={"a": "b"})
+    )

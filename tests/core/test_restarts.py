@@ -15,7 +15,9 @@ CONFIG = BrokerConfig(restart_window=60.0, restart_step=0.1, restart_pause=5.0)
     ("max_restarts", "restarts", "expected"),
     [(0, 0, False), (1, 0, True), (1, 1, False), (3, 2, True), (-1, 10_000, True)],
 )
-def test_a_crash_is_followed_by_a_life_while_restarts_are_left(kind, max_restarts, restarts, expected):
+def test_a_crash_is_followed_by_a_life_while_restarts_are_left(
+    kind, max_restarts, restarts, expected
+):
     cause = {"kind": kind}
     assert is_restarted(cause, max_restarts=max_restarts, restarts=restarts) is expected
 

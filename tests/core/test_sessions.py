@@ -41,7 +41,12 @@ def test_a_tool_has_no_job_and_leaves_nothing(world):
 
 @pytest.mark.parametrize(
     ("role", "address"),
-    [("king", None), ("driver", []), ("driver", list(address_of(b"somebody els"))), ("driver", [1, 2, 3, 4, 5])],
+    [
+        ("king", None),
+        ("driver", []),
+        ("driver", list(address_of(b"somebody els"))),
+        ("driver", [1, 2, 3, 4, 5]),
+    ],
 )
 def test_a_senseless_attach_is_refused(world, role, address):
     client = world.client()
@@ -106,7 +111,10 @@ def test_a_driver_that_was_declared_lost_is_told_if_it_lives(world):
     assert len(driver.taken(m.SessionLost)) == 1
     driver.say(m.FindActor(1, "n", ""))
     assert [type(message) for message in driver.inbox[-1:]] == [m.SessionLost]
-    assert driver.refusal(m.Attach, "driver", list(address_of(driver.process)), "", {}) == "SessionLost"
+    assert (
+        driver.refusal(m.Attach, "driver", list(address_of(driver.process)), "", {})
+        == "SessionLost"
+    )
 
 
 def test_a_driver_is_dead_when_its_node_says_so(world):

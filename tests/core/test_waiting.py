@@ -42,7 +42,9 @@ def test_jobs_take_turns(world):  # W2
     node = world.node(1, CPU=1)
     first, second = world.driver(), world.driver()
     running = {"CPU": 1}
-    ids = {d.process: [d.create(running=running)["id"] for _ in range(3)] for d in (first, second)}
+    ids = {
+        d.process: [d.create(running=running)["id"] for _ in range(3)] for d in (first, second)
+    }
     order = []
     for _ in range(6):
         (task,) = started(node)
@@ -111,7 +113,9 @@ def test_a_line_that_nothing_fits_is_looked_at_again_only_where_something_was_fr
     )
     world.machine._cluster.waiting.check = lambda: None  # it looks everywhere
     world.node(4, memory=1)
-    assert [[node.id for node in only] for only in looked] == [[world.nodes[n].id for n in list(world.nodes)[3:]]]
+    assert [[node.id for node in only] for only in looked] == [
+        [world.nodes[n].id for n in list(world.nodes)[3:]]
+    ]
     driver.get(m.KillActor, held[1]["id"], True)
     world.work()
     assert [node.id for node in looked[-1]] == [nodes[1].id]

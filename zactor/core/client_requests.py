@@ -154,7 +154,9 @@ class ClientRequests:
             raise RefusedError("TooMany", f"the cluster holds {len(directory.actors)} actors")
         return self._enter_actor(peer, spec, namespace, now)
 
-    def _enter_actor(self, peer: bytes, spec: dict[str, Any], namespace: str, now: float) -> Any:
+    def _enter_actor(
+        self, peer: bytes, spec: dict[str, Any], namespace: str, now: float
+    ) -> Any:
         cluster = self._cluster
         try:
             actor = cluster.lifecycle.create(spec, namespace, now)
@@ -221,7 +223,9 @@ class ClientRequests:
         if not self._cluster.is_job_open(message.job):
             return
         if not self._cluster.definitions.define(message.key, message.blob, message.job):
-            text = f"a definition of {len(message.blob)} bytes was not kept: the bound is reached"
+            text = (
+                f"a definition of {len(message.blob)} bytes was not kept: the bound is reached"
+            )
             self._cluster.journal.report("warning", text)
             return
         self._unpark(("definition", message.key), now)
@@ -356,4 +360,3 @@ def read_address(fields: list[Any]) -> m.Address | None:
 def _pid(metadata: dict[str, Any]) -> int:
     pid = metadata.get("pid", 0)
     return pid if isinstance(pid, int) else 0
-

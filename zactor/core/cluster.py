@@ -59,10 +59,11 @@ class Cluster:
         self.processes = Processes(self.journal, config)
         self.membership = Membership(self.journal, self.deadlines, config)
         nodes = self.membership.nodes
-        self.placement = Placement(nodes, lambda key: self.groups.find(key), config.spread_from)
+        self.placement = Placement(nodes, config.spread_from)
         self.waiting = Waiting(self.placement, self.deadlines, config)
         self.groups = Groups(self.journal, self.deadlines, config, nodes, self.waiting.freed)
         self.waiting.on_freed = self.groups.freed
+        self.placement.find_group = self.groups.find
         self.directory = Directory(self.journal, config)
         self.leases = Leases(
             self.journal, self.deadlines, config, self.membership, self.waiting, self.groups,
@@ -248,7 +249,11 @@ class Cluster:
         leases = [self.leases.leases[lease] for lease in group.leases]
         self.groups.remove(group, cause)
         text = f"its placement group {group.id.hex()[:12]} was removed"
-        gone = {"kind": "group", "text": text, "error": ["ActorPlacementGroupRemoved", text, {}]}
+        gone = {
+            "kind": "group",
+            "text": text,
+            "error": ["ActorPlacementGroupRemoved", text, {}],
+        }
         for actor in actors:
             self.lifecycle.end(actor, gone, now)
         for lease in leases:

@@ -217,7 +217,10 @@ class Inventory:
             "leases": len(cluster.leases.leases),
             "groups": len(cluster.groups.groups) - len(cluster.groups.removed),
             "workers": sum(p.kind == "worker" for p in cluster.processes.living.values()),
-            "definitions": {"count": len(cluster.definitions), "bytes": cluster.definitions.size},
+            "definitions": {
+                "count": len(cluster.definitions),
+                "bytes": cluster.definitions.size,
+            },
             "resources": self.resources(),
         }
 

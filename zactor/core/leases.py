@@ -137,13 +137,16 @@ class LeaseParty:
         return self.registry.home_of(self.client)
 
     def granted(self, spot: Spot, now: float) -> bool:
+        """Have a worker started there."""
         self.registry.start(self, spot, now)
         return self.is_hungry
 
     def warned(self, obstacle: Obstacle, now: float) -> None:
+        """Tell the client."""
         self.registry.warned(self, obstacle)
 
     def refused(self, obstacle: Obstacle, now: float) -> None:
+        """End the demand."""
         self.registry.refused(self, obstacle, now)
 
 
@@ -290,7 +293,9 @@ class Leases:
         if lease.address is not None:
             self.by_process.pop(lease.address.process, None)
 
-    def worker_up(self, node: Node, number: int, address: Address, pid: int, now: float) -> None:
+    def worker_up(
+        self, node: Node, number: int, address: Address, pid: int, now: float
+    ) -> None:
         """The node has a worker for the lease."""
         lease = self.leases.get(number)
         self._processes.enter(address.process, "worker", node.id, pid)
@@ -427,7 +432,11 @@ class Leases:
         """
         raw, number = row.get("shape") or {}, row["lease"]
         client, name = raw.get("client"), raw.get("key")
-        if not isinstance(client, bytes) or not isinstance(name, bytes) or not row.get("process"):
+        if (
+            not isinstance(client, bytes)
+            or not isinstance(name, bytes)
+            or not row.get("process")
+        ):
             return False
         if client in self._processes.dead:
             return False
@@ -495,4 +504,3 @@ def _holding_of(raw: dict[str, Any]) -> Holding:
     amounts = parse_amounts(raw.get("assigned") or {})
     each = min(SCALE, amounts.get("GPU", 0))
     return Holding(amounts, tuple((gpu, each) for gpu in raw.get("gpu_ids") or []))
-

@@ -69,9 +69,7 @@ class _Pass:
                 free[name] = free.get(name, 0) - units
             return
 
-    def _victims(
-        self, shape: Shape, key: tuple[Any, ...], pool: Pool
-    ) -> list[Lease] | None:
+    def _victims(self, shape: Shape, key: tuple[Any, ...], pool: Pool) -> list[Lease] | None:
         """Return the leases to call back so that `shape` fits in `pool`; None if it cannot be."""
         free = self.expected(pool)
         missing = {n: u - free.get(n, 0) for n, u in shape.need.items() if u > free.get(n, 0)}

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
 # Ends after which an actor stays dead, whatever it has left.
 FINAL_KINDS = frozenset(
-    {"constructor", "environment", "exited", "released", "owner", "job", "group", "unschedulable"}
+    {
+        "constructor",
+        "environment",
+        "exited",
+        "released",
+        "owner",
+        "job",
+        "group",
+        "unschedulable",
+    }
 )
 
 

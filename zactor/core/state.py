@@ -107,7 +107,9 @@ class MemoryState:
     """`State` in memory: for embedded clusters and tests. Watches reach `history` changes back."""
 
     def __init__(self, history: int = 1024) -> None:
-        self._items: dict[bytes, Item] = {}  # sorted when asked: writes are what there are many of
+        self._items: dict[
+            bytes, Item
+        ] = {}  # sorted when asked: writes are what there are many of
         self._events: deque[Event] = deque(maxlen=history)
         self._compacted = 0  # changes up to this revision may be missing from `_events`
         self._revision = 0
@@ -118,12 +120,15 @@ class MemoryState:
 
     @property
     def revision(self) -> int:
+        """Return the revision of the last transaction."""
         return self._revision
 
     def get(self, key: bytes) -> Item | None:
+        """Return what is under `key`."""
         return self._items.get(key)
 
     def range(self, prefix: bytes) -> Iterator[tuple[bytes, Item]]:
+        """Yield what is under `prefix`, in order."""
         for key in sorted(key for key in self._items if key.startswith(prefix)):
             yield key, self._items[key]
 
@@ -135,6 +140,7 @@ class MemoryState:
         revision: int | None = None,
         expect: Mapping[bytes, int] | None = None,
     ) -> int:
+        """Apply all changes, or none."""
         if after is not None and after != self._revision:
             raise StaleError(f"revision is {self._revision}, not {after}")
         for key, wanted in (expect or {}).items():
@@ -165,23 +171,27 @@ class MemoryState:
         events.append(Event(key, value, self._revision))
 
     def watch(self, prefix: bytes, since: int) -> list[Event]:
+        """Return the changes since a revision."""
         if since < self._compacted:
             raise CompactedError(f"known from revision {self._compacted} on, not from {since}")
         return [e for e in self._events if e.revision > since and e.key.startswith(prefix)]
 
     def grant(self, seconds: float, now: float) -> int:
+        """Return a new lease."""
         self._last_lease += 1
         self._leases[self._last_lease] = now + seconds
         self._leased[self._last_lease] = {}
         return self._last_lease
 
     def renew(self, lease: int, seconds: float, now: float) -> bool:
+        """Move the end of a lease."""
         if lease not in self._leases:
             return False
         self._leases[lease] = now + seconds
         return True
 
     def expire(self, now: float) -> list[bytes]:
+        """End leases, with their keys."""
         gone = [lease for lease, end in self._leases.items() if end <= now]
         keys = [key for lease in gone for key in self._leased[lease]]
         if keys:
@@ -192,4 +202,3 @@ class MemoryState:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
