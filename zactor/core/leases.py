@@ -464,20 +464,6 @@ class Leases:
         self.number_from(number)
         return True
 
-    def describe(self) -> list[dict[str, Any]]:
-        """Return what `list leases` shows."""
-        return [
-            {
-                "lease": lease.id, "client_id": lease.party.client.hex(), "state": lease.state,
-                "job_id": (lease.party.raw.get("job") or b"").hex(), "node_id": lease.node.id.hex(),
-                "worker_id": lease.address.process.hex() if lease.address else "",
-                "pid": lease.pid, "resources": show_amounts(lease.holding.amounts),
-                "gpu_ids": lease.holding.gpu_ids, "is_blocked": lease.is_blocked,
-                "is_recalled": lease.is_recalled, "since": lease.since,
-            }
-            for lease in self.leases.values()
-        ]  # fmt: skip
-
     def check(self) -> None:
         """Assert L1 and L2."""
         counted = 0
