@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from zactor.core.broker import BrokerMachine, Report
+from zactor.core.broker import BrokerMachine, Report, Watch
 from zactor.core.broker_config import BrokerConfig
 from zactor.core.state import MemoryState
 from zactor.wire import messages as m
@@ -228,6 +228,7 @@ class World:
         self.nodes: dict[bytes, FakeNode] = {}  # by process
         self.clients: dict[bytes, Client] = {}
         self.reports: list[Report] = []
+        self.watched: list[Watch] = []
         self._number = 0
         self._processes = 0
         self.machine = BrokerMachine(self.state, self.ids, self.config)
@@ -272,6 +273,8 @@ class World:
         for effect in self.machine.drain():
             if isinstance(effect, Report):
                 self.reports.append(effect)
+            elif isinstance(effect, Watch):
+                self.watched.append(effect)
             elif effect.to.process in self.nodes:
                 self.nodes[effect.to.process].take(effect.message)
             elif effect.to.process in self.clients:

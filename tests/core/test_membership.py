@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core.broker_world import World, address_of, pid_of
+from tests.core.broker_world import FakeNode, World, address_of, pid_of
+from zactor.core.journal import Watch
 from zactor.wire import messages as m
 
 
@@ -209,3 +210,33 @@ def test_who_is_no_member_is_not_listened_to(world):
         stranger.say(message)
     assert driver.entry(actor)["state"] == "STARTING"
     assert stranger.refusal(m.Renew, {}) == "NodeUnknown"
+
+
+def test_the_end_of_a_node_on_the_brokers_machine_is_seen_at_once():
+    world = World(machine=b"m1", process=pid_of("nprc", 3))
+    node = world.node(1, machine=b"m1")
+    world.node(2, machine=b"m2")
+    world.node(3, machine=b"m1")  # the broker's own process
+    driver = world.driver()
+    actor = driver.create()["id"]
+    node.work()
+    assert world.watched == [Watch(node.process, 1)]
+    node.stopped = "dead"
+    world.machine.process_ended(node.process, world.now)
+    world.deliver()
+    assert driver.entry(actor)["cause"]["kind"] == "node"
+
+
+def test_nodes_of_another_machine_watch_each_other(world):
+    first = world.node(1, machine=b"m2")
+    said = {first.process: [], pid_of("nprc", 2): []}
+    first.take = said[first.process].append
+    second = FakeNode(world, 2, b"m2", CPU=1)
+    world.nodes[second.process] = second
+    second.take = said[second.process].append
+    second.attach()
+    assert m.WatchDriver(second.process, 1) in said[first.process]
+    assert m.WatchDriver(first.process, 1) in said[second.process]
+    second.stopped = "dead"
+    first.say(m.ProcessDied(second.process, {"kind": "signal", "code": 9, "text": "killed"}))
+    assert len(world.driver().get(m.Query, "nodes", {})) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -166,3 +168,16 @@ def test_a_broker_whose_state_somebody_else_has_written_to_ends(loop, posts):
     driver.post.request(post.address, m.Attach(0, "driver", list(driver.post.address), "", {}))
     driver.until(lambda: loop._stopped)
     broker.machine.close()
+
+
+def test_a_node_process_of_this_machine_is_watched_by_its_pid(start, loop, posts):
+    broker = start()
+    node = Client(posts(), loop, broker)
+    driver = Client(posts(), loop, broker)
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    entry = {"id": b"n" * 12, "address": list(node.post.address), "pid": child.pid}
+    node.ask(m.NodeUp(0, entry, []))
+    attach(driver)
+    assert driver.ask(m.WatchProcess(0, node.post.process_id)) is None
+    child.communicate()
+    assert driver.take(m.ProcessDied)[0].process == node.post.process_id

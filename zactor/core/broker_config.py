@@ -14,6 +14,11 @@ class BrokerConfig:
         default_factory=dict
     )  # told to all who attach: id, name ...
 
+    machine: bytes = (
+        b""  # token of the broker's own machine: processes there it can watch itself
+    )
+    process: bytes = b""  # its own process id
+
     node_lease: float = 10.0  # a node that was not heard of for so long, and 10% more, is lost
     node_renew: float = 2.0
     driver_grace: float = 10.0  # a driver whose link is lost may come back within this

@@ -174,6 +174,17 @@ class Cluster:
         self.deadlines.cancel(("unknown", process))
         self.processes.died(process, cause)
 
+    def ended(self, process: bytes, cause: Cause, now: float) -> None:
+        """A process of whatever kind is dead, as somebody on its machine saw."""
+        node = self.membership.by_process.get(process)
+        job = self.sessions.by_driver.get(process)
+        if node is not None:
+            self.node_gone(node, cause.get("text") or "its process has ended", now)
+        elif job is not None:
+            self.end_job(job, cause, now)
+        else:
+            self.process_died(process, cause, now)
+
     def _end_owned(self, process: bytes, now: float) -> None:
         text = f"its owner, process {process.hex()[:12]}, is gone"
         cause = {"kind": "owner", "text": text, "owner": process}
@@ -274,6 +285,23 @@ class Cluster:
         if own is not None and known is not None and known.pid:
             self.journal.send(node.address.process, WatchDriver(driver, known.pid))
         return node.id
+
+    def watch_node(self, node: Node) -> None:
+        """Have somebody on its machine see the end of a node, or only its lease will tell.
+
+        The broker does it itself if it is there; else another node, and each of the two watches
+        the other.
+        """
+        pid, process = node.pid, node.address.process
+        if not pid or process == self.config.process:
+            return
+        if node.address.machine == self.config.machine:
+            self.journal.watch(process, pid)
+            return
+        other = self.membership.on_machine(node.address.machine, besides=node)
+        if other is not None:
+            self.journal.send(other.address.process, WatchDriver(process, pid))
+            self.journal.send(process, WatchDriver(other.address.process, other.pid))
 
     def find_homes(self, node: Node) -> None:
         """A node has (re-)attached: drivers of its machine belong to it."""

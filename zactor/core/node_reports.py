@@ -65,9 +65,9 @@ class NodeReports:
             node, is_new = cluster.membership.attach(entry, now)
         except (ValueError, TypeError) as error:
             raise RefusedError("BadRequest", f"the node's entry: {error}") from None
-        pid = entry.get("pid", 0)
         cluster.processes.dead.pop(peer, None)
-        cluster.processes.enter(peer, "node", node.id, pid if isinstance(pid, int) else 0)
+        cluster.processes.enter(peer, "node", node.id, node.pid)
+        cluster.watch_node(node)
         self._compare(node, [row for row in message.workers if _is_row(row)], now)
         cluster.waiting.freed(node)
         cluster.find_homes(node)
@@ -172,19 +172,8 @@ class NodeReports:
         )  # fmt: skip
 
     def _process_died(self, peer: bytes, message: m.ProcessDied, now: float) -> None:
-        cluster = self._cluster
-        teller = self._node(peer)
-        if teller is None:
-            return
-        cause = _cause(message.cause)
-        node = self._node(message.process)
-        job = cluster.sessions.by_driver.get(message.process)
-        if node is not None:
-            cluster.node_gone(node, cause["text"] or "its process has ended", now)
-        elif job is not None:
-            cluster.end_job(job, cause, now)
-        else:
-            cluster.process_died(message.process, cause, now)
+        if self._node(peer) is not None:
+            self._cluster.ended(message.process, _cause(message.cause), now)
 
 
 def _is_life(row: Any) -> bool:
