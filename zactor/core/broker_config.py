@@ -35,7 +35,7 @@ class BrokerConfig:
     recall_delay: float = 0.005  # others starve this long before a lease is called back
     spread_from: float = 0.5  # DEFAULT packs onto a node up to this use, then evens out
 
-    restart_window: float = 60.0  # crashes within this count for the back-off
+    restart_window: float = 30.0  # crashes within this count for the back-off
     restart_step: float = (
         0.1  # the second restart waits this long, each later one twice as long
     )

@@ -28,7 +28,7 @@ from zactor.core.actor_queue import ActorQueue
 from zactor.core.directory import ALIVE, DEAD, PENDING, RESTARTING, STARTING, Actor
 from zactor.core.placement import shape_of_actor
 from zactor.core.resources import NOTHING, show_amounts
-from zactor.core.restarts import CrashRecord, is_restarted, spawn_pause
+from zactor.core.restarts import NO_FAULT_KINDS, CrashRecord, is_restarted, spawn_pause
 from zactor.wire.messages import Address, BindNetwork, StartActor, StopActor
 
 if TYPE_CHECKING:
@@ -222,11 +222,14 @@ class Lifecycle:
         ):
             actor.restarts += 1
             actor.cause = cause
-            if actor.crashes is None:
-                actor.crashes = CrashRecord()
+            pause = 0.0
+            if cause.get("kind") not in NO_FAULT_KINDS:
+                if actor.crashes is None:
+                    actor.crashes = CrashRecord()
+                pause = actor.crashes.crashed(now, self._config)
             self._directory.set_state(actor, RESTARTING)
             self._directory.changed(actor, progress)
-            self._later(actor, actor.crashes.crashed(now, self._config), now)
+            self._later(actor, pause, now)
         else:
             self._bury(actor, cause, progress)
 
