@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.broker import BrokerMachine
 from zactor.core.broker_config import BrokerConfig
-from zactor.core.journal import Send
+from zactor.core.journal import Send, Watch
 from zactor.core.state import MemoryState, StaleError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class BrokerShell:
         self._timer: Timer | None = None
         self._due = 0.0  # when the timer fires
         self._is_step_due = False
+        self._pidfds: dict[bytes, int] = {}  # of the nodes of this machine
         for message_type in machine.message_types:
             post.on(message_type, self._received)
         post.on_lost(self._lost)
@@ -82,12 +84,33 @@ class BrokerShell:
         for effect in effects:
             if isinstance(effect, Send):
                 self._post.send(effect.to, effect.message)
+            elif isinstance(effect, Watch):
+                self._watch(effect.process, effect.pid)
             else:
                 level = logging.getLevelName(effect.level.upper())
                 log.log(level if isinstance(level, int) else logging.INFO, "%s", effect.text)
         if self._check:
             self.machine.check()
         self._set_timer()
+
+    def _watch(self, process: bytes, pid: int) -> None:
+        if process in self._pidfds:
+            return
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._loop.call_later(0.0, partial(self._ended, process))
+            return
+        self._pidfds[process] = fd
+        self._loop.add_reader(fd, partial(self._ended, process))
+
+    def _ended(self, process: bytes) -> None:
+        fd = self._pidfds.pop(process, None)
+        if fd is not None:
+            self._loop.remove_reader(fd)
+            os.close(fd)
+        self.machine.process_ended(process, self._loop.now())
+        self._step()
 
     def _set_timer(self) -> None:
         due = self.machine.next_deadline()
@@ -108,6 +131,10 @@ class BrokerShell:
         self._step()
         if self._timer is not None:
             self._timer.cancel()
+        for fd in self._pidfds.values():
+            self._loop.remove_reader(fd)
+            os.close(fd)
+        self._pidfds.clear()
         self.machine.close()
 
 
@@ -130,7 +157,14 @@ def start_broker(
         state: Where it keeps what must survive it; nothing survives if there is none.
         limits: Fields of `BrokerConfig` that are not to be the default.
     """
-    times = {"node_lease": config.lease, "node_renew": config.renew}
-    settings = BrokerConfig(cluster=dict(info), **{**times, **limits})
+    fields: dict[str, Any] = {
+        "cluster": dict(info),
+        "machine": post.address.machine,
+        "process": post.process_id,
+        "node_lease": config.lease,
+        "node_renew": config.renew,
+        **limits,
+    }
+    settings = BrokerConfig(**fields)
     machine = BrokerMachine(state or MemoryState(history=0), RandomIds(), settings)
     return BrokerShell(machine, post, loop, check=config.debug)
