@@ -96,6 +96,8 @@ def broker(listen: str, path: Path, state: Path | None) -> None:
     from zactor.store.state import SqliteState
 
     content = _cluster_to_be(path, state)
+    if port == "0" and content.broker.tcp:
+        port = content.broker.tcp.rpartition(":")[2]  # where nodes and programs look for it
 
     def ready(address: Address) -> None:
         local.leave_note("broker", address)
@@ -202,6 +204,8 @@ def node(
 
     def ready(address: Address) -> None:
         local.leave_note("node", address)
+        own = joining.ClusterFile(place.cluster, place.broker, place.keys)
+        joining.write_cluster_file(str(local.directory_of(address) / joining.IN_SESSION), own)
         cluster = place.cluster.hex()[:8]
         click.echo(f"node {address.node.hex()} of cluster {cluster} at {address.tcp}")
 

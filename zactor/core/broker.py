@@ -185,6 +185,11 @@ class BrokerMachine:
             self._cluster.stop_drained(now)
         self._cluster.settle(now)
 
+    def node_address(self, node: bytes) -> Address | None:
+        """Return where a node is, for the relay."""
+        known = self._cluster.membership.nodes.get(node)
+        return known.address if known is not None else None
+
     def next_deadline(self) -> float | None:
         """When `tick` is due."""
         return self._cluster.deadlines.next()

@@ -15,6 +15,7 @@ from zactor.core.broker import BrokerMachine
 from zactor.core.broker_config import BrokerConfig
 from zactor.core.journal import Send
 from zactor.core.state import MemoryState, StaleError
+from zactor.runtime.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +51,7 @@ class BrokerShell:
         for message_type in machine.message_types:
             post.on(message_type, self._received)
         post.on_lost(self._lost)
+        Relay(post, node_of=machine.node_address)
         machine.start(loop.now())
         self._step()
 

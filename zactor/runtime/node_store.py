@@ -62,6 +62,7 @@ class NodeStore:
         self._broker = broker
         self._timer_at: float | None = None
         self._is_closed = False
+        self._watched_far: set[bytes] = set()  # processes that the broker was asked about
         self._wake_fd = shell.fileno()
         loop.add_reader(self._wake_fd, self._collect)
         for kind in MESSAGES:
@@ -71,6 +72,7 @@ class NodeStore:
 
     def process_died(self, process: bytes) -> None:
         """A process is dead, of this machine or one that was watched."""
+        self._watched_far.discard(process)
         self._apply(self._shell.process_lost(process, self._loop.now()))
 
     def load(self) -> dict[str, Any]:
@@ -117,8 +119,15 @@ class NodeStore:
         value = future.result() if error is None else to_wire(error)
         self._apply(self._shell.answered(token, error is None, value, self._loop.now()))
 
+    def broker_moved(self) -> None:
+        """The broker was started again: it does not know who watches whom."""
+        watched, self._watched_far = self._watched_far, set()
+        for process in watched:
+            self._watch(process)
+
     def _watch(self, process: bytes) -> None:
         if not self._is_here(process):
+            self._watched_far.add(process)
             future = self._post.request(self._broker(), WatchProcess(0, process))
             future.add_done_callback(partial(self._watched, process))
 

@@ -12,6 +12,7 @@ Owned by: the caller's lock guards queues and leases.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, Result, Stream
@@ -356,6 +357,22 @@ class Tasks:
         queue.asked = 0
         while queue.waiting:
             queue.waiting.popleft().settle(ERROR, error)
+
+    def broker_moved(self) -> None:
+        """The broker was started again: say what is wanted, and find out what was lost meanwhile."""
+        for queue in list(self._queues.values()):
+            if queue.asked:
+                self._process.tell(Demand(queue.key, queue.shape, queue.asked))
+        for lease in list(self._leases.values()):
+            self._process.objects.watch(lease.address.process)
+
+    def process_died(self, process: bytes) -> None:
+        """A process is dead: if a lease of its was not reported lost, nobody will do so any more."""
+        cause = {"kind": "lost", "text": "died, or its node did, while the broker was away"}
+        for lease in [each for each in self._leases.values() if each.address.process == process]:
+            self._process.post.when_drained(
+                partial(self._apply_loss, LeaseLost(lease.id, cause, []))
+            )
 
     def lease_of(self, stream: Stream) -> Lease | None:
         """Return the lease a task's stream belongs to."""

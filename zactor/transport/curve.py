@@ -13,6 +13,7 @@ import threading
 from typing import Any, NamedTuple
 
 import zmq
+from zmq.utils import z85
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 DOMAIN = b"zactor"
@@ -54,7 +55,7 @@ class AllowList:
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed: set[bytes]) -> None:
-        self._allowed = {zmq.utils.z85.decode(key) for key in allowed}
+        self._allowed = {z85.decode(key) for key in allowed}
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.bind(ZAP_ENDPOINT)
