@@ -42,6 +42,8 @@ class Config:
     """How long a node counts as alive after it was last heard."""
     renew: float = 2.0
     """How often a node is heard."""
+    driver_grace: float = 10.0
+    """How long a driver on another machine may be unreachable until its session is over."""
     shutdown_hook: float = 30.0
     """How long an actor's shutdown hook may run before its worker is killed."""
     exit_grace: float = 3.0

@@ -324,7 +324,7 @@ class _Part:
         storage = StorageShell(
             self.post.address.node,
             self.post.process_id,
-            f"{self.session.segment_prefix}{self.post.address.node.hex()[:8]}-",
+            self.session.prefix_of_node(self.post.process_id),
             spill_dir=os.path.join(self.session.path, "spill"),
             capacity=capacity,
             shm=self.config.shm_dir,

@@ -551,9 +551,10 @@ class Node:
         if pidfd is not None:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
-        cause = {"kind": "exit", "code": 0, "text": "the driver's process has ended"}
+        cause = {"kind": "exit", "code": 0, "text": "its process has ended"}
         self._post.send(self.broker, ProcessDied(process, cause))
         self._buried(process)
+        self._session.sweep_node(process, self._drivers)  # if it was another node
 
     # Stacks and logs.
 

@@ -68,12 +68,17 @@ class NodeStore:
         for kind in MESSAGES:
             post.on(kind, self._receive)
         if broker().process != post.process_id:  # an embedded broker takes these itself
-            post.on(ProcessDied, lambda _, __, message: self.process_died(message.process))
+            post.on(ProcessDied, lambda _, __, message: self._far_died(message.process))
 
     def process_died(self, process: bytes) -> None:
         """A process is dead, of this machine or one that was watched."""
         self._watched_far.discard(process)
         self._apply(self._shell.process_lost(process, self._loop.now()))
+
+    def _far_died(self, process: bytes) -> None:
+        """A process that the broker was asked about is dead: what it was asked is not answered."""
+        self._post.forget(process)
+        self.process_died(process)
 
     def load(self) -> dict[str, Any]:
         """Return what `Renew` and `status` show."""
@@ -105,7 +110,9 @@ class NodeStore:
                     answer = Answer(effect.request, effect.ok, effect.value)
                     self._post.send(Address(*effect.address), answer)
                 case Ask():
-                    future = self._post.request(Address(*effect.address), effect.message)
+                    address = Address(*effect.address)
+                    self._watch(address.process)
+                    future = self._post.request(address, effect.message)
                     future.add_done_callback(partial(self._answered, effect.token))
                 case Watch():
                     self._watch(effect.process)
@@ -126,11 +133,11 @@ class NodeStore:
             self._watch(process)
 
     def _watch(self, process: bytes) -> None:
-        if not self._is_here(process):
+        if not self._is_here(process) and process not in self._watched_far:
             self._watched_far.add(process)
             future = self._post.request(self._broker(), WatchProcess(0, process))
             future.add_done_callback(partial(self._watched, process))
 
     def _watched(self, process: bytes, future: Future[Any]) -> None:
         if future.exception() is None and future.result() is not None and not self._is_closed:
-            self.process_died(process)
+            self._far_died(process)

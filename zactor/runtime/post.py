@@ -753,6 +753,12 @@ class Post:
                 self.address = self.address._replace(tcp=endpoint)
         return self.address
 
+    def probe(self, peer: Peer) -> None:
+        """Send a peer something, if it counts as connected, so that it shows if it is not."""
+        with peer.lock:
+            if peer.state == UP:
+                self._send_raw(peer, ACK, None)
+
     def forget(self, process: bytes) -> None:
         """The process is dead: drop its link and fail what was asked of it."""
         peer = self.peers.pop(process, None)

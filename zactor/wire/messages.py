@@ -399,7 +399,8 @@ class StopNode(NamedTuple):
 
 
 class WatchDriver(NamedTuple):
-    """Broker to node: this driver runs on your machine; send `ProcessDied` when its pid is dead."""
+    """Broker to node: this driver, or other node, runs on your machine; send `ProcessDied` when its
+    pid is dead."""
 
     process: bytes
     pid: int
