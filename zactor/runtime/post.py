@@ -229,6 +229,15 @@ class Peer:
                 else:
                     self.broken()
 
+    def probe_ready(self) -> None:
+        """The bare connection beside a tcp wire has been made or refused."""
+        with self.lock:
+            if self.wire is None or self.wire.probe is None:
+                return
+            failure = self.post._end_probe(self)  # noqa: SLF001
+            if failure:
+                self._failed(f"{self.post.endpoint_of(self.address)}: {failure}")
+
     def _take_returned(self) -> None:
         while True:
             with self.lock:  # not held while messages are handled
@@ -295,6 +304,7 @@ class Post:
         self.needs_network = False
         self.relay: Any = None  # takes what is for others; see `relay`
         self._by_fd: dict[int, Peer] = {}
+        self._probed: dict[int, Peer] = {}  # by the descriptor of their wire's probe
         self._peers_lock = threading.Lock()
         self._inbox_lock = threading.Lock()
         self._handlers: dict[int, Any] = {
@@ -653,6 +663,9 @@ class Post:
         if peer.fd < 0:
             return
         self._by_fd[peer.fd] = peer
+        if peer.wire.probe is not None:
+            self._probed[peer.wire.probe.fd] = peer
+            self.wires.register(peer.wire.probe.fd, select.EPOLLOUT)
         # Edge-triggered like ZMQ_FD itself: a level would fire until the socket is next used.
         self.wires.register(peer.fd, select.EPOLLIN | select.EPOLLET)
 
@@ -660,11 +673,28 @@ class Post:
         """Take a peer's wire out of the poll set, before it is closed."""
         if peer.fd >= 0 and self._by_fd.pop(peer.fd, None) is not None:
             self.wires.unregister(peer.fd)
+            self._end_probe(peer)
         peer.fd = -1
+
+    def _end_probe(self, peer: Peer) -> str:
+        """Take the probe of a wire out of the poll set; return why it failed, if it did."""
+        probe = peer.wire.probe
+        if probe is None:
+            return ""
+        peer.wire.probe = None
+        self._probed.pop(probe.fd, None)
+        self.wires.unregister(probe.fd)
+        failure: str = probe.failure()
+        probe.close()
+        return failure
 
     def check_wires(self) -> None:
         """Look at the wires whose descriptors have something to say."""
         for fd, _ in self.wires.poll(0):
+            probed = self._probed.get(fd)
+            if probed is not None:
+                probed.probe_ready()
+                continue
             peer = self._by_fd.get(fd)
             if peer is not None:
                 peer.check_connection()

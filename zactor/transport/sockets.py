@@ -121,7 +121,7 @@ class ReceivingSocket:
 class SendingSocket:
     """One connection to one peer's inbox. Guarded by the lock of whoever owns it."""
 
-    __slots__ = ("_send", "_socket", "fd", "on_arrival")
+    __slots__ = ("_send", "_socket", "fd", "on_arrival", "probe")
 
     def __init__(self, endpoint: str, keys: Keys | None) -> None:
         """Connect.
@@ -129,8 +129,13 @@ class SendingSocket:
         Raises:
             ConnectionRefusedError: Nobody listens there (known at once for ipc only).
         """
+        # A bare connection beside a tcp one: it says at once if nobody listens, which libzmq does
+        # not when reconnection is off. For the owner to watch (`TcpProbe.failure`) and close.
+        self.probe: TcpProbe | None = None
         if endpoint.startswith("ipc://"):
             _probe(endpoint[6:])
+        else:
+            self.probe = TcpProbe(endpoint)
         made = context().socket(zmq.DEALER)
         made.set_hwm(0)
         made.setsockopt(zmq.RECONNECT_IVL, -1)
@@ -180,6 +185,8 @@ class SendingSocket:
 
     def close(self, *, linger: float) -> None:
         """Close, giving what is queued `linger` seconds to leave."""
+        if self.probe is not None:
+            self.probe.close()
         self._socket.close(int(linger * 1000))
 
 
@@ -207,6 +214,35 @@ class ReturnRoute:
 
     def close(self, *, linger: float) -> None:
         """Forget the route; the connection is the peer's."""
+
+
+class TcpProbe:
+    """A bare tcp connection that is being made, to find out why it cannot be."""
+
+    __slots__ = ("_socket", "fd")
+
+    def __init__(self, endpoint: str) -> None:
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        host = host.strip("[]")
+        family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+        self._socket = sockets.socket(family, sockets.SOCK_STREAM | sockets.SOCK_NONBLOCK)
+        self.fd = self._socket.fileno()
+        try:
+            self._socket.connect((host, int(port)))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._socket.close()
+            raise ConnectionRefusedError(f"{endpoint}: {error.strerror or error}") from error
+
+    def failure(self) -> str:
+        """Why the connection could not be made; "" if it could. Once `fd` is writable."""
+        number = self._socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_ERROR)
+        return os.strerror(number).lower() if number else ""
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
 
 
 def _probe(path: str) -> None:
