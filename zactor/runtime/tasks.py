@@ -118,6 +118,7 @@ class Tasks:
         self._by_key: dict[bytes, TaskQueue] = {}
         self._leases: dict[int, Lease] = {}
         self.unfilled: list[TaskQueue] = []
+        self._returned: deque[int] = deque(maxlen=4_096)  # leases that may be granted once more
         self._is_lingering = False
         self._numbers = 0
         post = process.post
@@ -237,7 +238,9 @@ class Tasks:
     def _granted(self, peer: bytes, address: Address, message: LeaseGranted) -> None:  # noqa: ARG002
         queue = self._by_key.get(message.key)
         place = Address._make(message.address)
-        if queue is None:
+        if message.lease in self._leases:
+            return  # a broker that was started again tells of it once more
+        if queue is None or message.lease in self._returned:
             self._process.tell(ReturnLease(message.lease, True))
             return
         caller = self._process.caller
@@ -267,6 +270,7 @@ class Tasks:
         if self._leases.pop(lease.id, None) is None:
             return
         lease.queue.leases.pop(lease.id, None)
+        self._returned.append(lease.id)
         if lease.outgoing.lease is lease:
             lease.outgoing.lease = None
         queue = lease.queue
