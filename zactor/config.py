@@ -29,6 +29,11 @@ class Config:
     """Where `init()` looks for a cluster when it is given no address."""
     tmpdir: str = ""
     """The directory of session directories; "" is `/tmp/zactor-<uid>`."""
+    host: str = ""
+    """Where a program or worker listens once another machine wants to reach it; "" is chosen by how
+    the broker is reached: the loopback, or the interface that leads to it."""
+    transport: str = ""
+    """"relay" has everything pass through the broker, for tests; "" is direct where possible."""
     shm_dir: str = "/dev/shm"  # noqa: S108 - the one place POSIX shared memory lives on Linux
     """Where shared-memory segments are files."""
 
@@ -37,6 +42,8 @@ class Config:
     """How long a node counts as alive after it was last heard."""
     renew: float = 2.0
     """How often a node is heard."""
+    driver_grace: float = 10.0
+    """How long a driver on another machine may be unreachable until its session is over."""
     shutdown_hook: float = 30.0
     """How long an actor's shutdown hook may run before its worker is killed."""
     exit_grace: float = 3.0

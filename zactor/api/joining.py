@@ -125,14 +125,20 @@ def join(
             "(zactor node), not when an existing cluster is joined"
         )
     place = locate(where, config)
-    return Driver(
-        broker=place.broker,
-        directory=place.directory,
-        machine=place.machine,
-        keys=place.keys,
-        namespace=namespace,
-        metadata=metadata,
-    )
+    try:
+        return Driver(
+            broker=place.broker,
+            directory=place.directory,
+            machine=place.machine,
+            keys=place.keys,
+            namespace=namespace,
+            metadata=metadata,
+            session=place.session,
+            config=config,
+        )
+    except BaseException:
+        place.session.close()
+        raise
 
 
 def locate(where: str, config: Config) -> Any:

@@ -157,7 +157,7 @@ def put(value: R, *, _owner: Any = None, **_: Any) -> ObjectRef[R]:
     payload, buffers, refs = dumps(value, "the value")
     size = len(payload) + sum(map(len, buffers)) if buffers else len(payload)
     stored = Put(identity.caller, number, PICKLED, payload)
-    if size > LARGE and runtime.objects.store is not None:
+    if size > LARGE and runtime.objects.store is not None and runtime.objects.store.writes:
         stored.value = runtime.objects.store.write(
             stored.object_id(), runtime.id, payload, buffers
         )

@@ -93,8 +93,11 @@ def broker(listen: str, path: Path, state: Path | None) -> None:
     from zactor.config import Config
     from zactor.runtime import joining
     from zactor.runtime.cluster import run_broker
+    from zactor.store.state import SqliteState
 
     content = _cluster_to_be(path, state)
+    if port == "0" and content.broker.tcp:
+        port = content.broker.tcp.rpartition(":")[2]  # where nodes and programs look for it
 
     def ready(address: Address) -> None:
         local.leave_note("broker", address)
@@ -106,7 +109,7 @@ def broker(listen: str, path: Path, state: Path | None) -> None:
             f"broker of cluster {own.cluster.hex()[:8]} at {address.tcp}; join by {path}"
         )
 
-    more = {} if state is None else {"state": str(state)}
+    more = {} if state is None else {"state": SqliteState(state)}
     run_broker(
         Config.from_environment(), content.cluster, keys=content.keys, host=host, port=int(port),
         ready=ready, **more,
@@ -201,6 +204,8 @@ def node(
 
     def ready(address: Address) -> None:
         local.leave_note("node", address)
+        own = joining.ClusterFile(place.cluster, place.broker, place.keys)
+        joining.write_cluster_file(str(local.directory_of(address) / joining.IN_SESSION), own)
         cluster = place.cluster.hex()[:8]
         click.echo(f"node {address.node.hex()} of cluster {cluster} at {address.tcp}")
 

@@ -192,6 +192,15 @@ class BrokerMachine:
             self._cluster.stop_drained(now)
         self._cluster.settle(now)
 
+    def knows(self, process: bytes) -> bool:
+        """Whether anything may still be sent to a process, or come from it."""
+        return process in self._cluster.journal.book
+
+    def node_address(self, node: bytes) -> Address | None:
+        """Return where a node is, for the relay."""
+        known = self._cluster.membership.nodes.get(node)
+        return known.address if known is not None else None
+
     def next_deadline(self) -> float | None:
         """When `tick` is due."""
         return self._cluster.deadlines.next()

@@ -96,7 +96,7 @@ class ClientRequests:
         if message.role == "tool":
             sessions.tools.setdefault(peer, message.namespace or cluster.ids.new_id().hex())
             cluster.processes.enter(peer, "tool", b"", _pid(message.metadata))
-            return self._session(b"", sessions.tools[peer], cluster.find_home(peer))
+            return self._session(peer, b"", sessions.tools[peer], cluster.find_home(peer))
         if message.role != "driver":
             raise RefusedError("BadRequest", f"there is no role {message.role!r}")
         job = sessions.by_driver.get(peer)
@@ -106,11 +106,16 @@ class ClientRequests:
             namespace = message.namespace or cluster.ids.new_id().hex()
             cluster.processes.enter(peer, "driver", b"", _pid(message.metadata))
             job = sessions.open(peer, address, namespace, message.metadata, now)
-        return self._session(job.id, job.namespace, cluster.find_home(peer))
+        return self._session(peer, job.id, job.namespace, cluster.find_home(peer))
 
-    def _session(self, job: bytes, namespace: str, node: bytes) -> dict[str, Any]:
+    def _session(self, peer: bytes, job: bytes, namespace: str, node: bytes) -> dict[str, Any]:
         cluster = {**self._cluster.config.cluster, "term": self._cluster.term}
-        return {"job": job, "namespace": namespace, "node": node, "cluster": cluster}
+        own = self._cluster.membership.on_machine(self._cluster.journal.book[peer].machine)
+        address = list(own.address) if own is not None else None
+        return {
+            "job": job, "namespace": namespace, "node": node, "node_address": address,
+            "cluster": cluster,
+        }  # fmt: skip
 
     def _detach(self, peer: bytes, message: m.Detach, now: float) -> Any:
         cluster = self._cluster

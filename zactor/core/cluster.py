@@ -22,7 +22,7 @@ from zactor.core.groups import Group, Groups
 from zactor.core.journal import Journal
 from zactor.core.leases import Leases
 from zactor.core.lifecycle import Lifecycle
-from zactor.core.membership import ABSENT, Membership, Node
+from zactor.core.membership import ABSENT, ALIVE, Membership, Node
 from zactor.core.placement import Placement
 from zactor.core.processes import FORGOTTEN, Processes
 from zactor.core.recall import choose_recalls
@@ -304,7 +304,16 @@ class Cluster:
             self.journal.send(process, WatchDriver(other.address.process, other.pid))
 
     def find_homes(self, node: Node) -> None:
-        """A node has (re-)attached: drivers of its machine belong to it."""
+        """A node has (re-)attached: drivers of its machine belong to it, and nodes watch each other."""
+        for other in self.membership.nodes.values():
+            if other is node or other.address.machine != node.address.machine:
+                continue
+            for one, two in ((node, other), (other, node)):
+                pid = two.entry.get("pid")
+                if one.state == ALIVE and isinstance(pid, int) and pid:
+                    self.journal.send(
+                        one.address.process, WatchDriver(two.address.process, pid)
+                    )
         for driver in self.sessions.by_driver:
             address = self.journal.book.get(driver)
             if address is None:

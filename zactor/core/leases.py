@@ -462,6 +462,12 @@ class Leases:
         self.by_process[lease.address.process] = lease
         party.wanted = max(party.wanted, party.held)
         self.number_from(number)
+        # The client may have returned it before its node was back, or never have heard of the
+        # grant: told again, it either knows the lease, uses it, or gives it back.
+        where = raw.get("address")
+        if client not in self._journal.book and isinstance(where, list) and len(where) == 5:
+            self._journal.book[client] = Address(*where)
+        self._journal.send(client, LeaseGranted(name, number, list(row["address"])))
         return True
 
     def check(self) -> None:

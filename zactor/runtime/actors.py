@@ -25,7 +25,7 @@ NEVER_CREATED = -1
 class ActorView:
     """One actor, as this process sees it."""
 
-    __slots__ = ("entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "streams")
+    __slots__ = ("entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "streams", "wants_network")
 
     def __init__(self, actor: bytes) -> None:
         self.id = actor
@@ -37,6 +37,7 @@ class ActorView:
         self.is_dead = False
         self.is_alive = False
         self.is_watched = False
+        self.wants_network = False  # asked for a place that other machines can connect to
         self.pin: Any = None  # at its creator: the arguments of the constructor, for restarts
 
     @property
@@ -71,14 +72,24 @@ class ActorViews:
         if view.is_watched:
             return
         view.is_watched = True
-        future = self._process.post.request(
-            self._process.broker, WatchActor(0, view.id, False)
-        )
+        self._ask(view, network=False)
+
+    def broker_moved(self) -> None:
+        """The broker was started again: it does not know who watches what."""
+        for view in list(self._views.values()):
+            if view.is_watched and not view.is_dead:
+                self._ask(view, network=view.wants_network)
+
+    def _ask(self, view: ActorView, *, network: bool) -> None:
+        view.wants_network = network
+        request = WatchActor(0, view.id, network)
+        future = self._process.post.request(self._process.broker, request)
 
         def answered(done: Any) -> None:
             error = done.exception()
             if error is None and done.result() is not None:
-                self._update(view, done.result(), [])
+                if done.result()["revision"] >= view.entry.get("revision", 0):
+                    self._update(view, done.result(), [])
             else:
                 self._fail_view(view, self._unknown(view, error))
 
@@ -142,11 +153,26 @@ class ActorViews:
         place = Address._make(entry["address"])
         if view.place == place and view.life == entry["life"]:
             return
+        if self._needs_network(place) and not view.wants_network:
+            self._ask(view, network=True)
+            return
+        if view.place is not None and view.life == entry["life"] and view.place.process == place.process:
+            view.place = place  # it can be reached over the network too, now
+            self._process.post.peer(place)
+            return
         view.place = place
         view.life = entry["life"]
         view.is_alive = True
         for stream in view.streams:
             self._lead(stream, view)
+
+    def _needs_network(self, place: Address) -> bool:
+        """Whether the process there could not be connected to, and can be told to change that."""
+        return (
+            not place.tcp
+            and place.machine != self._process.post.address.machine
+            and self._process.post.keys is not None
+        )
 
     def apply_ends(self) -> None:
         """Settle what the ends of lives leave behind. On the leader, when the inbox is empty."""

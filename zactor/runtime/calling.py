@@ -328,7 +328,7 @@ class Execution:
         payload, buffers, refs = encoded
         size = len(payload) + sum(len(buffer) for buffer in buffers)
         store = self.process.objects.store
-        if size > LARGE and store is not None:
+        if size > LARGE and store is not None and store.writes:
             place = store.write(object_id, intake.peer.id, payload, buffers)
             return batches.STORED, place, (), refs
         return batches.PICKLED, payload, [bytes(buffer) for buffer in buffers], refs

@@ -49,6 +49,8 @@ BROKER_ENTRY = "zactor.runtime.broker:start_broker"
 STOP_TIMEOUT = 10.0
 _PROGRAM = "from zactor.runtime.cluster import main; main()"
 _RESULT_FD, _DRIVER_FD = 3, 4  # descriptors of a launched cluster
+BROKER_SOCKET = "broker.inbox"
+"""The name of a broker daemon's inbox: the same after a restart."""
 _ABORT_PATIENCE = 2.0
 
 
@@ -270,7 +272,13 @@ class _Part:
     """What each cluster process has: a session, a loop, a post; and a broker, a node or both."""
 
     def __init__(
-        self, config: Config, cluster: bytes, *, keys: Keys | None = None, has_node: bool = True
+        self,
+        config: Config,
+        cluster: bytes,
+        *,
+        keys: Keys | None = None,
+        has_node: bool = True,
+        name: str = "",
     ) -> None:
         from zactor.runtime.loop import Loop
         from zactor.runtime.post import Post
@@ -285,6 +293,7 @@ class _Part:
             node=os.urandom(12) if has_node else b"",
             machine=machine_token(config),
             keys=keys,
+            name=name,
         )
         self.loop.drive(self.post)
         self.broker: Any = None
@@ -315,7 +324,7 @@ class _Part:
         storage = StorageShell(
             self.post.address.node,
             self.post.process_id,
-            self.session.segment_prefix,
+            self.session.prefix_of_node(self.post.process_id),
             spill_dir=os.path.join(self.session.path, "spill"),
             capacity=capacity,
             shm=self.config.shm_dir,
@@ -380,9 +389,9 @@ def run_broker(
         more["state"] = SqliteState(state)
 
     sweep(config)
-    part = _Part(config, cluster, keys=keys, has_node=False)
+    part = _Part(config, cluster, keys=keys, has_node=False, name=BROKER_SOCKET)
     if keys is not None:
-        part.post.bind_tcp(host, port)
+        part.post.bind_tcp(host, port, advertise=_advertised(host))
     part.start_broker("", **more)
     part.session.publish(list(part.post.address))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -391,6 +400,15 @@ def run_broker(
     part.loop.run()
     part.broker.close()
     part.close()
+
+
+def _advertised(host: str) -> str:
+    """Return what others connect to if `host` is every interface; "" if it can be used itself."""
+    if host not in ("0.0.0.0", "*", "::"):  # noqa: S104 - compared, not bound
+        return ""
+    from zactor.runtime.driver import host_towards
+
+    return host_towards("192.0.2.1", 9)  # the interface of the default route
 
 
 def run_node(
@@ -416,16 +434,33 @@ def run_node(
     sweep(config)
     part = _Part(config, cluster, keys=keys)
     if keys is not None:
-        part.post.bind_tcp(host)
-    boot = {"keys": list(keys) if keys else None, "host": host}
-    node = part.start_node(broker, options, ended=lambda _: part.loop.stop(), boot=boot)
+        part.post.bind_tcp(host, advertise=_advertised(host))
+    boot = {
+        "keys": list(keys) if keys else None,
+        "host": _advertised(host) or host,
+        "transport": config.transport,
+    }
+    why = ""
+
+    def ended(reason: str) -> None:
+        nonlocal why
+        why = reason
+        part.loop.stop()
+
+    node = part.start_node(broker, options, ended=ended, boot=boot)
     node.find_broker = find_broker
     for number in (signal.SIGTERM, signal.SIGINT):
         part.on_signal(number, partial(node.stop, "the node was ended"))
-    ready(part.post.address)
+    part.session.publish(list(broker))
+    node.on_broker_moved = lambda address: part.session.publish(list(address))
+    node.on_joined = lambda: ready(part.post.address)
     part.loop.run()
+    _await_end(node.kill_workers(), _ABORT_PATIENCE)
+    has_joined = node.has_joined
     node.close()
     part.close()
+    if not has_joined and why:
+        raise ConnectionError(why)
 
 
 def _configure(settings: Mapping[str, Any]) -> Config:

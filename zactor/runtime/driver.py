@@ -7,19 +7,26 @@ owns (actors that are not detached, leases, values) goes with it.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+from zactor.config import Config
+from zactor.exceptions import GetTimeoutError, SessionLostError, ZactorSystemError
 from zactor.runtime import interrupts
 from zactor.runtime import process as processes
 from zactor.runtime.process import Process
+from zactor.runtime.sharing import FarStore, Sharing
 from zactor.wire.messages import Address, Attach, Detach, Output, SessionLost
 
 if TYPE_CHECKING:
     from zactor.transport.curve import Keys
 
 DETACH_TIMEOUT = 5.0
+ATTACH_PATIENCE = 3.0  # seconds within which a broker that nobody listens for may come back
+ATTACH_TIMEOUT = 10.0
 
 
 class Driver:
@@ -36,39 +43,106 @@ class Driver:
         metadata: dict[str, Any],
         launched: Any = None,
         role: str = "driver",
+        session: Any = None,
+        config: Any = None,
     ) -> None:
+        config = config or Config.from_environment()
         self.launched = launched
+        self._session = session  # of the machine; held while we are in it
+        self._shm_dir = config.shm_dir
         self.process = process = Process(
-            os.urandom(12), directory, broker=broker, node=None, machine=machine, keys=keys
+            os.urandom(12),
+            directory,
+            broker=broker,
+            node=None,
+            machine=machine,
+            keys=keys,
+            transport=config.transport,
+            host=config.host or _own_host(broker, machine),
         )
         self.cluster: dict[str, Any] = {}
         self._cluster_end: threading.Thread | None = None
         self.log_to_driver = bool(metadata.get("log_to_driver", True))
         process.post.on(Output, self._output)
         process.post.on(SessionLost, self._session_lost)
+        self._attach = Attach(0, role, list(process.post.address), namespace, metadata)
         try:
-            answer = process.ask(
-                Attach(0, role, list(process.post.address), namespace, metadata), timeout=15.0
-            )
+            answer = self._attach_first()
         except BaseException:
             process.close(0.0)
             raise
         process.job = answer["job"]
         process.namespace = answer["namespace"]
+        # Who attaches again keeps the namespace that it was given.
+        self._attach = self._attach._replace(namespace=process.namespace)
         self.cluster = answer.get("cluster") or {}
-        node = answer.get("node")
-        process.post.address = process.post.address._replace(
-            node=node if isinstance(node, bytes) else b""
-        )
-        process.node = Address._make(answer["node_address"]) if answer.get("node_address") else None
         if launched is not None:
             self._watch_cluster(launched.pidfd)
-            process.node = launched.node
-        if process.node is not None:
-            from zactor.runtime.sharing import Sharing
-
-            Sharing(process)
+            answer["node_address"] = list(launched.node)
+        self._settle_in(answer)
+        if launched is None:
+            process.on_broker_moved.append(self._attach_again)
+            process.on_died = self._died
         interrupts.install()
+
+    def _attach_first(self) -> dict[str, Any]:
+        """Open the session.
+
+        Raises:
+            ConnectionError: Nobody answers, or the answer is no; says why.
+        """
+        process = self.process
+        since = time.monotonic()
+
+        def unreachable(peer: Any) -> None:
+            if peer.is_refused or time.monotonic() > since + ATTACH_PATIENCE:
+                process.post.fail_requests(peer.id, peer.reason)
+
+        process.on_broker_unreachable = unreachable
+        where = process.broker.ipc or process.broker.tcp
+        if process.broker.machine != process.post.address.machine:
+            where = process.broker.tcp
+        try:
+            answer: dict[str, Any] = process.ask(self._attach, timeout=ATTACH_TIMEOUT)
+        except (ZactorSystemError, GetTimeoutError) as error:
+            raise ConnectionError(f"the broker at {where} cannot be joined: {error}") from None
+        finally:
+            process.on_broker_unreachable = None
+        return answer
+
+    def _settle_in(self, answer: dict[str, Any]) -> None:
+        """Take the node that the broker names as ours."""
+        process = self.process
+        node = answer.get("node_address")
+        process.node = Address._make(node) if node else None
+        home = process.node.node if process.node else answer.get("node") or b""
+        process.post.address = process.post.address._replace(node=home)
+        if process.node is None:
+            process.objects.store = process.objects.store or FarStore(process)
+            return
+        if not isinstance(process.objects.store, Sharing):
+            Sharing(process, self._shm_dir)
+        if self.launched is None:
+            process.objects.watch(process.node.process)
+
+    def _attach_again(self) -> None:
+        attach = self._attach._replace(address=list(self.process.post.address))
+        future = self.process.post.request(self.process.broker, attach)
+
+        def answered(done: Any) -> None:
+            error = done.exception()
+            if error is None:
+                self._settle_in(done.result())
+            else:
+                self.process.end(SessionLostError(str(error)))
+
+        future.add_done_callback(answered)
+
+    def _died(self, process: bytes) -> None:
+        node = self.process.node
+        if node is not None and process == node.process:
+            self.process.node = None
+            self._attach_again()  # there may be another node on this machine
 
     def _watch_cluster(self, pidfd: int) -> None:
         """End the session if the cluster's process dies under it."""
@@ -97,8 +171,6 @@ class Driver:
     _is_closing = False
 
     def _session_lost(self, peer: bytes, address: Address, message: SessionLost) -> None:  # noqa: ARG002
-        from zactor.exceptions import SessionLostError
-
         self.process.end(SessionLostError(message.reason))
 
     def _output(self, peer: bytes, address: Address, message: Output) -> None:  # noqa: ARG002
@@ -122,5 +194,27 @@ class Driver:
         process.close(0.2)
         if process.objects.store is not None:
             process.objects.store.close()
+        if self._session is not None:
+            self._session.close()
         if self.launched is not None:
             self.launched.stop()
+
+
+def _own_host(broker: Address, machine: bytes) -> str:
+    """Return the address at which this program can be reached by who is as near as the broker."""
+    host, _, port = broker.tcp.removeprefix("tcp://").rpartition(":")
+    if not host or broker.machine == machine:
+        return "127.0.0.1"
+    return host_towards(host.strip("[]"), int(port))
+
+
+def host_towards(host: str, port: int) -> str:
+    """Return the address of the interface through which another host is reached."""
+    try:
+        family, _, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(target)  # sends nothing
+            found: str = probe.getsockname()[0]
+    except OSError:
+        return "127.0.0.1"
+    return found

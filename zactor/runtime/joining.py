@@ -72,13 +72,18 @@ def read_cluster_file(path: str) -> ClusterFile:
 
     Raises:
         FileNotFoundError: There is none.
-        PermissionError: Others may read or write it.
+        PermissionError: Others may read or write it, or it is another user's.
         ValueError: It is no cluster file, or of a later format.
     """
     from zactor.transport.curve import Keys
 
     with open(path, "rb") as file:
         found = os.fstat(file.fileno())
+        if found.st_uid != os.getuid():
+            raise PermissionError(
+                f"{path} belongs to another user (uid {found.st_uid}), who could make up what "
+                "it says: use a copy of your own, of mode 0600"
+            )
         if stat.S_IMODE(found.st_mode) & 0o077:
             raise PermissionError(f"{path} holds keys and others can read it: chmod 600 {path}")
         try:

@@ -33,8 +33,11 @@ from zactor.runtime.lane import LaneClosedError
 from zactor.runtime.machine import MemoryPressure, cpu_count
 from zactor.runtime.node_definitions import NodeDefinitions
 from zactor.runtime.output import Line, Output
+from zactor.runtime.relay import Relay
+from zactor.runtime.routing import Routing
 from zactor.runtime.spawn import Spawner, Status, WorkerProcess
 from zactor.runtime.stacks import StackDumps
+from zactor.runtime.succession import hand_over
 from zactor.wire import messages
 from zactor.wire.messages import (
     Address,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
 
 FROM_BROKER = (StartActor, StopActor, BindNetwork, StartLease, EndLease, JobEnded, StopNode)
 
+JOIN_PATIENCE = 5.0  # seconds within which the broker of a new node may come back
 ATTACH_AGAIN = 0.5  # seconds between attempts to reach a broker
 LANE_RETRY = 0.002  # until what a full lane did not take is tried again
 _SPARE_LIMIT = 4
@@ -153,11 +157,21 @@ class Node:
         ] = {}  # job -> its driver; None: being asked for
         self._unrouted: dict[bytes, list[Line]] = {}
         self._pending_lanes: list[WorkerProcess] = []
+        self._since = loop.now()
         self._stacks = StackDumps(loop)
         self._definitions = NodeDefinitions(post, lambda: self.broker, self._told)
         self._timer_at: float | None = None
         self._is_attached = False
+        self._attachment = 0  # the how-manieth: what belongs to an earlier one is void
         self._is_closed = False
+        if setup.broker.process != post.process_id:
+            host = setup.boot.get("host") or ""
+            Routing(
+                post, broker=lambda: self.broker, node=lambda: post.address,
+                transport=config.transport, host=host,
+            )  # fmt: skip
+            Relay(post)
+            post.on_moved = self._peer_moved
         self.output = Output(loop, config, session.logs, self.id, self._route)
         self.spawner = Spawner(
             loop, config, self._spawner_setup(),
@@ -255,46 +269,89 @@ class Node:
     # The broker.
 
     def _attach(self) -> None:
+        self._is_attached = False
+        self._attachment += 1
         entry = {**self._setup.entry, "id": self.id, "address": list(self._post.address)}
         future = self._post.request(
             self.broker, NodeUp(0, entry, self._machine.describe_workers())
         )
-        future.add_done_callback(self._attached)
+        future.add_done_callback(partial(self._attached, self._attachment))
 
-    def _attached(self, future: Future[Any]) -> None:
+    def _attached(self, attachment: int, future: Future[Any]) -> None:
+        if attachment != self._attachment or self._is_closed:
+            return
         error = future.exception()
         if error is not None:
             self._warn(f"the broker refused this node: {error}")
+            if not self.has_joined:
+                self._ended(f"the broker refused it: {error}")
+                return
             self._loop.call_later(ATTACH_AGAIN, self._attach)
             return
         answer = future.result()
         self._is_attached = True
-        self._loop.call_later(answer["renew"], partial(self._renew, answer["renew"]))
+        if not self.has_joined:
+            self.has_joined = True
+            if self.on_joined is not None:
+                self.on_joined()
+        self._loop.call_later(
+            answer["renew"], partial(self._renew, attachment, answer["renew"])
+        )
 
-    def _renew(self, interval: float) -> None:
-        if self._is_closed or not self._is_attached:
+    has_joined = False
+    on_joined: Callable[[], None] | None = None
+
+    def _renew(self, attachment: int, interval: float) -> None:
+        if self._is_closed or attachment != self._attachment:
             return
         future = self._post.request(self.broker, Renew(0, self.load()))
-        future.add_done_callback(self._renewed)
-        self._loop.call_later(interval, partial(self._renew, interval))
+        future.add_done_callback(partial(self._renewed, attachment))
+        self._loop.call_later(interval, partial(self._renew, attachment, interval))
 
-    def _renewed(self, future: Future[Any]) -> None:
-        if future.exception() is not None and self._is_attached:  # it does not know this node
-            self._is_attached = False
-            self._attach()
+    def _renewed(self, attachment: int, future: Future[Any]) -> None:
+        if future.exception() is not None and attachment == self._attachment:
+            self._attach()  # it does not know this node
 
     def _lost(self, peer: Peer) -> None:
         if peer.id != self.broker.process:
             return
         self._machine.lost(peer.id, self._loop.now())
+        if not self.has_joined and (
+            peer.is_refused or self._loop.now() > self._since + JOIN_PATIENCE
+        ):
+            self._ended(f"the broker cannot be reached: {peer.reason}")
+            return
         found = self.find_broker()
         if found is not None and found.process != self.broker.process:
-            old, self.broker = self.broker, found
-            self._is_attached = False
-            self._post.forget(old.process)
-            for worker in self._workers.values():
-                worker.send(["broker", list(found)])
-            self._attach()
+            self._follow(found)
+
+    def _peer_moved(self, peer: Peer, successor: Address) -> bool:
+        """Another process answers where `peer` was: fine if that is the broker, started again."""
+        if successor.process == self.broker.process:
+            return True
+        if peer.id != self.broker.process:
+            return False
+        if peer.is_remote and self.broker.tcp:
+            successor = successor._replace(tcp=self.broker.tcp)
+        self._follow(successor)
+        return True
+
+    def _follow(self, broker: Address) -> None:
+        """The broker was started again, as another process: attach there."""
+        self._warn(f"the broker was started again; attaching to it ({broker.process.hex()})")
+        old, self.broker = self.broker, broker
+        hand_over(self._post, old.process, broker)
+        # What was reported and may not have been heard goes first, then how things stand.
+        self._is_attached = False
+        for worker in self._workers.values():
+            worker.send(["broker", list(broker)])
+        self._attach()
+        if self._store is not None:
+            self._store.broker_moved()
+        if self.on_broker_moved is not None:
+            self.on_broker_moved(broker)
+
+    on_broker_moved: Callable[[Address], None] | None = None
 
     def load(self) -> dict[str, Any]:
         """Return what the node is burdened with."""
@@ -501,9 +558,10 @@ class Node:
         if pidfd is not None:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
-        cause = {"kind": "exit", "code": 0, "text": "the driver's process has ended"}
+        cause = {"kind": "exit", "code": 0, "text": "its process has ended"}
         self._post.send(self.broker, ProcessDied(process, cause))
         self._buried(process)
+        self._session.sweep_node(process, self._drivers)  # if it was another node
 
     # Stacks and logs.
 

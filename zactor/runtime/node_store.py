@@ -62,16 +62,23 @@ class NodeStore:
         self._broker = broker
         self._timer_at: float | None = None
         self._is_closed = False
+        self._watched_far: set[bytes] = set()  # processes that the broker was asked about
         self._wake_fd = shell.fileno()
         loop.add_reader(self._wake_fd, self._collect)
         for kind in MESSAGES:
             post.on(kind, self._receive)
         if broker().process != post.process_id:  # an embedded broker takes these itself
-            post.on(ProcessDied, lambda _, __, message: self.process_died(message.process))
+            post.on(ProcessDied, lambda _, __, message: self._far_died(message.process))
 
     def process_died(self, process: bytes) -> None:
         """A process is dead, of this machine or one that was watched."""
+        self._watched_far.discard(process)
         self._apply(self._shell.process_lost(process, self._loop.now()))
+
+    def _far_died(self, process: bytes) -> None:
+        """A process that the broker was asked about is dead: what it was asked is not answered."""
+        self._post.forget(process)
+        self.process_died(process)
 
     def load(self) -> dict[str, Any]:
         """Return what `Renew` and `status` show."""
@@ -105,7 +112,9 @@ class NodeStore:
                 case Tell():
                     self._post.send(Address(*effect.address), effect.message)
                 case Ask():
-                    future = self._post.request(Address(*effect.address), effect.message)
+                    address = Address(*effect.address)
+                    self._watch(address.process)
+                    future = self._post.request(address, effect.message)
                     future.add_done_callback(partial(self._answered, effect.token))
                 case Watch():
                     self._watch(effect.process)
@@ -119,11 +128,18 @@ class NodeStore:
         value = future.result() if error is None else to_wire(error)
         self._apply(self._shell.answered(token, error is None, value, self._loop.now()))
 
+    def broker_moved(self) -> None:
+        """The broker was started again: it does not know who watches whom."""
+        watched, self._watched_far = self._watched_far, set()
+        for process in watched:
+            self._watch(process)
+
     def _watch(self, process: bytes) -> None:
-        if not self._is_here(process):
+        if not self._is_here(process) and process not in self._watched_far:
+            self._watched_far.add(process)
             future = self._post.request(self._broker(), WatchProcess(0, process))
             future.add_done_callback(partial(self._watched, process))
 
     def _watched(self, process: bytes, future: Future[Any]) -> None:
         if future.exception() is None and future.result() is not None and not self._is_closed:
-            self.process_died(process)
+            self._far_died(process)

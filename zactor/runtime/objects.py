@@ -445,6 +445,12 @@ class Objects:
 
         future.add_done_callback(answered)
 
+    def broker_moved(self) -> None:
+        """The broker was started again: it does not know who watches whom."""
+        watched, self._watched = self._watched, set()
+        for process in watched:
+            self.watch(process)
+
     def _process_died(self, peer: bytes, address: Address, message: ProcessDied) -> None:  # noqa: ARG002
         self._process.process_died(message.process)
 

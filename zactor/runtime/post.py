@@ -31,13 +31,21 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.link import DUPLICATE, NEXT, Link
 from zactor.exceptions import ProtocolError, ZactorSystemError, from_wire
 from zactor.runtime.interrupts import protect_module
-from zactor.transport.sockets import ReceivingSocket, SendingSocket, close_context, context
+from zactor.transport.sockets import (
+    ReceivingSocket,
+    ReturnRoute,
+    SendingSocket,
+    close_context,
+    context,
+)
 from zactor.wire.codec import (
     ACK,
     HELLO,
+    HOP_LOST,
     REFUSED,
     VERSION,
     WELCOME,
+    hello_of_other_version,
     pack,
     pack_control,
     unpack_control,
@@ -74,7 +82,10 @@ class Peer:
         "fd",
         "gap",
         "id",
+        "is_refused",
+        "is_relayed",
         "is_remote",
+        "is_returning",
         "last_used",
         "link",
         "lock",
@@ -82,8 +93,10 @@ class Peer:
         "post",
         "reason",
         "replies",
+        "route",
         "serving",
         "state",
+        "successor",
         "wire",
     )
 
@@ -93,7 +106,7 @@ class Peer:
         self.address = address
         self.lock = threading.RLock()
         self.link = Link()
-        self.wire: SendingSocket | None = None
+        self.wire: Any = None  # a SendingSocket, or one of `wires`
         self.fd = -1  # of the wire, while it is in the post's poll set
         self.state = FRESH
         self.attempts = 0  # failed ones since the link was last up
@@ -103,6 +116,11 @@ class Peer:
         self.is_remote = False
         self.needs_room = False  # `calls.room()` is to be called once the link is not full
         self.gap: tuple[int, float] = (-1, 0.0)  # where one was last seen, and when
+        self.is_refused = False  # it said no, for `reason`, and will say so again
+        self.is_relayed = False  # reached through the cluster's relay, as is this process by it
+        self.is_returning = False  # answers come back over `wire` (the peer cannot connect to us)
+        self.route = b""  # in the inbox: how to answer a peer that cannot be connected to
+        self.successor: Peer | None = None  # took over from it
         self.calls: Any = None  # what runtime.caller keeps per peer
         self.channels: list[Any] = []  # callee's streams by the peer's channel numbers
         self.replies: list[Any] = []  # groups of replies gathered for the peer
@@ -130,9 +148,16 @@ class Peer:
     def connect(self) -> None:
         """Make a connection and greet; the rest follows with the welcome. Under `lock`."""
         post = self.post
+        if post.route is not None:
+            post.route(self)
+        if self.is_remote and post.bind_first(self):
+            self.state = BROKEN
+            self.deadline = post.now()
+            post.wake_at(self.deadline)
+            return
         self.deadline = post.now() + HELLO_TIMEOUT
         try:
-            self.wire = SendingSocket(post.endpoint_of(self.address), post.keys)
+            self.wire = post.wire_to(self)
         except OSError as error:
             self._failed(str(error))
             return
@@ -162,6 +187,8 @@ class Peer:
             self.state = BROKEN
             self.deadline = self.post.now() + RETRY_DELAYS[min(self.attempts, len(RETRY_DELAYS) - 1)]
             self.post.wake_at(self.deadline)
+            if self.post.on_broken is not None:
+                self.post.on_broken(self)
 
     def _failed(self, reason: str) -> None:
         self.attempts += 1
@@ -176,12 +203,24 @@ class Peer:
             self.wire.close(linger=linger)
             self.wire = None
 
+    def relay_failed(self) -> None:
+        """The relay could not pass something on, or may have lost it. Under `lock`."""
+        self._failed("the relay cannot reach it")
+
+    def use_route(self, route: bytes) -> None:
+        """Answer over the inbox's connection `route` from now on. Under `lock`."""
+        self.route = route
+        if self.wire is not None:
+            self._close_wire()
+            self.state = BROKEN
+
     def welcomed(self, received: int) -> None:
         """The peer is there and has everything up to `received`. Under `lock`."""
         self.link.acknowledged(received)
         if self.state in (GREETING, UP):  # not the answer to a hello on a connection that is gone
             was_greeting = self.state == GREETING
             self.attempts = 0
+            self.is_refused = False
             self.deadline = None
             self.state = UP
             if was_greeting:
@@ -189,12 +228,31 @@ class Peer:
 
     def check_connection(self) -> None:
         """Notice that the connection is gone, if it is. Called when its descriptor says so."""
+        if self.is_returning:
+            self._take_returned()
         with self.lock:
             if self.wire is not None and not self.wire.is_connected():
                 if self.state == GREETING:
                     self._failed("the connection was closed")
                 else:
                     self.broken()
+
+    def probe_ready(self) -> None:
+        """The bare connection beside a tcp wire has been made or refused."""
+        with self.lock:
+            if self.wire is None or self.wire.probe is None:
+                return
+            failure = self.post._end_probe(self)  # noqa: SLF001
+            if failure:
+                self._failed(f"{self.post.endpoint_of(self.address)}: {failure}")
+
+    def _take_returned(self) -> None:
+        while True:
+            with self.lock:  # not held while messages are handled
+                arrived = self.wire.receive() if self.wire is not None else None
+            if arrived is None:
+                return
+            self.post._deliver(b"", *arrived)  # noqa: SLF001
 
     def due(self, now: float) -> None:
         """The deadline of a hello or of the next attempt has come."""
@@ -245,7 +303,16 @@ class Post:
         self.unreachable: deque[Peer] = deque()
         self.is_closed = False
         self.on_wake: Callable[[], None] | None = None  # a deadline came nearer; see wake_at
+        self.on_broken: Callable[[Peer], None] | None = None  # told under the peer's lock
+        self.on_moved: Callable[[Peer, Address], bool] | None = None  # see `succession`
+        self.on_bound: Callable[[Address], None] | None = None  # tcp was bound for an outgoing link
+        self.route: Callable[[Peer], None] | None = None  # decides how to reach one; see `routing`
+        self.relay_of: Callable[[Peer], Address] | None = None
+        self.host = "127.0.0.1"  # where tcp is bound when another machine is to be reached
+        self.needs_network = False
+        self.relay: Any = None  # takes what is for others; see `relay`
         self._by_fd: dict[int, Peer] = {}
+        self._probed: dict[int, Peer] = {}  # by the descriptor of their wire's probe
         self._peers_lock = threading.Lock()
         self._inbox_lock = threading.Lock()
         self._handlers: dict[int, Any] = {
@@ -253,10 +320,11 @@ class Post:
             WELCOME: self._welcome_received,
             REFUSED: self._refused_received,
             ACK: _nothing,
+            HOP_LOST: self._hop_lost,
         }
         self._checks: dict[int, Callable[[Any], bool]] = {}
         self._lost_handlers: list[Callable[[Peer], None]] = []
-        self._requests: dict[int, tuple[Future[Any], bytes]] = {}
+        self.requests: dict[int, tuple[Future[Any], bytes, Any]] = {}  # unanswered
         self._request_numbers = count(1)
         self._loopback: deque[tuple[int, list[Any]]] = deque()
         self._owing: dict[bytes, Peer] = {}  # peers that wait for an ack of ours
@@ -294,7 +362,11 @@ class Post:
             return
         peer = self.peer(to)
         with peer.lock:
-            peer.transmit(kind, body)
+            if peer.successor is None:
+                peer.transmit(kind, body)
+                return
+        with peer.successor.lock:
+            peer.successor.transmit(kind, body)
 
     def request(self, to: Address, message: Any) -> Future[Any]:
         """Send a request; the future gets the answer's value, or its error.
@@ -304,7 +376,7 @@ class Post:
         """
         number = next(self._request_numbers)
         future: Future[Any] = Future()
-        self._requests[number] = (future, to.process)
+        self.requests[number] = (future, to.process, message)
         self.send(to, message._replace(request=number))
         return future
 
@@ -314,7 +386,7 @@ class Post:
 
     def _typed_answer(self) -> None:
         def answered(peer: bytes, address: Address, message: Answer) -> None:
-            entry = self._requests.pop(message.request, None)
+            entry = self.requests.pop(message.request, None)
             if entry is None:
                 return
             if message.ok:
@@ -326,8 +398,8 @@ class Post:
 
     def fail_requests(self, process: bytes, reason: str) -> None:
         """Fail the unanswered requests to a process that will not answer any more."""
-        for number, (future, to) in list(self._requests.items()):
-            if to == process and self._requests.pop(number, None):
+        for number, (future, to, _) in list(self.requests.items()):
+            if to == process and self.requests.pop(number, None):
                 future.set_exception(ZactorSystemError(reason))
 
     # -- receiving -----------------------------------------------------------------------------
@@ -384,15 +456,19 @@ class Post:
             envelope = unpack_envelope(data)
         except ProtocolError:
             self.counters["refused"] += 1
+            self._answer_other_version(route, data)
             return
         _, kind, source, destination, seq, ack, body = envelope[:7]
         if destination != self.process_id:
+            if self.relay is not None and self.relay.forward(envelope, data, frames):
+                return
             self.counters["wrong_destination"] += 1
             if kind == HELLO:
-                self._refuse(body, "another process listens at this address now")
+                text = "another process listens at this address now"
+                self._refuse(route, envelope, text, successor=self.address)
             return
         if kind == HELLO:
-            self._hello_received_from(source, body)
+            self._hello_received_from(source, envelope, route)
             return
         peer = self.peers.get(source)
         if peer is None:
@@ -466,24 +542,34 @@ class Post:
     # -- greeting ------------------------------------------------------------------------------
 
     def _greeting(self, peer: Peer) -> dict[str, Any]:
-        return {
+        greeting = {
             "address": list(self.address),
             "versions": [VERSION, VERSION],
             "python": list(sys.version_info[:3]),
             "received": peer.link.received,
             "features": self.features,
         }
+        if peer.is_returning:
+            greeting["return"] = "link"
+        if peer.is_relayed:
+            greeting["relayed"] = True
+        return greeting
 
     def hello(self, peer: Peer) -> bytes:
         """The first message on every connection."""
-        return pack(
-            (VERSION, HELLO, self.process_id, peer.id, 0, peer.link.received, self._greeting(peer))
-        )
+        received = peer.link.received
+        envelope: tuple[Any, ...] = (
+            VERSION, HELLO, self.process_id, peer.id, 0, received, self._greeting(peer),
+        )  # fmt: skip
+        if peer.is_relayed:
+            envelope += ({"to": list(peer.address)},)
+        return pack(envelope)
 
     def _hello_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
         raise AssertionError("hellos are taken before the link is known")
 
-    def _hello_received_from(self, source: bytes, body: Any) -> None:
+    def _hello_received_from(self, source: bytes, envelope: list[Any], route: bytes) -> None:
+        body = envelope[6]
         try:
             address = Address._make(body["address"])
             received = int(body["received"])
@@ -497,7 +583,8 @@ class Post:
         if python[:2] != list(sys.version_info[:2]):
             mine = ".".join(map(str, sys.version_info[:2]))
             self._refuse(
-                body,
+                route,
+                envelope,
                 f"this cluster runs Python {mine} and the caller Python "
                 f"{'.'.join(map(str, python[:2]))}: pickles would not be understood",
             )
@@ -507,6 +594,10 @@ class Post:
             if peer.state == CLOSED:
                 return
             peer.link.acknowledged(received)
+            if body.get("relayed") and peer.state != UP:
+                peer.is_relayed = True
+            elif body.get("return") == "link" and peer.route != route:
+                peer.use_route(route)
             if peer.state in (FRESH, BROKEN):
                 peer.connect()
             self._send_raw(peer, WELCOME, self._greeting(peer))
@@ -520,23 +611,52 @@ class Post:
                 return
             peer.welcomed(int(body["received"]))
 
-    def _refuse(self, hello: Any, reason: str) -> None:
+    def _refuse(
+        self,
+        route: bytes,
+        hello: list[Any],
+        reason: str,
+        *,
+        successor: Address | None = None,
+        version: int = VERSION,
+    ) -> None:
+        """Say no to a hello, as the process it was meant for and in the version it speaks."""
         try:
-            address = Address._make(hello["address"])
+            body = hello[6]
+            address = Address._make(body["address"])
+            refusal = {"reason": reason, "address": list(successor) if successor else None}
+            data = pack((version, REFUSED, hello[3], address.process, 0, 0, refusal))
+            if body.get("return") == "link":
+                self.inbox.send(route, (data,))
+                return
             wire = SendingSocket(self.endpoint_of(address), self.keys)
-        except (TypeError, KeyError, OSError):
+        except (TypeError, KeyError, AttributeError, OSError):
             return
-        wire.send(
-            pack((VERSION, REFUSED, self.process_id, address.process, 0, 0, reason)), ()
-        )
+        wire.send(data, ())
         wire.close(linger=1.0)
 
+    def _answer_other_version(self, route: bytes, data: bytes) -> None:
+        # What a hello and a refusal begin with is the same in every version.
+        version, hello = hello_of_other_version(data)
+        if hello is not None:
+            text = f"it speaks wire version {version}, and this process {VERSION}: use one zactor"
+            self._refuse(route, hello, text, version=version)
+
     def _refused_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+        successor = body.get("address")
+        if successor and self.on_moved is not None and self.on_moved(peer, Address(*successor)):
+            return
         with peer.lock:
             peer.attempts = max(peer.attempts, LOST_AFTER)
-            peer.reason = str(body)
+            peer.reason = str(body.get("reason"))
+            peer.is_refused = True
             peer.broken()
         self.unreachable.append(peer)
+
+    def _hop_lost(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+        with peer.lock:
+            if peer.is_relayed and peer.state in (GREETING, UP):
+                peer.relay_failed()
 
     # -- time and descriptors ------------------------------------------------------------------
 
@@ -548,11 +668,35 @@ class Post:
             return address.tcp
         raise ConnectionRefusedError("the process has no network endpoint")
 
+    def wire_to(self, peer: Peer) -> Any:
+        """Make a connection to a peer, or to who passes things on to it."""
+        if peer.route:
+            return ReturnRoute(self.inbox, peer.route)
+        address = peer.address
+        if peer.is_relayed and self.relay_of is not None:
+            address = self.relay_of(peer)
+        wire = SendingSocket(self.endpoint_of(address), self.keys)
+        if peer.is_returning:
+            wire.on_arrival = lambda: self.call_later(0, peer.check_connection)
+        return wire
+
+    def bind_first(self, peer: Peer) -> bool:
+        """Whether a link must wait until this process can be reached; the next `tick` sees to it."""
+        if self.address.tcp or self.keys is None or peer.is_relayed or peer.is_returning or peer.route:
+            return False
+        self.needs_network = True
+        return True
+
     def watch(self, peer: Peer) -> None:
         """Put a peer's new wire into the poll set."""
         assert peer.wire is not None
         peer.fd = peer.wire.fd
+        if peer.fd < 0:
+            return
         self._by_fd[peer.fd] = peer
+        if peer.wire.probe is not None:
+            self._probed[peer.wire.probe.fd] = peer
+            self.wires.register(peer.wire.probe.fd, select.EPOLLOUT)
         # Edge-triggered like ZMQ_FD itself: a level would fire until the socket is next used.
         self.wires.register(peer.fd, select.EPOLLIN | select.EPOLLET)
 
@@ -560,11 +704,28 @@ class Post:
         """Take a peer's wire out of the poll set, before it is closed."""
         if peer.fd >= 0 and self._by_fd.pop(peer.fd, None) is not None:
             self.wires.unregister(peer.fd)
+            self._end_probe(peer)
         peer.fd = -1
+
+    def _end_probe(self, peer: Peer) -> str:
+        """Take the probe of a wire out of the poll set; return why it failed, if it did."""
+        probe = peer.wire.probe
+        if probe is None:
+            return ""
+        peer.wire.probe = None
+        self._probed.pop(probe.fd, None)
+        self.wires.unregister(probe.fd)
+        failure: str = probe.failure()
+        probe.close()
+        return failure
 
     def check_wires(self) -> None:
         """Look at the wires whose descriptors have something to say."""
         for fd, _ in self.wires.poll(0):
+            probed = self._probed.get(fd)
+            if probed is not None:
+                probed.probe_ready()
+                continue
             peer = self._by_fd.get(fd)
             if peer is not None:
                 peer.check_connection()
@@ -602,6 +763,11 @@ class Post:
 
     def tick(self, now: float) -> None:
         """Send late acknowledgements, time out hellos, make new attempts. On the receiving thread."""
+        if self.needs_network:
+            self.needs_network = False
+            address = self.bind_tcp(self.host)
+            if self.on_bound is not None:
+                self.on_bound(address)
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             if self._ack_at is not None and now >= self._ack_at:
@@ -647,6 +813,12 @@ class Post:
                     endpoint = f"tcp://{advertise}:{endpoint.rsplit(':', 1)[1]}"
                 self.address = self.address._replace(tcp=endpoint)
         return self.address
+
+    def probe(self, peer: Peer) -> None:
+        """Send a peer something, if it counts as connected, so that it shows if it is not."""
+        with peer.lock:
+            if peer.state == UP:
+                self._send_raw(peer, ACK, None)
 
     def forget(self, process: bytes) -> None:
         """The process is dead: drop its link and fail what was asked of it."""

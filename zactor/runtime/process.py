@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from zactor.exceptions import GetTimeoutError, ZactorSystemError
+from zactor.exceptions import GetTimeoutError
 from zactor.ids import caller_id
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
@@ -22,7 +22,9 @@ from zactor.runtime.definitions import Definitions
 from zactor.runtime.objects import Objects
 from zactor.runtime.post import Post
 from zactor.runtime.reception import Reception, Waiter
+from zactor.runtime.routing import Routing
 from zactor.runtime.several import install
+from zactor.runtime.succession import hand_over
 from zactor.runtime.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class Process:
         keys: Keys | None,
         progress: ProgressPage | None = None,
         features: dict[str, Any] | None = None,
+        transport: str = "",
+        host: str = "",
     ) -> None:
         self.id = process_id
         self.pid = os.getpid()
@@ -80,6 +84,15 @@ class Process:
         self.identity = Identity(caller_id(process_id, 0))
         self.parent: Any = None
         self.running: Any = None
+        self.on_broker_moved: list[Callable[[], None]] = []  # say again what only it had in memory
+        Routing(
+            self.post,
+            broker=lambda: self.broker,
+            node=lambda: self.node,
+            transport=transport,
+            host=host,
+        )
+        self.post.on_moved = self._peer_moved
         self._flush_due = False
         self.is_worker = progress is not None
         self.is_over: Exception | None = None  # why nothing can be asked for any more
@@ -196,15 +209,38 @@ class Process:
     def _peer_lost(self, peer: Any) -> None:
         """A peer cannot be reached: ask the broker what became of it."""
         if peer.id == self.broker.process:
-            if peer.reason and peer.attempts > 200:
-                self.end(ZactorSystemError(f"the broker cannot be reached: {peer.reason}"))
-            return
+            if self.on_broker_unreachable is not None:
+                self.on_broker_unreachable(peer)
+            return  # calls go on without it, until it is back
         self.objects.watch(peer.id)
+
+    on_died: Callable[[bytes], None] | None = None
+    on_broker_unreachable: Callable[[Any], None] | None = None
+
+    def _peer_moved(self, peer: Any, successor: Address) -> bool:
+        """Another process answers where `peer` was: fine if that is the broker, started again."""
+        if successor.process == self.broker.process:
+            return True
+        if peer.id != self.broker.process:
+            return False
+        old = self.broker
+        if old.machine != self.post.address.machine and old.tcp:
+            successor = successor._replace(tcp=old.tcp)  # by this endpoint it can be reached
+        self.broker = successor
+        hand_over(self.post, old.process, successor)
+        for say_again in (self.actors, self.objects, self.tasks):
+            say_again.broker_moved()
+        for callback in self.on_broker_moved:
+            callback()
+        return True
 
     def process_died(self, process: bytes) -> None:
         """A process is known to be dead: what was expected of it will not come."""
         self.objects.owner_died(process)
+        self.tasks.process_died(process)
         self.post.forget(process)
+        if self.on_died is not None:
+            self.on_died(process)
 
     def end(self, reason: Exception) -> None:
         """The session is over: every wait ends with `reason`."""

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zactor.config import Config
 
 SOCKET_PATH_LIMIT = 107
@@ -59,6 +61,18 @@ class Session:
     def segment_prefix(self) -> str:
         """What the names of this cluster's shared-memory segments begin with."""
         return _segment_prefix(os.path.basename(self.path))
+
+    def prefix_of_node(self, process: bytes) -> str:
+        """What the names of the segments begin with that a node gave out; the maker's id follows."""
+        return f"{self.segment_prefix}{process.hex()[:_NAME]}-"
+
+    def sweep_node(self, process: bytes, living: Iterable[bytes]) -> None:
+        """Remove the segments that a dead node gave out, but for those of living programs."""
+        prefix = self.prefix_of_node(process)
+        kept = tuple(prefix + maker.hex() for maker in living)
+        for name in os.listdir(self._shm_dir):
+            if name.startswith(prefix) and not (kept and name.startswith(kept)):
+                _remove_tree(os.path.join(self._shm_dir, name))
 
     def publish(self, address: list[Any]) -> None:
         """Let `find_broker` find the broker at `address`."""

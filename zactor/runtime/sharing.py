@@ -13,11 +13,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import STORED
-from zactor.exceptions import ObjectLostError
+from zactor.exceptions import ObjectLostError, ObjectStoreFullError
 from zactor.runtime.objects import Borrowed
 from zactor.serde.values import loads
+from zactor.store import layout
 from zactor.store.segments import SegmentMissingError, SegmentPool
-from zactor.wire.messages import Address, FreeSegment, LocateSegment, ReserveSegment
+from zactor.wire.messages import (
+    Address,
+    FreeSegment,
+    LocateSegment,
+    ReadSegment,
+    ReserveSegment,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +34,17 @@ if TYPE_CHECKING:
 
 TELL_DELAY = 0.05  # how late the node may hear of a segment
 LOCATE_TIMEOUT = 600.0  # for a pull or a restore
+CHUNK = 1 << 20  # read at once from another machine
 
 
 class Sharing:
     """The store as one process uses it. Any thread."""
 
-    def __init__(self, process: Process) -> None:
+    writes = True
+
+    def __init__(self, process: Process, shm_dir: str) -> None:
         self._process = process
-        self._pool = SegmentPool(process.id, self._reserve)
+        self._pool = SegmentPool(process.id, self._reserve, directory=shm_dir)
         self._is_telling = False
         self._viewed: dict[bytes, int] = {}  # objects with views that the reference table knows of
         self._moved: dict[bytes, str] = {}  # objects that lie elsewhere than their place says
@@ -44,6 +54,8 @@ class Sharing:
 
     def _reserve(self, size: int) -> str:
         process = self._process
+        if process.node is None:
+            raise ObjectStoreFullError("this machine's node is gone, and its store with it")
         name: str = process.ask(ReserveSegment(0, size), to=process.node)
         return name
 
@@ -96,6 +108,11 @@ class Sharing:
 
     def _locate(self, object_id: bytes, place: Any) -> str:
         process = self._process
+        if process.node is None:
+            raise ObjectLostError(
+                f"object {object_id.hex()} was in the store of a node that is gone",
+                object_id=object_id.hex(),
+            )
         name: str = process.ask(
             LocateSegment(0, object_id, place[0], place[2], place[3]),
             to=process.node,
@@ -168,3 +185,53 @@ class Sharing:
     def close(self) -> None:
         """Delete what this process has made; views keep their memory."""
         self._pool.close()
+
+
+class FarStore:
+    """The stores of other machines, as a program sees them on a machine without a node.
+
+    What it gets is read over the network into its own memory, at every `get`; what it puts stays
+    in its own memory.
+    """
+
+    writes = False
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        process.objects.store = self
+
+    def read(self, result: Result) -> Any:
+        """Return the value of a stored result."""
+        return self._load(result.object_id(), result.value)
+
+    def read_place(self, place: Any, object_id: bytes) -> Any:
+        """Return the value at a place that came inside a call."""
+        return self._load(object_id, place)
+
+    def _load(self, object_id: bytes, place: Any) -> Any:
+        node = Address._make(place[3])
+        data = bytearray()
+        size = 1
+        while len(data) < size:
+            ask = ReadSegment(0, place[0], len(data), CHUNK)
+            size, chunk = self._process.ask(ask, to=node, timeout=LOCATE_TIMEOUT)
+            data += chunk
+        header = layout.read_header(bytes(data[: layout.HEADER_SIZE]))
+        if header is None or header.object_id != object_id:
+            raise ObjectLostError(
+                f"object {object_id.hex()} is not in the store any more",
+                object_id=object_id.hex(),
+            )
+        view = memoryview(data).toreadonly()
+        table_end = layout.HEADER_SIZE + 16 * header.buffers
+        (at, length), spans = layout.pieces(
+            header, bytes(view[layout.HEADER_SIZE : table_end])
+        )
+        return loads(view[at : at + length], [view[a : a + n] for a, n in spans])
+
+    def object_freed(self, object_id: bytes, place: Any) -> None:  # noqa: ARG002
+        """Nobody holds an object of ours any more that lies on another machine."""
+        self._process.post.send(Address._make(place[3]), FreeSegment(place[0], keep=False))
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -12,6 +12,7 @@ Owned by: the caller's lock guards queues and leases.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, Result, Stream
@@ -117,6 +118,7 @@ class Tasks:
         self._by_key: dict[bytes, TaskQueue] = {}
         self._leases: dict[int, Lease] = {}
         self.unfilled: list[TaskQueue] = []
+        self._returned: deque[int] = deque(maxlen=4_096)  # leases that may be granted once more
         self._is_lingering = False
         self._numbers = 0
         post = process.post
@@ -236,7 +238,9 @@ class Tasks:
     def _granted(self, peer: bytes, address: Address, message: LeaseGranted) -> None:  # noqa: ARG002
         queue = self._by_key.get(message.key)
         place = Address._make(message.address)
-        if queue is None:
+        if message.lease in self._leases:
+            return  # a broker that was started again tells of it once more
+        if queue is None or message.lease in self._returned:
             self._process.tell(ReturnLease(message.lease, True))
             return
         caller = self._process.caller
@@ -266,6 +270,7 @@ class Tasks:
         if self._leases.pop(lease.id, None) is None:
             return
         lease.queue.leases.pop(lease.id, None)
+        self._returned.append(lease.id)
         if lease.outgoing.lease is lease:
             lease.outgoing.lease = None
         queue = lease.queue
@@ -356,6 +361,22 @@ class Tasks:
         queue.asked = 0
         while queue.waiting:
             queue.waiting.popleft().settle(ERROR, error)
+
+    def broker_moved(self) -> None:
+        """The broker was started again: say what is wanted, and find out what was lost meanwhile."""
+        for queue in list(self._queues.values()):
+            if queue.asked:
+                self._process.tell(Demand(queue.key, queue.shape, queue.asked))
+        for lease in list(self._leases.values()):
+            self._process.objects.watch(lease.address.process)
+
+    def process_died(self, process: bytes) -> None:
+        """A process is dead: if a lease of its was not reported lost, nobody will do so any more."""
+        cause = {"kind": "lost", "text": "died, or its node did, while the broker was away"}
+        for lease in [each for each in self._leases.values() if each.address.process == process]:
+            self._process.post.when_drained(
+                partial(self._apply_loss, LeaseLost(lease.id, cause, []))
+            )
 
     def lease_of(self, stream: Stream) -> Lease | None:
         """Return the lease a task's stream belongs to."""

@@ -16,15 +16,16 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import to_wire
+from zactor.ids import caller_id
 from zactor.runtime import process as processes
-from zactor.runtime.calling import CANCEL_SIGNAL, Execution, StopServing
 from zactor.runtime.caller import Identity
+from zactor.runtime.calling import CANCEL_SIGNAL, Execution, StopServing
 from zactor.runtime.hosts import MainHost
 from zactor.runtime.lane import Lane, LaneClosedError
 from zactor.runtime.process import Process
 from zactor.runtime.progress import ProgressPage
 from zactor.serde.exceptions import pack_exception
-from zactor.ids import caller_id
+from zactor.store.segments import SHM
 from zactor.wire.messages import Address, Blocked
 
 if TYPE_CHECKING:
@@ -51,17 +52,22 @@ class Worker:
             machine=boot["machine"],
             keys=_keys(boot),
             progress=ProgressPage(progress_fd),
+            transport=boot.get("transport") or "",
+            host=boot.get("host") or "",
         )
         processes.set_current(self.process)
         self.process.session = dict(boot.get("session") or {})
         self.process.blocking = self._blocking
         self._tasks: MainHost | None = None
+        self._is_blocked = False
+        self.process.on_broker_moved.append(self._broker_moved)
+        self.process.post.on_bound = lambda address: self._say(["up", list(address)])
         self._attach_store()
 
     def _attach_store(self) -> None:
         from zactor.runtime.sharing import Sharing
 
-        Sharing(self.process)
+        Sharing(self.process, self.boot.get("segments") or SHM)
 
     # -- the lane ------------------------------------------------------------------------------
 
@@ -122,13 +128,18 @@ class Worker:
             self.host.stop()
 
     def _bind_tcp(self) -> None:
-        address = self.process.post.bind_tcp(self.boot.get("host") or "127.0.0.1")
+        address = self.process.post.bind_tcp(self.process.post.host)
         self._say(["up", list(address)])
 
     def _blocking(self, is_blocked: bool) -> None:  # noqa: FBT001 - a callback
         if self._tasks is not None and is_blocked:
             self._tasks.hand_back()
+        self._is_blocked = is_blocked
         self.process.tell(Blocked(is_blocked))
+
+    def _broker_moved(self) -> None:
+        if self._is_blocked:
+            self.process.tell(Blocked(True))
 
     # -- the main thread -----------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import zmq
 from zactor.transport.curve import client_options, server_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from zactor.transport.curve import Keys
 
@@ -121,7 +121,7 @@ class ReceivingSocket:
 class SendingSocket:
     """One connection to one peer's inbox. Guarded by the lock of whoever owns it."""
 
-    __slots__ = ("_send", "_socket", "fd")
+    __slots__ = ("_send", "_socket", "fd", "on_arrival", "probe")
 
     def __init__(self, endpoint: str, keys: Keys | None) -> None:
         """Connect.
@@ -129,8 +129,13 @@ class SendingSocket:
         Raises:
             ConnectionRefusedError: Nobody listens there (known at once for ipc only).
         """
+        # A bare connection beside a tcp one: it says at once if nobody listens, which libzmq does
+        # not when reconnection is off. For the owner to watch (`TcpProbe.failure`) and close.
+        self.probe: TcpProbe | None = None
         if endpoint.startswith("ipc://"):
             _probe(endpoint[6:])
+        else:
+            self.probe = TcpProbe(endpoint)
         made = context().socket(zmq.DEALER)
         made.set_hwm(0)
         made.setsockopt(zmq.RECONNECT_IVL, -1)
@@ -143,6 +148,9 @@ class SendingSocket:
         made.connect(endpoint)
         self._socket = made
         self._send = made.send
+        # For a connection that is answered over: told when something arrived that the
+        # descriptor will not tell of, since sending has used up its edge.
+        self.on_arrival: Callable[[], None] | None = None
         self.fd: int = made.getsockopt(zmq.FD)  # type: ignore[assignment]
 
     def send(self, first: bytes, frames: Sequence[bytes]) -> bool:
@@ -154,7 +162,19 @@ class SendingSocket:
                 self._socket.send_multipart((first, *frames), _NOBLOCK)
         except zmq.ZMQError:
             return False
+        if self.on_arrival is not None and self._socket.get(_EVENTS) & _POLLIN:  # type: ignore[operator]
+            self.on_arrival()
         return True
+
+    def receive(self) -> tuple[bytes, Sequence[bytes]] | None:
+        """Return what came back over the connection, or None: `(first frame, further frames)`."""
+        try:
+            if not self._socket.get(_EVENTS) & _POLLIN:  # type: ignore[operator]
+                return None
+            first, *frames = self._socket.recv_multipart(_NOBLOCK)
+        except zmq.ZMQError:
+            return None
+        return first, frames
 
     def is_connected(self) -> bool:
         """Whether the pipe still exists (also true while the connection is being made)."""
@@ -165,7 +185,64 @@ class SendingSocket:
 
     def close(self, *, linger: float) -> None:
         """Close, giving what is queued `linger` seconds to leave."""
+        if self.probe is not None:
+            self.probe.close()
         self._socket.close(int(linger * 1000))
+
+
+class ReturnRoute:
+    """Answers over the connection that a peer made to our inbox, like a `SendingSocket`.
+
+    For loops of one thread only: the inbox is theirs. That the connection is gone shows when
+    something is sent.
+    """
+
+    __slots__ = ("_inbox", "_route", "fd")
+
+    def __init__(self, inbox: ReceivingSocket, route: bytes) -> None:
+        self._inbox = inbox
+        self._route = route
+        self.fd = -1
+
+    def send(self, first: bytes, frames: Sequence[bytes]) -> bool:
+        """Send without blocking; False means that the connection is gone."""
+        return self._inbox.send(self._route, (first, *frames))
+
+    def is_connected(self) -> bool:
+        """Whether it is not known to be gone."""
+        return True
+
+    def close(self, *, linger: float) -> None:
+        """Forget the route; the connection is the peer's."""
+
+
+class TcpProbe:
+    """A bare tcp connection that is being made, to find out why it cannot be."""
+
+    __slots__ = ("_socket", "fd")
+
+    def __init__(self, endpoint: str) -> None:
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        host = host.strip("[]")
+        family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+        self._socket = sockets.socket(family, sockets.SOCK_STREAM | sockets.SOCK_NONBLOCK)
+        self.fd = self._socket.fileno()
+        try:
+            self._socket.connect((host, int(port)))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._socket.close()
+            raise ConnectionRefusedError(f"{endpoint}: {error.strerror or error}") from error
+
+    def failure(self) -> str:
+        """Why the connection could not be made; "" if it could. Once `fd` is writable."""
+        number = self._socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_ERROR)
+        return os.strerror(number).lower() if number else ""
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
 
 
 def _probe(path: str) -> None:

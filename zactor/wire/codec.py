@@ -38,6 +38,7 @@ REFERENCES = 7
 CANCEL = 8
 OBJECT_WANTED = 9
 OBJECT_VALUE = 10
+HOP_LOST = 11  # a relay could not pass something on, or may have lost it: greet again
 
 _codes: dict[type, int] = {message: code for code, message in CODES.items()}
 pack = msgpack.packb
@@ -67,6 +68,24 @@ def unpack_envelope(data: bytes) -> list[Any]:
     ):
         raise RemoteProtocolError("a message whose envelope is not understood")
     return envelope
+
+
+def hello_of_other_version(data: bytes) -> tuple[int, list[Any] | None]:
+    """Return the version and the envelope of a hello that only its version makes unreadable."""
+    try:
+        envelope = msgpack.unpackb(data, strict_map_key=False)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        return 0, None
+    if (
+        type(envelope) is not list
+        or len(envelope) < 7
+        or type(envelope[0]) is not int
+        or envelope[0] == VERSION
+        or envelope[1] != HELLO
+        or type(envelope[3]) is not bytes
+    ):
+        return 0, None
+    return envelope[0], envelope
 
 
 def pack_control(message: Any) -> tuple[int, list[Any]]:

@@ -36,8 +36,9 @@ class Answer(NamedTuple):
 
 class Attach(NamedTuple):
     """A driver or tool opens its session. Answered with
-    `{"job": bytes, "namespace": str, "node": bytes, "cluster": dict}`; `node` is the driver's
-    own machine's node, or any if none runs there."""
+    `{"job": bytes, "namespace": str, "node": bytes, "node_address": list | None, "cluster": dict}`;
+    `node` is the driver's own machine's node, or any if none runs there; `node_address` is where
+    a node of its own machine is."""
 
     request: int
     role: str  # "driver" | "tool"
@@ -398,7 +399,8 @@ class StopNode(NamedTuple):
 
 
 class WatchDriver(NamedTuple):
-    """Broker to node: this driver runs on your machine; send `ProcessDied` when its pid is dead."""
+    """Broker to node: this driver, or other node, runs on your machine; send `ProcessDied` when its
+    pid is dead."""
 
     process: bytes
     pid: int
