@@ -93,6 +93,7 @@ def broker(listen: str, path: Path, state: Path | None) -> None:
     from zactor.config import Config
     from zactor.runtime import joining
     from zactor.runtime.cluster import run_broker
+    from zactor.store.state import SqliteState
 
     content = _cluster_to_be(path, state)
 
@@ -106,7 +107,7 @@ def broker(listen: str, path: Path, state: Path | None) -> None:
             f"broker of cluster {own.cluster.hex()[:8]} at {address.tcp}; join by {path}"
         )
 
-    more = {} if state is None else {"state": str(state)}
+    more = {} if state is None else {"state": SqliteState(state)}
     run_broker(
         Config.from_environment(), content.cluster, keys=content.keys, host=host, port=int(port),
         ready=ready, **more,

@@ -21,6 +21,7 @@ from rich.text import Text
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+OWN_LABEL = ".io/node-id"  # every node has one: no news
 SHORT = 12  # digits of an id that are shown; --json has all of them
 
 STATE_STYLES = {
@@ -113,6 +114,8 @@ def shown(column: str, value: Any) -> str:
         return ", ".join(str(item)[:SHORT] for item in value) or "-"
     if column.endswith("_id"):
         return str(value)[:SHORT]
+    if column == "labels":
+        value = {name: text for name, text in value.items() if not name.endswith(OWN_LABEL)}
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {amount(name, n)}" for name, n in value.items()) or "-"
     if isinstance(value, list | tuple):

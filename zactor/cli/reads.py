@@ -45,6 +45,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "workers": {
         "worker_id": "id",
+        "worker_type": "type",
         "node_id": "node",
         "pid": "pid",
         "actors": "actors",

@@ -94,6 +94,7 @@ class Node:
             "machine": self.address.machine.hex(),
             "pid": entry.get("pid", 0),
             "address": self.address.tcp or self.address.ipc,
+            "process_address": list(self.address),
             "resources_total": show_amounts(self.pool.total),
             "resources_available": show_amounts(self.pool.available),
             "labels": self.labels,

@@ -69,10 +69,10 @@ class NearestCentre:
 
 
 class NearestNeighbours:
-    """v2: a vote among the nine nearest training points."""
+    """v2: a vote among the nine nearest of some training points."""
 
-    def __init__(self, data: Sequence[Sample]) -> None:
-        self.data = list(data)
+    def __init__(self, data: Sequence[Sample], kept: int = 200) -> None:
+        self.data = list(data)[:kept]
 
     def predict(self, features: Features) -> int:
         """Return what most of the nearest points are."""
