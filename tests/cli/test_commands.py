@@ -40,6 +40,12 @@ def actor(number: int, name: str = "", state: str = "ALIVE", **more: Any) -> dic
     }
 
 
+STACK = """Current thread 0x1 (most recent call first):
+  File "app.py", line 6 in nap
+  File "/site/zactor/runtime/hosts.py", line 166 in _run_ready
+"""
+
+
 class FakeCluster:
     """Answers as the broker does, and remembers what it was told."""
 
@@ -84,7 +90,7 @@ class FakeCluster:
         return self.log[offset:], len(self.log)
 
     def stacks(self, row: Any) -> list[dict[str, Any]]:
-        return [{"label": "Counter", "pid": 1001, "stack": "File x, line 1\n"}]
+        return [{"label": "Counter", "pid": 1001, "stack": STACK}]
 
 
 @pytest.fixture
@@ -167,13 +173,17 @@ def test_logs_are_found_by_actor_and_by_worker(cluster: FakeCluster) -> None:
 
 
 def test_stacks_have_a_title_each(cluster: FakeCluster) -> None:
-    assert run("stack").output == "Counter pid=1001\nFile x, line 1\n\n"
+    head = "Counter pid=1001\nCurrent thread 0x1 (most recent call first):\n"
+    assert run("stack").output == head + '  File "app.py", line 6 in nap\n\n'
+    assert "hosts.py" in run("stack", "--all").output
     assert json.loads(run("stack", "one", "--json").output)[0]["pid"] == 1001
 
 
 def test_why_says_what_an_actor_waits_for_or_does(cluster: FakeCluster) -> None:
     out = run("why", "one").output
-    assert out.startswith("Counter 'one' is alive, pid 1001\n  it is at: File x, line 1")
+    assert out.startswith(
+        "Counter 'one' is alive, pid 1001\n  it is at: File \"app.py\", line 6 in nap"
+    )
     cluster.tables["actors"] = [
         actor(
             1, "stuck", "PENDING_CREATION", worker_id="", pid=0, pending_reason="no GPU is free"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zactor.cli import output, reads, session
+from zactor.cli import output, reads, session, stacks
 from zactor.cli.main import EXIT_NOT_FOUND, Failure
 
 if TYPE_CHECKING:
@@ -61,10 +61,13 @@ def _worker_of(cluster: session.Session, which: str) -> Mapping[str, Any]:
 
 @click.command()
 @click.argument("which", metavar="[ACTOR|WORKER]", required=False)
+@click.option(
+    "--all", "is_full", is_flag=True, help="Every thread, and zactor's own frames too."
+)
 @session.address_option
 @output.json_option
-def stack(which: str | None, address: str | None, as_json: bool) -> None:
-    """Show the Python stacks of all workers, or of one, also of those that hang."""
+def stack(which: str | None, is_full: bool, address: str | None, as_json: bool) -> None:
+    """Show what the actors run now: their Python stacks, also of those that hang."""
     with session.attached(address) as cluster:
         rows = cluster.stacks(_worker_of(cluster, which) if which else None)
     if as_json:
@@ -73,8 +76,10 @@ def stack(which: str | None, address: str | None, as_json: bool) -> None:
     out = output.console()
     for row in rows:
         title = f"{row.get('label') or 'worker'} pid={row.get('pid')}"
+        text = str(row.get("stack", ""))
+        lines = text.rstrip().splitlines() if is_full else stacks.of_user(text)
         out.print(title, style="bold", markup=False)
-        out.print(str(row.get("stack", "")).rstrip() + "\n", markup=False)
+        out.print("\n".join(lines or ["  idle: no code of yours runs"]) + "\n", markup=False)
 
 
 @click.command()
@@ -117,8 +122,8 @@ def _where(cluster: session.Session, row: Mapping[str, Any]) -> list[str]:
     """Return the innermost lines of the stack of its process."""
     if not row.get("worker_id"):
         return []
-    found = []
     for dump in cluster.stacks(row):
-        lines = [line.strip() for line in str(dump["stack"]).splitlines() if line.strip()]
-        found += [f"it is at: {line}" for line in lines if line.startswith("File ")][:3]
-    return found
+        lines = [line.strip() for line in stacks.of_user(str(dump["stack"]))]
+        frames = [line for line in lines if line.startswith("File ")]
+        return [f"it is at: {line}" for line in frames[:3]] or ["it is idle: no call runs"]
+    return []
