@@ -32,7 +32,7 @@ try:
     main(["--help"])
 except SystemExit:
     pass
-print([name for name in ("zmq", "rich", "zactor.cli.demo") if name in sys.modules])
+print([name for name in ("rich", "zactor.cli.demo") if name in sys.modules])
 """
     done = program.run(source=source)
     assert done.stdout.endswith("[]\n")
