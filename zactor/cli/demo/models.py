@@ -71,7 +71,7 @@ class NearestCentre:
 class NearestNeighbours:
     """v2: a vote among the nine nearest of some training points."""
 
-    def __init__(self, data: Sequence[Sample], kept: int = 200) -> None:
+    def __init__(self, data: Sequence[Sample], kept: int = 60) -> None:
         self.data = list(data)[:kept]
 
     def predict(self, features: Features) -> int:
