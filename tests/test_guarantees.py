@@ -566,6 +566,25 @@ def test_references_and_handles_pass_through_third_parties() -> None:  # G8.1
     )  # nobody holds the handle
 
 
+def test_a_value_lives_while_a_reference_to_it_does() -> None:  # G8.2
+    numpy = pytest.importorskip("numpy")
+
+    @zactor.remote
+    class Maker:
+        def make(self, number: int) -> Any:
+            return numpy.full((500, 1000), number, dtype=numpy.uint8)
+
+        def mean(self, array: Any) -> float:
+            return float(array.mean())
+
+    maker, reader = Maker.remote(), Maker.remote()
+    for _ in range(20):  # each round's segments are those that the round before has freed
+        refs = [maker.make.remote(number) for number in range(4)]
+        for _ in range(2):
+            assert zactor.get([reader.mean.remote(ref) for ref in refs]) == [0, 1, 2, 3]
+        assert [int(zactor.get(ref)[0, 0]) for ref in refs] == [0, 1, 2, 3]
+
+
 def test_what_is_changed_later_is_not_changed_elsewhere() -> None:  # G8.3
     recorder = zactor.remote(Recorder).remote()
     values = [1, 2, 3]

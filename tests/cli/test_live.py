@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,8 +205,10 @@ def restarted(daemons: Daemons) -> tuple[Any, Any]:
 def test_a_broker_whose_state_is_kept_goes_on_with_it(daemons: Daemons) -> None:
     before, after = restarted(daemons)
     assert (before["cluster"], before["keys"]) == (after["cluster"], after["keys"])
-    (node,) = rows("nodes", "--address", daemons.file)
-    assert node["resources_total"]["camera"] == 1
+    deadline = time.monotonic() + 20
+    while not (nodes := rows("nodes", "--address", daemons.file, "--filter", "state=ALIVE")):
+        assert time.monotonic() < deadline, "the node does not attach to the new broker"
+    assert nodes[0]["resources_total"]["camera"] == 1
 
 
 @pytest.mark.xfail(reason="workers that were started before ask the old broker for definitions")
