@@ -31,6 +31,7 @@ from zactor.wire.messages import Address, Blocked
 if TYPE_CHECKING:
     import socket
 
+TASK_EXIT_GRACE = 0.3  # seconds that a running task has when its worker is told to exit
 NODE_DEAD = 70  # exit code when the node is gone
 
 
@@ -126,6 +127,11 @@ class Worker:
         self.is_exiting = True
         if self.host is not None:
             self.host.stop()
+        if self._tasks is not None:
+            # Nobody waits for what a task still computes. Its own clean-up has a moment.
+            end = threading.Timer(TASK_EXIT_GRACE, os._exit, (0,))
+            end.daemon = True
+            end.start()
 
     def _bind_tcp(self) -> None:
         address = self.process.post.bind_tcp(self.process.post.host)
