@@ -176,6 +176,8 @@ class Worker:
         host = MainHost(process, execution, 0)
         host.is_task_host = True
         self._tasks = self.host = host
+        if self.is_exiting:  # told so before there was a host to tell
+            host.stop()
         process.callee.adopt(process.id, host)
         host.serve()
 
