@@ -197,6 +197,12 @@ class Execution:
             self.settle_references(call, peer, refs, ())
             self.not_run(intake, seq, method, error)
             return
+        if extras.get(batches.X_RETURNS, 1) < 0:
+            from zactor.runtime.streaming import run_stream
+
+            name = call if refs else b""
+            run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)
+            return
         attempts = extras.get(batches.X_RETRY, (0, None))[0]
         while True:
             try:
