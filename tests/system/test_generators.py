@@ -208,6 +208,7 @@ def test_a_rerun_that_yields_less_is_noticed(tmp_path: Path) -> None:
         yield 1
         yield 2
         marker.touch()
+        time.sleep(0.2)  # so that both items leave
         os._exit(1)
 
     generator = shrinking.remote()

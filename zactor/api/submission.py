@@ -35,6 +35,7 @@ class MethodCall:
         method = self._method
         runtime = process()
         facts = method._handle
+        method.check_arguments(self._args, self._kwargs)
         stream = method._stream
         if not stream.identity.is_current or stream.caller != runtime.identity.caller:
             stream = runtime.actors.stream(facts.view, runtime.identity)
