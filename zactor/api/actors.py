@@ -327,6 +327,12 @@ def weak_handle(entry: dict[str, Any]) -> ActorHandle[Any]:
     return ActorHandle(_Facts(entry, None, runtime.actors.view(entry["id"], entry)), None)
 
 
+def own_handle(spec: dict[str, Any]) -> ActorHandle[Any]:
+    """Return a handle of the actor that runs here, which does not keep it."""
+    view = process().actors.view(spec["id"])
+    return ActorHandle(_Facts(spec, None, view), None)
+
+
 class ActorClass(Generic[T]):
     """What `@remote` makes of a class: `.remote(...)` creates an actor, `.options(...)` says how."""
 

@@ -21,6 +21,7 @@ from zactor.runtime.caller import Caller, Identity
 from zactor.runtime.calling import is_main_thread
 from zactor.runtime.deadlocks import Deadlocks
 from zactor.runtime.definitions import Definitions
+from zactor.runtime.groups import GroupViews
 from zactor.runtime.objects import Objects
 from zactor.runtime.post import Post
 from zactor.runtime.reception import Reception, Waiter
@@ -110,6 +111,7 @@ class Process:
         self.deadlocks = Deadlocks(self)
         install(self)
         self.streams = Streams(self)
+        self.groups = GroupViews(self)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
