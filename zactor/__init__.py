@@ -41,6 +41,7 @@ __version__ = "0.1.0"
 
 # Imported on first use: what a program does not use does not slow its start.
 _LAZY = {
+    "LoggingConfig": "zactor.api.log_config",
     "ObjectRefGenerator": "zactor.api.generators",
     "actor": "zactor.actor",
     "available_resources": "zactor.api.cluster",
@@ -49,8 +50,12 @@ _LAZY = {
     "get_gpu_ids": "zactor.api.context",
     "get_runtime_context": "zactor.api.context",
     "nodes": "zactor.api.cluster",
-    "runtime_context": "zactor.api.context",
+    "runtime_context": "zactor.runtime_context",
+    "cloudpickle": "zactor.cloudpickle",
+    "cluster_utils": "zactor.cluster_utils",
+    "remote_function": "zactor.remote_function",
     "testing": "zactor.testing",
+    "timeline": "zactor.api.cluster",
     "util": "zactor.util",
 }
 
@@ -61,6 +66,7 @@ __all__ = [
     "ActorMethod",
     "ClusterContext",
     "JobID",
+    "LoggingConfig",
     "NodeID",
     "ObjectID",
     "ObjectRef",
@@ -87,6 +93,7 @@ __all__ = [
     "put",
     "remote",
     "shutdown",
+    "timeline",
     "wait",
 ]
 

@@ -13,6 +13,7 @@ from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
 from zactor.runtime.refs import ObjectRef
+from zactor.runtime.signatures import UNKNOWN, positional_range, signature
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import collect, dumps_args, loaded
 from zactor.wire import batches
@@ -43,6 +44,8 @@ class ActorMethod:
     __slots__ = (
         "_guard",
         "_handle",
+        "_least",
+        "_most",
         "_name",
         "_number",
         "_options",
@@ -63,6 +66,8 @@ class ActorMethod:
         # What a handle needs to be made again; the handle itself would make a cycle, and its end
         # would wait for the garbage collector.
         self._handle = handle._facts
+        # How many arguments will do; calls with others, or with keywords, are looked at closely.
+        self._least, self._most = positional_range(self._parameters())
         self._plain = (
             options.num_returns in (None, 1)
             and not options.retry_exceptions
@@ -83,7 +88,7 @@ class ActorMethod:
             SerializationError: An argument cannot be pickled.
             PendingCallsLimitExceeded: More calls wait than the limits allow.
         """
-        if self._plain and not kwargs:
+        if self._plain and not kwargs and self._least <= len(args) <= self._most:
             stream = self._stream
             if stream.is_open and stream.identity.is_current:
                 if args:
@@ -111,6 +116,22 @@ class ActorMethod:
                     return ObjectRef(result)
         return MethodCall(self, args, kwargs).submit()
 
+    def _parameters(self) -> str:
+        """Return the method's parameters, see `runtime.signatures`."""
+        if self._number < 0:
+            return UNKNOWN
+        found: str = self._handle.methods[self._number][1].get("takes", UNKNOWN)
+        return found
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError if the arguments do not fit the method's signature."""
+        if kwargs or not self._least <= len(args) <= self._most:
+            try:
+                signature(self._parameters()).bind(*args, **kwargs)
+            except TypeError as error:
+                name = f"{self._handle.class_name}.{self._name}"
+                raise TypeError(f"{name}(): {error}") from None
+
     def options(self, **options: Any) -> ActorMethod:
         """Return the method with other options for its calls.
 
@@ -119,7 +140,7 @@ class ActorMethod:
             TypeError: A value is of the wrong type.
         """
         again = object.__new__(ActorMethod)
-        for slot in ("_guard", "_handle", "_name", "_number", "_stream"):
+        for slot in ("_guard", "_handle", "_least", "_most", "_name", "_number", "_stream"):
             setattr(again, slot, getattr(self, slot))
         again._options = self._options.merged(**options)
         retries = again._options.max_task_retries
@@ -279,6 +300,8 @@ def _method_options(about: dict[str, Any]) -> dict[str, Any]:
         "group": "concurrency_group",
         "retries": "max_task_retries",
         "timeout": "timeout",
+        "on_full": "on_full",
+        "backpressure": "_generator_backpressure_num_objects",
     }
     options = {names[key]: value for key, value in about.items() if key in names}
     kinds = about.get("retry")
@@ -302,6 +325,12 @@ def weak_handle(entry: dict[str, Any]) -> ActorHandle[Any]:
     """Return a handle, made of a directory entry, that does not keep the actor."""
     runtime = process()
     return ActorHandle(_Facts(entry, None, runtime.actors.view(entry["id"], entry)), None)
+
+
+def own_handle(spec: dict[str, Any]) -> ActorHandle[Any]:
+    """Return a handle of the actor that runs here, which does not keep it."""
+    view = process().actors.view(spec["id"])
+    return ActorHandle(_Facts(spec, None, view), None)
 
 
 class ActorClass(Generic[T]):

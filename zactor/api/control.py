@@ -94,7 +94,7 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     from zactor.api.generators import is_generator
 
     if is_generator(ref):
-        result = ref._call
+        result = ref.call()
     elif isinstance(ref, ObjectRef):
         result = ref._result
     else:

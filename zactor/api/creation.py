@@ -151,7 +151,7 @@ def make_spec(
         "get_if_exists": options.get_if_exists,
         "class_key": runtime.definitions.publish(cls),
         "class_name": cls.__name__,
-        "methods": describe_methods(cls),
+        "methods": describe_methods(cls, options.actor_generator_backpressure),
         "placing": options.demand(),
         "running": options.running_demand(),
         **placing_of(runtime, options),

@@ -34,6 +34,10 @@ class RemoteFunction(Generic[P, R]):
                 "'async def' should not be used for remote tasks. You can wrap the async "
                 "function with `asyncio.run(f())`, or make it a method of an actor."
             )
+        if options.num_returns == "streaming" and not _is_generator(function):
+            raise ValueError(
+                f"num_returns='streaming' needs a generator function, and {function!r} has no yield"
+            )
         self._function = function
         self._options = options
         self._queue: Any = None
@@ -90,7 +94,9 @@ class RemoteFunction(Generic[P, R]):
         kind = _result_type(self._returns)
         stand_in = self._queue.identity
         result = kind(stand_in, number, 0, None, None, self._retries)
-        if self._returns not in (1, "streaming", "dynamic"):
+        if type(self._returns) is str:
+            result.expect(self._returns, self._extras)
+        elif self._returns != 1:
             result.expect(self._returns)
         result.function = self._named
         result.queue = self._queue

@@ -35,14 +35,17 @@ class MethodCall:
         method = self._method
         runtime = process()
         facts = method._handle
+        method.check_arguments(self._args, self._kwargs)
         stream = method._stream
         if not stream.identity.is_current or stream.caller != runtime.identity.caller:
             stream = runtime.actors.stream(facts.view, runtime.identity)
         self._check_limit(stream)
         returns, extras = call_extras(method._options)
-        result = make_result(
+        result: Any = make_result(
             stream, next(stream.numbers), method._number, method._guard, method._retries, returns
         )
+        if type(returns) is str:
+            result.expect(returns, extras)
         awaited = encode(
             runtime, result, self._args, self._kwargs, extras or None, method._name
         )

@@ -52,7 +52,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
         from zactor.api.generators import is_generator
 
         if is_generator(refs):
-            raise ValueError("Invalid type of object refs: iterate an ObjectRefGenerator instead")
+            return refs
         raise ValueError(
             f"Invalid type of object refs, {type(refs)}, is given. 'object_refs' must either be "
             "an ObjectRef or a list of ObjectRefs."

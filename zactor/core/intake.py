@@ -98,6 +98,8 @@ class Intake:
     def settled_below(self, floor: int) -> None:
         """The caller will not ask for anything below `floor` again (S3)."""
         self.floor = floor
+        if self.cancelled:
+            self.cancelled = {seq for seq in self.cancelled if seq >= floor}
         kept = self.kept
         while kept and kept[0][1] < floor:
             self._drop()

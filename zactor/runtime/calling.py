@@ -112,6 +112,8 @@ class Execution:
         self.hand_back_rest = False
         self.actor_id = ""
         self.repr = ""
+        self.spec: dict[str, Any] = {}  # of the actor, or of the tasks' lease
+        self.run_calls: tuple[int, Any] = (0, ())  # first seq and calls of the main thread's run
         self.is_cancelled = False  # of the call that the main thread runs
         self.main_host: Any = None  # the host whose calls run in the main thread one at a time
         self.first_made = 0  # the number of the first call that the present run may make
@@ -160,6 +162,25 @@ class Execution:
             return Call(intake, self.seq, self.seq + self.offset, self.label, self.parent)
         return None
 
+    def _main_call(self, call: Call) -> tuple[int, Any]:
+        """Return method number and arguments of a call that the main thread runs."""
+        first, calls = self.run_calls
+        at = 2 * (call.seq - first)
+        return (calls[at], calls[at + 1]) if 0 <= at < len(calls) else (0, None)
+
+    def name_of(self, call: Call) -> str:
+        """Return the name of the method or function that runs."""
+        if call.task is not None:
+            return call.function
+        return self.names.get(self._main_call(call)[0], "")
+
+    def name_given(self, call: Call) -> str:
+        """Return the name that the caller gave the call, if any."""
+        if call.task is not None:
+            return ""
+        arguments = self._main_call(call)[1]
+        return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
+
     # -- one call that is not plain ------------------------------------------------------------
 
     def special(
@@ -196,6 +217,12 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             self.settle_references(call, peer, refs, ())
             self.not_run(intake, seq, method, error)
+            return
+        if extras.get(batches.X_RETURNS, 1) < 0:
+            from zactor.runtime.streaming import run_stream
+
+            name = call if refs else b""
+            run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)
             return
         attempts = extras.get(batches.X_RETRY, (0, None))[0]
         while True:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from zactor.runtime import signatures
 from zactor.runtime.calling import Execution, is_coroutine_function
 from zactor.runtime.hosts import MainHost
 from zactor.runtime.pools import AsyncHost, Groups, ThreadHost
@@ -67,7 +68,7 @@ def construct(process: Process, execution: Execution, host: Any, spec: dict[str,
         objects.call_finishes(spec["id"] + b"init", spec["owner"], ())
 
 
-def describe_methods(cls: type) -> list[list[Any]]:
+def describe_methods(cls: type, default_backpressure: int | None = None) -> list[list[Any]]:
     """Return `[name, {what @method said and what calling needs}]` of each method, in the order of
     their numbers: by name, so that it is the same in every process."""
     from zactor.options import MethodOptions
@@ -92,6 +93,15 @@ def describe_methods(cls: type) -> list[list[Any]]:
             about["retry"] = dumps(tuple(options.retry_exceptions), "retry_exceptions")[0]
         if options.timeout is not None:
             about["timeout"] = options.timeout
+        if options.on_full:
+            about["on_full"] = options.on_full
+        backpressure = options.generator_backpressure or default_backpressure
+        if backpressure and about.get("returns") in ("streaming", "dynamic"):
+            about["backpressure"] = backpressure
+        static = inspect.getattr_static(cls, name)
+        about["takes"] = signatures.describe(
+            function, skip_first=not isinstance(static, staticmethod | classmethod)
+        )
         rows.append([name, about])
     return rows
 

@@ -139,6 +139,7 @@ class MainHost:
             first = seq
             gathered_at = began = started
             execution.enter(intake, number - seq, parent)
+            execution.run_calls = (seq, calls)
             pairs = iter(calls)
             for method, arguments in zip(pairs, pairs, strict=True):
                 # A reply leaves before the next method is entered, unless that is known to be

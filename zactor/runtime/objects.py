@@ -201,6 +201,10 @@ class Objects:
                 result.guard = Guard(object_id, self.dropped)
             self._places[object_id] = result.value
 
+    def shared(self, object_id: bytes) -> Result | None:
+        """Return the result of an object of ours that others may know of."""
+        return self._shared.get(object_id)
+
     def is_needed(self) -> bool:
         """Whether others hold references to what this process owns."""
         return bool(self._shared or self._places or self._actors)
@@ -350,6 +354,8 @@ class Objects:
         place = self._places.pop(object_id, None)
         if place is not None and self.store is not None:
             self.store.object_freed(object_id, place)
+        if result is not None and hasattr(result, "arrived"):
+            self._process.streams.drop(result)
         del result
 
     def _lose(self, object_id: bytes, effect: Any) -> None:

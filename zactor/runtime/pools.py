@@ -13,6 +13,7 @@ from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
 from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing, current_call
 from zactor.runtime.reception import Waiter
+from zactor.runtime.streaming import run_stream_async
 from zactor.wire import batches
 
 if TYPE_CHECKING:
@@ -290,6 +291,12 @@ class AsyncHost:
         while True:
             try:
                 value = function(*args, **kwargs)
+                if extras.get(batches.X_RETURNS, 1) < 0:
+                    await run_stream_async(
+                        execution, intake, seq, number, value, lambda: function(*args, **kwargs),
+                        extras, object_id if refs else b"",
+                    )  # fmt: skip
+                    return
                 if inspect.isawaitable(value):
                     value = await value
                 break

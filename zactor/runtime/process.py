@@ -21,12 +21,14 @@ from zactor.runtime.caller import Caller, Identity
 from zactor.runtime.calling import is_main_thread
 from zactor.runtime.deadlocks import Deadlocks
 from zactor.runtime.definitions import Definitions
+from zactor.runtime.groups import GroupViews
 from zactor.runtime.objects import Objects
 from zactor.runtime.post import Post
 from zactor.runtime.reception import Reception, Waiter
 from zactor.runtime.routing import Routing
 from zactor.runtime.several import install
 from zactor.runtime.succession import hand_over
+from zactor.runtime.streaming import Streams
 from zactor.runtime.tasks import Tasks
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ class Process:
         self.tasks = Tasks(self)
         self.deadlocks = Deadlocks(self)
         install(self)
+        self.streams = Streams(self)
+        self.groups = GroupViews(self)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
@@ -257,6 +261,7 @@ class Process:
         """A process is known to be dead: what was expected of it will not come."""
         self.objects.owner_died(process)
         self.tasks.process_died(process)
+        self.streams.process_died(process)
         self.post.forget(process)
         if self.on_died is not None:
             self.on_died(process)

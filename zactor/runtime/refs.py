@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zactor.core.calls import PENDING, Result
-from zactor.ids import split_object_id
+from zactor.ids import JobID, TaskID, split_object_id
 from zactor.runtime import process as processes
 from zactor.serde.values import collect, loaded
 from zactor.wire.messages import Address
@@ -46,14 +46,14 @@ class ObjectRef(Generic[R]):
         """Return the object id in hexadecimal."""
         return self._result.object_id().hex()
 
-    def task_id(self) -> str:
-        """Return the id of the call that makes the value, in hexadecimal."""
-        return self.binary()[:24].hex()
+    def task_id(self) -> TaskID:
+        """Return the id of the call that makes the value."""
+        return TaskID(self.binary()[:24])
 
-    def job_id(self) -> str:
-        """Return the id of the job this process belongs to, in hexadecimal."""
+    def job_id(self) -> JobID:
+        """Return the id of the job this process belongs to."""
         process = processes.current()
-        return process.job.hex() if process is not None else ""
+        return JobID(process.job if process is not None else b"")
 
     def future(self) -> concurrent.futures.Future[R]:
         """Return a `concurrent.futures.Future` of the value.

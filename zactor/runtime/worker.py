@@ -166,12 +166,15 @@ class Worker:
         self.process.job = job
         self.process.namespace = shape.get("namespace") or self.process.namespace
         self.process.session.update(shape.get("session") or {})
+        self.process.session["group"] = shape.get("group")
+        self.process.session["runtime_env"] = shape.get("env") or {}
+        if self.process.running is not None:
+            self.process.running.spec = shape
 
     def _run_tasks(self, order: list[Any]) -> None:
         process = self.process
+        execution = process.running = Execution(process, None, "")
         self._set_job(order[2], order[3])
-        execution = Execution(process, None, "")
-        process.running = execution
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
@@ -190,12 +193,14 @@ class Worker:
         process.job = spec["job"]
         process.namespace = spec.get("namespace") or ""
         process.session.update(spec.get("options", {}).get("session") or {})
+        process.session["group"] = spec.get("group")
+        process.session["runtime_env"] = spec.get("env") or {}
         process.identity = Identity(caller_id(actor, life))
         self.actor = (actor, life)
         execution = Execution(process, None, spec.get("class_name") or "Actor")
         execution.actor_id = actor.hex()
         process.running = execution
-        execution.spec = spec  # type: ignore[attr-defined]
+        execution.spec = spec
         host = self.host = make_host(process, execution, life, spec)
         process.callee.adopt(actor, host)
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
