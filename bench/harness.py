@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+HURRY = 0.5  # seconds for a case below which it gets fewer samples
 WAKING = 0.01  # seconds between thawing an engine and using it
 
 
@@ -152,10 +153,12 @@ class Harness:
         if left <= 0:
             return None
         engines = max(1, len(self.engines) - len(self.missing))
+        each = left / remaining
+        repetitions = method.repetitions if each > HURRY else min(2, method.repetitions)
         # A half of a case's time goes into preparing it.
-        seconds = left / remaining / 2 / engines / (method.repetitions + 1)
+        seconds = each / 2 / engines / (repetitions + 1)
         seconds = min(method.seconds, max(0.02, seconds))
-        return Share(method.repetitions, seconds, seconds, min(method.patience, 5.0 + left))
+        return Share(repetitions, seconds, seconds, min(method.patience, 3.0 + left))
 
     # -- a case whose engines stay ----------------------------------------------------------
 

@@ -12,6 +12,7 @@ import functools
 import gc
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -23,6 +24,9 @@ from bench.work import CannotDo, Measure, Rate, Row, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Host:
@@ -88,7 +92,11 @@ class Host:
         if self.session:
             self.engine.stop()
             self.session = ""
-        self.engine.start(row.session, setting)
+        try:
+            self.engine.start(row.session, setting)
+        except BaseException:
+            self.engine.stop()  # what was started of it
+            raise
         self.session = row.session
 
     def do_warm(self, seconds: float, goal: float) -> dict[str, Any]:
@@ -151,7 +159,8 @@ def serve(host: Host, commands: int, answers: int) -> None:
 def _failure(error: Exception) -> dict[str, str]:
     if isinstance(error, ModuleNotFoundError) and error.name == "numpy":
         return {"cannot": "numpy is not installed"}
-    return {"failed": f"{type(error).__name__}: {error}".strip().splitlines()[0]}
+    text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    return {"failed": _COLOUR.sub("", text)}
 
 
 def main() -> None:

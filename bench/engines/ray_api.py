@@ -8,6 +8,7 @@ placement group row asks for. `client` is a driver that joins a cluster it did n
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -60,15 +61,20 @@ class RayApi:
         elif session == "client":
             self._join(api, setting)
         elif self.name == "ray":
-            raise CannotDo(f"no choice of transport ({session})")
+            raise CannotDo("no choice of transport")
+        elif session == "tcp":
+            # Who does not share the directory of sockets counts as another machine.
+            self._join(api, setting, {"ZACTOR_TMPDIR": str(setting.folder / "elsewhere")})
         else:
-            self._start_forced(api, session, setting)
+            _start_relayed(api)
 
     def _always_new(self) -> dict[str, str]:
         # Ray would first look for a cluster that somebody else left, and wait for a dead one.
         return {"address": "local"} if self.name == "ray" else {}
 
-    def _join(self, api: Any, setting: Setting) -> None:
+    def _join(
+        self, api: Any, setting: Setting, environment: dict[str, str] | None = None
+    ) -> None:
         if self.name == "ray":
             _require_grpc()
             ray = str(Path(sys.executable).with_name("ray"))
@@ -86,18 +92,18 @@ class RayApi:
             api.init("ray://127.0.0.1:26380")
             return
         file = setting.folder / "cluster"
-        self._daemon(["broker", "--cluster-file", str(file)])
-        _wait_for(file)
-        self._daemon(["node", "--join", str(file)])
+        self._daemon(["broker", "--cluster-file", str(file)], environment)
+        _wait_for(file, self.daemons[-1])
+        self._daemon(["node", "--join", str(file)], environment)
         api.init(address=str(file))
 
-    def _daemon(self, arguments: list[str]) -> None:
-        command = [sys.executable, "-m", "zactor", *arguments]
-        self.daemons.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
-
-    def _start_forced(self, api: Any, session: str, setting: Setting) -> None:
-        del setting
-        api.init(transport=session)
+    def _daemon(self, arguments: list[str], environment: dict[str, str] | None) -> None:
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "zactor", *arguments],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+        )
+        self.daemons.append(daemon)
 
     def stop(self) -> None:
         """See Engine."""
@@ -127,6 +133,13 @@ def _zactor_version() -> str:
     return done.stdout.strip()
 
 
+def _start_relayed(api: Any) -> None:
+    # init() takes what it does not know, so a name it does not know must not be tried.
+    if "transport" not in inspect.signature(api.init).parameters:
+        raise CannotDo("no way to force the relay yet")
+    api.init(transport="relay")
+
+
 def _require_grpc() -> None:
     try:
         importlib.import_module("grpc")
@@ -144,9 +157,11 @@ def _run(command: list[str]) -> None:
     )
 
 
-def _wait_for(file: Path, patience: float = 10.0) -> None:
+def _wait_for(file: Path, writer: subprocess.Popen[bytes], patience: float = 10.0) -> None:
     deadline = time.monotonic() + patience
     while not file.exists():
+        if writer.poll() is not None:
+            raise RuntimeError(f"the broker ended at once, with status {writer.returncode}")
         if time.monotonic() > deadline:
             raise TimeoutError(f"{file} was not written")
         time.sleep(0.01)

@@ -73,10 +73,11 @@ class _Broker:
         """Have the machine handle a request, and return its answer."""
         self.machine.receive(self.client, self.address, kind(next(self.requests), *fields), 1.0)
         for effect in self.machine.drain():
-            if type(effect.message) is self.messages.Answer:
-                if not effect.message.ok:
-                    raise RuntimeError(f"the broker refused: {effect.message.value}")
-                return effect.message.value
+            message = getattr(effect, "message", None)  # a Report has none
+            if type(message) is self.messages.Answer:
+                if not message.ok:
+                    raise RuntimeError(f"the broker refused: {message.value}")
+                return message.value
         raise RuntimeError("the broker did not answer")
 
 

@@ -194,7 +194,7 @@ def tasks_async(api: Any, _: Setting) -> Works:
     "multi client tasks async", "4 actors with 10,000 tasks outstanding each", unit="tasks/s"
 )
 def multi_tasks(api: Any, setting: Setting) -> Works:
-    n = setting.pick(10_000, 1000)
+    n = setting.pick(10_000, 250)
     small_value = _task(api)
 
     @api.remote(num_cpus=0)

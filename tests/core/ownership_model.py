@@ -37,7 +37,9 @@ class Process:
         self.machine = References(name)
         self.refs: Counter[tuple[bytes, bytes]] = Counter()  # Python references
         self.finalized: deque[tuple[bytes, bytes]] = deque()  # dropped, machine not yet told
-        self.values: dict[bytes, list[tuple[bytes, bytes]]] = {}  # own objects and what is inside
+        self.values: dict[
+            bytes, list[tuple[bytes, bytes]]
+        ] = {}  # own objects and what is inside
         self.running: list[tuple[bytes, bytes, list[tuple[bytes, bytes]]]] = []
         self.calls: dict[bytes, tuple[bytes, bytes | None]] = {}  # call -> callee, result's id
         self.fetching: Counter[tuple[bytes, bytes]] = Counter()
@@ -48,14 +50,19 @@ class Process:
 class World:
     """Runs one seeded schedule; `step` until bored, then `finish`."""
 
-    def __init__(self, random: Random, size: int, *, deaths: bool, double: bool = False) -> None:
+    def __init__(
+        self, random: Random, size: int, *, deaths: bool, double: bool = False
+    ) -> None:
         self.random = random
         self.double = double
         self.deaths = deaths
         self.processes = [Process(b"P%d" % i) for i in range(size)]
         self.by_name = {process.name: process for process in self.processes}
         self.channels = {
-            (a.name, b.name): Channel() for a in self.processes for b in self.processes if a is not b
+            (a.name, b.name): Channel()
+            for a in self.processes
+            for b in self.processes
+            if a is not b
         }
         # Some links are far slower than others: that is what lets a third party overtake.
         self.paces = {key: random.choice((0.02, 1.0, 1.0, 1.0)) for key in self.channels}
@@ -95,7 +102,9 @@ class World:
                     if ref[0] == effect.object_id:
                         assert ref[1] == effect.owner
             elif type(effect) is Released:
-                assert not any(ref[0] == effect.object_id for ref in process.refs if process.refs[ref])
+                assert not any(
+                    ref[0] == effect.object_id for ref in process.refs if process.refs[ref]
+                )
 
     def assert_excused(self, object_id: bytes, process: Process, what: str) -> None:
         """Only a death may take an object from under a reference: its owner's, or a holder's."""
@@ -119,7 +128,9 @@ class World:
     def note(self, process: Process, ref: tuple[bytes, bytes]) -> None:
         self.ever_held.setdefault(ref[0], {ref[1]}).add(process.name)
 
-    def gain(self, process: Process, ref: tuple[bytes, bytes], via: bytes | None = None) -> None:
+    def gain(
+        self, process: Process, ref: tuple[bytes, bytes], via: bytes | None = None
+    ) -> None:
         process.machine.add_local(*ref, via=via)
         process.refs[ref] += 1
         self.note(process, ref)
@@ -154,7 +165,11 @@ class World:
 
     def pick_refs(self, process: Process, most: int) -> list[tuple[bytes, bytes]]:
         refs = list(process.refs)
-        return [self.random.choice(refs) for _ in range(self.random.randint(0, most))] if refs else []
+        return (
+            [self.random.choice(refs) for _ in range(self.random.randint(0, most))]
+            if refs
+            else []
+        )
 
     def create(self, process: Process) -> None:
         inner = self.pick_refs(process, 2) if self.random.random() < 0.5 else []
@@ -203,12 +218,16 @@ class World:
 
     def fetch(self, process: Process) -> None:
         foreign = [
-            ref for ref in process.refs
-            if ref[1] != process.name and ref[1] not in process.knows_dead
+            ref
+            for ref in process.refs
+            if ref[1] != process.name
+            and ref[1] not in process.knows_dead
             and not process.machine.is_lost(ref[0])
         ]
+        # What has something inside of a third process is where the difficulty is.
+        nested = [ref for ref in foreign if self.by_name[ref[1]].values.get(ref[0])]
         if foreign:
-            ref = self.random.choice(foreign)
+            ref = self.random.choice(nested or foreign)
             process.machine.add_local(*ref)
             process.fetching[ref] += 1
             self.flush(process)
@@ -285,7 +304,12 @@ class World:
         process.running.append((call, peer, refs))
 
     def on_reply(
-        self, process: Process, peer: bytes, call: bytes, contained: list[Any], unconfirmed: bool
+        self,
+        process: Process,
+        peer: bytes,
+        call: bytes,
+        contained: list[Any],
+        unconfirmed: bool,
     ) -> None:
         _, result = process.calls.pop(call)
         assert result is not None
@@ -311,7 +335,9 @@ class World:
             process.machine.value_sent(ref[0], peer, inner)
         self.send(process, peer, ("value", ref, inner))
 
-    def on_value(self, process: Process, peer: bytes, ref: tuple[bytes, bytes], inner: Any) -> None:
+    def on_value(
+        self, process: Process, peer: bytes, ref: tuple[bytes, bytes], inner: Any
+    ) -> None:
         if inner and self.keeps_values:
             process.machine.value_received(ref[0], peer, inner)
             process.machine.cached(ref[0], inner)
@@ -322,6 +348,9 @@ class World:
                 self.gain(process, contained, via=None if self.keeps_values else ref[0])
             process.fetching[ref] -= 1
             process.machine.drop_local(ref[0])
+            while inner and process.refs[ref] and self.random.random() < 0.9:
+                self.lose(process, ref)  # keeps what was in it, not the object itself
+            self.tell_finalized(process)
 
     # -- the schedule -----------------------------------------------------------------------------
 

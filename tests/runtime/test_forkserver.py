@@ -48,7 +48,7 @@ class Starts:
 
     def start(self, key: str = "", **environment: Any) -> WorkerProcess:
         process = len(self.workers).to_bytes(12, "big")
-        worker = self.spawner.start(process, key, environment)
+        worker = self.spawner.start(process, key, environment, {"own": 2})
         self.workers.append(worker)
         return worker
 
@@ -125,7 +125,7 @@ def test_a_worker_is_a_session_leader_with_nothing_of_its_server(
 
     assert told["pid"] == told["sid"] == worker.pid
     assert told["boot"]["process"] == worker.process
-    assert told["boot"]["shared"] == 1
+    assert (told["boot"]["shared"], told["boot"]["own"]) == (1, 2)
     assert told["threads"] == 1
     links = told["fds"]
     assert links[0] == "/dev/null"

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from zactor.core.pulls import CHUNK
-from zactor.core.storage_effects import Ask, Reply, Watch
+from zactor.core.storage_effects import Ask, Reply, Tell, Watch
 from zactor.exceptions import ObjectStoreFullError, from_wire
 from zactor.runtime.storage import StorageShell
 from zactor.store.segments import SegmentMissingError, SegmentPool
-from zactor.wire.messages import LocateSegment, ReserveSegment
+from zactor.wire.messages import FreeSegment, LocateSegment, ReserveSegment
 
 MIB = 1 << 20
 
@@ -25,23 +25,33 @@ MIB = 1 << 20
 class Machine:
     """A node's store and the processes of its machine, without a network."""
 
-    def __init__(self, name: bytes, shm: Path, spill: Path, others: dict[bytes, Machine], **kwargs: Any) -> None:
+    def __init__(
+        self, name: bytes, shm: Path, spill: Path, others: dict[bytes, Machine], **kwargs: Any
+    ) -> None:
         self.name = name
         self.shm = shm
         self.now = 0.0
         self.shell = StorageShell(
-            name, b"proc-" + name, f"zactor-{name.decode()}-", shm=str(shm), spill_dir=str(spill), **kwargs
+            name,
+            b"proc-" + name,
+            f"zactor-{name.decode()}-",
+            shm=str(shm),
+            spill_dir=str(spill),
+            **kwargs,
         )
         self.others = others
         others[name] = self
         self.replies: dict[int, Reply] = {}
         self.watched: list[bytes] = []
+        self.told: list[Any] = []
         self.serial = 0
 
     def act(self, effects: list[Any]) -> None:
         for effect in effects:
             if isinstance(effect, Reply):
                 self.replies[effect.request] = effect
+            elif isinstance(effect, Tell):
+                self.told.append((effect.peer, effect.message))
             elif isinstance(effect, Watch):
                 self.watched.append(effect.process)
             elif isinstance(effect, Ask):
@@ -263,12 +273,30 @@ def test_a_spilled_value_is_pulled_from_the_disk_of_the_other_node(make_machine)
 
 
 def test_a_value_that_is_nowhere_is_lost(make_machine):
-    one, two = make_machine(b"one"), make_machine(b"two")
+    make_machine(b"one")
+    two = make_machine(b"two")
     reader = two.pool(Q)
     for node in (b"one", b"two"):
         with pytest.raises(Exception, match="value is not"):
             two.read(reader, "zactor-one-ff-1", object_id(1), node)
     reader.close()
+
+
+def test_a_result_that_its_owner_freed_leaves_its_segment_warm_for_the_next(make_machine):
+    machine = make_machine(capacity=64 * MIB)
+    worker = machine.pool(P)
+    first = worker.put(object_id(1), b"", [bytes(MIB)], owner=Q)
+    machine.flush(P, worker)
+
+    machine.say(Q, FreeSegment(first.name, keep=False))
+    for peer, message in machine.told:
+        assert peer == P
+        assert worker.free(message.name)
+    machine.flush(P, worker)
+
+    assert machine.shell.stats().warm > 0
+    assert worker.put(object_id(2), b"", [bytes(MIB)], owner=Q).name == first.name
+    worker.close()
 
 
 def test_what_a_dead_process_leaves_is_freed_and_what_it_made_for_others_stays(make_machine):

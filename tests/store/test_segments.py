@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zactor.exceptions import ObjectStoreFullError
@@ -45,6 +45,7 @@ def test_a_value_comes_back_as_it_was_with_its_buffers_aligned(shm, make_pool):
         assert not any(array.flags.writeable for array in back if array.size)
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 200_000), max_size=12), seed=st.integers())
 def test_any_shape_of_value_survives_the_first_and_the_second_writing(sizes, seed):
     from tests.store.conftest import OWNER
@@ -82,7 +83,9 @@ def test_what_was_got_never_changes_when_its_segment_could_be_used_again(shm, ma
     assert pool.put(C, b"", [values(1 << 20, of=3)]).name == stored.name
 
 
-def test_what_another_process_looks_at_is_not_used_again_though_it_was_freed(shm, make_pool):  # S1
+def test_what_another_process_looks_at_is_not_used_again_though_it_was_freed(
+    shm, make_pool
+):  # S1
     maker, reader = make_pool(shm), make_pool(shm)
     stored = maker.put(A, b"", [values(1 << 20, of=1)])
     maker.drain()
@@ -301,7 +304,9 @@ def test_buffers_that_are_not_contiguous_are_refused_and_fortran_order_is_kept(s
 
 def test_views_outlive_the_pool(shm, make_pool):
     pool = make_pool(shm)
-    array = np.frombuffer(pool.get(pool.put(A, b"", [values(1 << 20, of=5)]).name, A).buffers[0])
+    array = np.frombuffer(
+        pool.get(pool.put(A, b"", [values(1 << 20, of=5)]).name, A).buffers[0]
+    )
     pool.close()
     gc.collect()
     assert array.tobytes() == b"\5" * (1 << 20)

@@ -108,9 +108,7 @@ def test_chunks_are_read_from_memory_or_disk_and_written_in_any_order(shm, files
     name, size = make_pool(shm).put(A, content)
 
     def read_all():
-        return [
-            files.read_chunk(name, name, offset, 2000) for offset in range(0, size, 2000)
-        ]
+        return [files.read_chunk(name, name, offset, 2000) for offset in range(0, size, 2000)]
 
     from_memory = read_all()
     assert files.spill(name, A, name) == OK
@@ -153,9 +151,9 @@ def test_removing_deletes_even_what_is_looked_at(shm, files, make_pool):
 
 def test_names_from_elsewhere_cannot_leave_the_directory(files):
     for name in ("../zactor-x", "/etc/passwd", "zactor-/../../x"):
-        with pytest.raises(ValueError, match="x|passwd"):
+        with pytest.raises(ValueError, match=r"x|passwd"):
             files.remove(name)
-        with pytest.raises(ValueError, match="x|passwd"):
+        with pytest.raises(ValueError, match=r"x|passwd"):
             files.read_chunk("zactor-none", name, 0, 1)
 
 
@@ -185,7 +183,9 @@ StoreFiles(sys.argv[1], sys.argv[2]).spill("zactor-test-0", b"a" * 28, "zactor-t
 
 
 @pytest.mark.slow
-def test_a_node_killed_while_it_spills_leaves_the_value_in_memory(shm, tmp_path, files, make_pool):
+def test_a_node_killed_while_it_spills_leaves_the_value_in_memory(
+    shm, tmp_path, files, make_pool
+):
     pool = make_pool(shm)
     name = pool.put(A, b"", [b"x" * (8 << 20)]).name
 

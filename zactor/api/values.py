@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
 from zactor.api.session import process
-from zactor.core.calls import NATIVE, PICKLED, STORED, Result
+from zactor.core.calls import NATIVE, PICKLED, STORED, Result, error_watchers
 from zactor.exceptions import GetTimeoutError
 from zactor.runtime.arguments import references_of
 from zactor.runtime.calling import current_call
 from zactor.runtime.objects import Put
+from zactor.runtime.reception import Waiter
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.values import LARGE, decode, error_of, has_error
 from zactor.serde.values import dumps
@@ -93,56 +94,43 @@ def _wait_in_list(refs: list[Any], position: int, deadline: float | None) -> Non
     """Wait for one of a list; an error in a later one that is known first is raised first."""
     runtime = process()
     result = refs[position]._result
-    rest = [ref._result for ref in refs[position + 1 :]] if position + 1 < len(refs) else []
-    for later in rest:
-        if later.state and has_error(later):
-            raise error_of(later)
-        runtime.objects.want(later)
-    watch = _FirstError(runtime, result, rest)
-    if not watch.wait(deadline):
-        raise GetTimeoutError("Get timed out: some object(s) not ready")
+    if position == 0:
+        for ref in refs:
+            runtime.objects.want(ref._result)
+    else:
+        runtime.objects.want(result)
+    watcher = _Watcher()
+    error_watchers.append(watcher)
+    try:
+        while True:
+            watcher.has_error = False
+            for later in refs[position + 1 :]:
+                if has_error(later._result):
+                    raise error_of(later._result)
+            waiter = watcher.waiter = Waiter()
+            result.add_waiter(waiter)
+            if watcher.has_error:
+                waiter.settled(result)
+            runtime.block_on(waiter, deadline)
+            if result.state:
+                return
+            result.remove_waiter(waiter)
+            if not watcher.has_error:
+                raise GetTimeoutError("Get timed out: some object(s) not ready")
+    finally:
+        error_watchers.remove(watcher)
 
 
-class _FirstError:
-    """Waits for one result, and for an error in any of the rest."""
+class _Watcher:
+    """Ends a wait when some result, anywhere, became an error: it may be one of the list."""
 
-    def __init__(self, runtime: Any, result: Result, rest: list[Result]) -> None:
-        from zactor.runtime.reception import Waiter
+    waiter: Waiter | None = None
+    has_error = False
 
-        self._runtime = runtime
-        self._result = result
-        self._rest = rest
-        self._waiter = Waiter()
-        self.failed: Result | None = None
-
-    def settled(self, result: Result) -> None:
-        if result is self._result:
-            self._waiter.settled(result)
-        elif has_error(result) and self.failed is None:
-            self.failed = result
-            self._waiter.settled(result)
-
-    def wait(self, deadline: float | None) -> bool:
-        runtime = self._runtime
-        runtime.objects.want(self._result)
-        # A list of many pending results is watched one at a time, not each: an error that comes
-        # early is raised when its turn comes, unless few are waited for.
-        watched = [r for r in self._rest if not r.state] if len(self._rest) <= _WATCHED else []
-        self._result.add_waiter(self)
-        for each in watched:
-            each.add_waiter(self)
-        try:
-            runtime.block_on(self._waiter, deadline)
-        finally:
-            self._result.remove_waiter(self)
-            for each in watched:
-                each.remove_waiter(self)
-        if self.failed is not None and not self._result.state:
-            raise error_of(self.failed)
-        return self._waiter.is_done
-
-
-_WATCHED = 1_000
+    def error_settled(self) -> None:
+        self.has_error = True
+        if self.waiter is not None:
+            self.waiter.settled(None)
 
 
 def put(value: R, *, _owner: Any = None, **_: Any) -> ObjectRef[R]:

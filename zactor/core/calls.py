@@ -10,6 +10,7 @@ Invariants
     C1  A result settles once; a later outcome for the same seq finds nothing pending.
     C2  Seqs of a stream are taken in the order of submission, without gaps.
     C3  `floor()` is the lowest seq not settled: nothing below it is ever sent again.
+    C4  What is held is in the order of submission, whatever is put back when.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ USER_ERROR = 3  # a pickled exception of the user's code
 ERROR = 4  # an exception of zactor's, made here
 STORED = 5  # a place in shared memory
 LOCAL = 6  # an object that never left this process (in-process mode)
+
+error_watchers: list[Any] = []
+"""Who wants to hear, by `error_settled()`, that some result became an error: a `get` of a list must
+raise the first one that is known, and cannot afford to watch each of 10,000 results."""
 
 DEFAULT_CREDIT = 16_384  # calls of one stream that may be sent and unsettled
 
@@ -99,6 +104,9 @@ class Result:
         self.pin = self.payload = self.frames = None
         if self.waiters is not None:
             tell(self)
+        if error_watchers and (state == USER_ERROR or state == ERROR):  # noqa: PLR1714
+            for watcher in list(error_watchers):
+                watcher.error_settled()
 
     def add_waiter(self, waiter: Any) -> None:
         """Have `waiter.settled(result)` called once; now, if the result is settled already."""
@@ -136,6 +144,23 @@ def tell(result: Result) -> None:
         waiter.settled(result)
 
 
+def _number(result: Result) -> int:
+    return result.number
+
+
+def payload_size(result: Result) -> int:
+    """Return how many bytes of arguments a call keeps until it is settled, about."""
+    payload = result.payload
+    if payload is None:
+        return 0
+    if type(payload) is bytes:
+        return len(payload)
+    size = len(payload[0]) if payload[0] else 0
+    if result.frames:
+        size += sum(map(len, result.frames))
+    return size
+
+
 class Stream:
     """The calls of one caller to one actor, in order.
 
@@ -154,6 +179,7 @@ class Stream:
         "caller",
         "channel",
         "credit",
+        "failure",
         "held",
         "identity",
         "is_open",
@@ -181,6 +207,7 @@ class Stream:
         self.is_open = False
         self.channel = -1
         self.credit = DEFAULT_CREDIT
+        self.failure: Any = None  # the error of every call, once there is no place for ever
         self.identity: Any = None  # whose stream it is (runtime.caller)
         self.target: Any = None  # the actor as its callers see it (runtime.actors)
 
@@ -194,6 +221,28 @@ class Stream:
         """Return how many calls were submitted and are not settled."""
         return len(self.pending) + len(self.held)
 
+    def hold(self, result: Result) -> None:
+        """Have a call wait behind those that wait already (C4)."""
+        held = self.held
+        if held and result.number < held[-1].number:  # another thread was faster
+            self.put_back([result])
+        else:
+            held.append(result)
+
+    def put_back(self, results: list[Result]) -> None:
+        """Have calls that were on their way wait again, each in its place (C4).
+
+        Args:
+            results: In the order of submission.
+        """
+        held = self.held
+        if not held or results[-1].number < held[0].number:
+            held.extendleft(reversed(results))
+        else:
+            merged = sorted([*held, *results], key=_number)
+            held.clear()
+            held.extend(merged)
+
     def take_pending(self) -> list[Result]:
         """Remove and return, in order, the calls that had left: their callee's life is over."""
         pending = list(self.pending.values())
@@ -206,4 +255,6 @@ class Stream:
         assert seqs == sorted(seqs)  # C2
         assert not seqs or seqs[-1] < self.next_seq
         assert all(result.state == PENDING for result in self.pending.values())  # C1
+        numbers = [result.number for result in self.held]
+        assert numbers == sorted(numbers)  # C4
         assert not (self.is_open and (self.held or self.outgoing is None))

@@ -1,14 +1,19 @@
 """Calls at the callee: a stream from one caller, in order, each taken once.
 
-Says which of the calls that arrive are new, keeps the replies that were sent until the caller's
-floor passes them, and remembers cancels of calls that have not come yet.
+Says which of the calls that arrive are new, keeps the replies that were sent until the caller is
+known to have them, and remembers cancels of calls that have not come yet.
+
+A caller has a reply when its floor has passed the call, or when its process has acknowledged the
+message that carried it: receiving and settling are one there. The second matters where one call runs
+for ever and the floor never moves.
 
 Does not run anything.
 
 Invariants
     S1  A seq is taken at most once in one life of the callee.
     S2  A stream that is not known starts at the caller's floor.
-    S3  A reply is kept until the floor passes its seq, and not longer.
+    S3  A reply is kept until the caller is known to have it; at the bound new calls are refused,
+        and nothing is forgotten.
 """
 
 from __future__ import annotations
@@ -17,6 +22,9 @@ from collections import deque
 from typing import Any
 
 MAX_CANCELS = 1_024  # cancels remembered for calls that have not come
+MAX_UNFINISHED = 65_536  # calls taken and not replied to; a caller's credit is a quarter of it
+MAX_KEPT = 65_536  # replies that the caller is not known to have
+LOOK_AT_KEPT = 1_024  # kept replies from which on acknowledgements are looked at
 
 
 class Intake:
@@ -26,7 +34,8 @@ class Intake:
         peer: Where its replies go: the caller's process now.
         channel: The caller's number for the stream on the link to `peer`.
         next_seq: The seq that comes next.
-        kept: Replies that were sent, as `(first seq, last seq, [seq, status, value, ...])`.
+        kept: Replies that were gathered, as `(first seq, last seq, [seq, status, value, ...])`.
+        kept_replies: How many those are.
         row: Where this stream's progress stands in the worker's progress page; 0 if it has no row.
         cancelled: Seqs that were cancelled before they ran.
         host: The actor (or task runner) that runs the calls.
@@ -34,6 +43,9 @@ class Intake:
     """
 
     __slots__ = (
+        "_carried",
+        "_carried_by",
+        "_dropped",
         "actor",
         "caller",
         "cancelled",
@@ -41,6 +53,7 @@ class Intake:
         "floor",
         "host",
         "kept",
+        "kept_replies",
         "next_seq",
         "number",
         "peer",
@@ -54,6 +67,10 @@ class Intake:
         self.number = number
         self.next_seq = self.floor = first_seq
         self.kept: deque[tuple[int, int, list[Any]]] = deque()
+        self.kept_replies = 0
+        self._dropped = 0  # entries that have left `kept`, ever
+        self._carried = 0  # how many entries had entered `kept`, ever, when ...
+        self._carried_by = 0  # ... this message of the link left with the last of them; 0: none
         self.cancelled: set[int] = set()
         self.row = 0
         self.peer: Any = None
@@ -73,12 +90,41 @@ class Intake:
             self.next_seq = end
         return min(skipped, calls)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether new calls are to be refused."""
+        return self.unfinished >= MAX_UNFINISHED or self.kept_replies >= MAX_KEPT
+
     def settled_below(self, floor: int) -> None:
         """The caller will not ask for anything below `floor` again (S3)."""
         self.floor = floor
         kept = self.kept
         while kept and kept[0][1] < floor:
-            kept.popleft()
+            self._drop()
+
+    def keep(self, first: int, flat: list[Any]) -> None:
+        """Keep the replies `[seq, status, value, ...]` of `first` and later ones."""
+        self.kept.append((first, flat[-3], flat))
+        self.kept_replies += len(flat) // 3
+
+    def carried(self, message: int, acked: int) -> None:
+        """All kept replies have left by now, the last of them in message `message` of the link.
+
+        Args:
+            message: Its number.
+            acked: The highest number that the caller's process has acknowledged.
+        """
+        if self._carried_by and self._carried_by <= acked:
+            while self._dropped < self._carried:
+                self._drop()
+            self._carried_by = 0
+        if not self._carried_by and self.kept_replies >= LOOK_AT_KEPT:
+            self._carried_by = message
+            self._carried = self._dropped + len(self.kept)
+
+    def _drop(self) -> None:
+        self.kept_replies -= len(self.kept.popleft()[2]) // 3
+        self._dropped += 1
 
     def replies_from(self, first_seq: int) -> list[Any]:
         """Return the kept replies of `first_seq` and later, flat."""
@@ -94,3 +140,8 @@ class Intake:
         """Remember that a call is not to be run, whether it is queued or has yet to come."""
         if len(self.cancelled) < MAX_CANCELS:
             self.cancelled.add(seq)
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        assert self.kept_replies == sum(len(flat) // 3 for _, _, flat in self.kept)
+        assert self.unfinished >= 0

@@ -172,6 +172,7 @@ class Inventory:
                 "type": "DRIVER",
                 "status": "RUNNING" if job.ended is None else "STOPPED",
                 "driver_id": job.driver.hex(),
+                "address": list(job.address),
                 "namespace": job.namespace,
                 "entrypoint": str(job.metadata.get("entrypoint", "")),
                 "pid": job.metadata.get("pid", 0),

@@ -10,12 +10,15 @@ Invariants
     L1  A seq is delivered once, and only after all before it.
     L2  What is unacknowledged is exactly what was stamped and not acknowledged, in order.
     L3  `is_full` turns true at the limits; nothing is dropped because of it.
+    L4  An acknowledgement of what was never sent is refused, and changes nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from typing import Any
+
+from zactor.exceptions import RemoteProtocolError
 
 NEXT = 0
 DUPLICATE = 1
@@ -38,15 +41,32 @@ class Link:
         self.unacked: deque[tuple[int, Any, int]] = deque()  # (seq, frames, bytes), oldest first
         self.unacked_bytes = 0
         self.told = 0  # the ack that the peer was last sent
-        self.bytes_since_told = 0
+        self.bytes_since_told = 0  # received since
 
-    def keep(self, frames: Any, size: int) -> None:
-        """Remember the message just stamped with `sent` until it is acknowledged."""
+    @property
+    def acked(self) -> int:
+        """The highest seq that the peer is known to have."""
+        return self.sent - len(self.unacked)
+
+    def stamp(self, frames: Any, size: int) -> None:
+        """Count one more message out, and keep it until it is acknowledged.
+
+        What is sent with it tells the peer all that has arrived.
+        """
+        self.sent += 1
         self.unacked.append((self.sent, frames, size))
         self.unacked_bytes += size
+        self.told = self.received
+        self.bytes_since_told = 0
 
     def acknowledged(self, ack: int) -> None:
-        """Forget what the peer says it has."""
+        """Forget what the peer says it has.
+
+        Raises:
+            RemoteProtocolError: It says that it has what was never sent.
+        """
+        if ack > self.sent:
+            raise RemoteProtocolError(f"message {ack} acknowledged, and {self.sent} were sent")
         unacked = self.unacked
         while unacked and unacked[0][0] <= ack:
             self.unacked_bytes -= unacked.popleft()[2]
@@ -85,3 +105,4 @@ class Link:
         assert seqs == list(range(self.sent - len(seqs) + 1, self.sent + 1))  # L2
         assert self.unacked_bytes == sum(size for _, _, size in self.unacked)
         assert self.told <= self.received
+        assert self.bytes_since_told >= 0

@@ -22,6 +22,7 @@ every end to the broker.
     ["kill", actor, life]                    drops the actor now (only said of shared ones)
     ["bind_tcp"]                             binds, and says "up" again
     ["exit", why]                            exits; with "idle" it may say "keep"
+    ["broker", address]                      has another broker from now on (said by the shell)
 
 Work is sent to a worker before it is up, even before it is forked: the lane keeps it. So the shell
 must put `Spawn` into effect before the `ToWorker` that follows it.

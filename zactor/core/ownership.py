@@ -120,7 +120,9 @@ class _Count:
 
     def __init__(self, peer: bytes, reply: bytes) -> None:
         self.peer = peer
-        self.replies = [reply]  # ids to name then: of the call, or of the value as often as it came
+        self.replies = [
+            reply
+        ]  # ids to name then: of the call, or of the value as often as it came
         self.waiting = 0
 
 
@@ -134,7 +136,9 @@ class References:
         self._calls: dict[bytes, list[bytes]] = {}  # our calls -> what they pin; until settled
         self._unconfirmed: dict[bytes, bytes] = {}  # settled, pinned until Confirmed from peer
         self._early: dict[bytes, bytes] = {}  # Confirmed came before its reply was handed in
-        self._running: dict[bytes, tuple[bytes, list[bytes]]] = {}  # calls to us -> caller, refs
+        self._running: dict[
+            bytes, tuple[bytes, list[bytes]]
+        ] = {}  # calls to us -> caller, refs
         self._owing: dict[bytes, _Count] = {}  # finished calls whose caller waits for Confirmed
         # (peer, reply) of values sent, until Taken -> what they pin, once for each time it was sent
         self._values: dict[tuple[bytes, bytes], deque[list[bytes]]] = {}
@@ -217,7 +221,9 @@ class References:
             self._pin(ref)
             pinned.append(ref[0])
 
-    def call_settled(self, call: bytes, peer: bytes = b"", *, unconfirmed: bool = False) -> None:
+    def call_settled(
+        self, call: bytes, peer: bytes = b"", *, unconfirmed: bool = False
+    ) -> None:
         """The call has its outcome: the reply of `peer` with its flag, or none will come."""
         pinned = self._calls.pop(call, None)
         if self._early.pop(call, None) == peer:
@@ -352,7 +358,13 @@ class References:
             object_id = next(iter(self._idle))
             del self._idle[object_id]
             entry = self._entries.get(object_id)
-            if entry is None or entry.local or entry.pins or entry.holders or entry.state is _ASKING:
+            if (
+                entry is None
+                or entry.local
+                or entry.pins
+                or entry.holders
+                or entry.state is _ASKING
+            ):
                 continue  # an unanswered Hold is waited for (R2)
             del self._entries[object_id]
             self._unpin_all(entry.inner)
@@ -533,5 +545,7 @@ class References:
             if not count.waiting:
                 del table[key]
                 for name in count.replies:
-                    self._send(count.peer, Confirmed(name) if kind == "confirm" else Taken(name))
+                    self._send(
+                        count.peer, Confirmed(name) if kind == "confirm" else Taken(name)
+                    )
         self._touch(object_id, entry)

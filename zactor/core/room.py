@@ -32,6 +32,7 @@ class Segment:
     """A file in shared memory."""
 
     __slots__ = (
+        "freed",
         "is_doomed",
         "leaving",
         "maker",
@@ -48,6 +49,9 @@ class Segment:
         self.size = size  # what was reserved
         self.state = state
         self.object_id = b""  # what is in it, as far as we were told
+        self.freed = (
+            b""  # what was in it, and may be until its maker has heard that it is freed
+        )
         self.is_doomed = False  # to be deleted after the step it is at
         self.leaving = b""  # what is being spilled
         self.spilling = 0  # bytes of disk set aside while it is being spilled

@@ -12,9 +12,11 @@ and when nothing is left that nobody is looking at, it refuses. What somebody lo
 by trying (`store.segments`): a segment in use is left alone and tried again a little later.
 
 A value that is asked for on this machine is answered with the segment it is in, after it was
-brought back from disk, or pulled from the node that has it: once, however many ask. A process's
-death frees what it only had reserved or kept warm, and all that it owned; values it made for
-other owners stay.
+brought back from disk, or pulled from the node that has it: once, however many ask.
+
+Who owns an object says when it is freed; the process that made its segment is told, and keeps it
+warm or deletes it. A process's death frees what it only had reserved or kept warm, and all that it
+owned; values it made for other owners stay.
 
 Does no I/O: what `drain` returns is done by `store.spill`, which calls back (`took`, `spilled`,
 `placed`, `chunk_written`, `inspected`, `answered`).
@@ -58,6 +60,7 @@ from zactor.core.storage_effects import (
     Spill,
     StorageStats,
     Take,
+    Tell,
     Watch,
     WriteChunk,
 )
@@ -75,7 +78,7 @@ RETRY = 0.05
 
 class _Object:
     __slots__ = (
-        "address", "home", "is_copy", "is_moving", "is_spilled", "object_id", "owner", "segment", "size", "used_at",
+        "address", "home", "is_copy", "is_moving", "is_spilled", "maker", "object_id", "owner", "segment", "size", "used_at",
         "waiters",
     )  # fmt: skip
 
@@ -83,6 +86,7 @@ class _Object:
         self, object_id: bytes, owner: bytes, size: int, home: str, now: float
     ) -> None:
         self.object_id = object_id
+        self.maker = b""  # process that made its home; b"" if that is elsewhere
         self.owner = owner  # b"" for copies: their owner is watched where they came from
         self.size = size
         self.home = home  # segment it was first written to, here or elsewhere; never changes
@@ -145,6 +149,9 @@ class Storage:
         self._homes: dict[str, _Object] = {}
         self._on_disk = 0  # bytes spilled, or set aside for spilling
         self._wants: deque[_Want] = deque()  # served in order
+        self._makers: dict[
+            bytes, Any
+        ] = {}  # living processes that have made segments -> address
         self._watched: dict[bytes, None] = {}
         self._retry_at: float | None = None
         self._is_disk_full = False
@@ -162,6 +169,7 @@ class Storage:
             return
         match message:
             case ReserveSegment(request, size):
+                self._makers[peer] = address
                 asker = _Asker(peer, address, request)
                 self._wants.append(_Want(size, now + self._patience, asker=asker))
             case SegmentFilled():
@@ -180,19 +188,14 @@ class Storage:
         self._wants = deque(
             want for want in self._wants if want.asker is None or want.asker.peer != process
         )
+        self._makers.pop(process, None)
         for known in list(self._objects.values()):
             known.waiters = [asker for asker in known.waiters if asker.peer != process]
             if known.owner == process:
-                self._free(known)
+                self._end(known, by=process)
         for segment in list(self._room.segments.values()):
-            if segment.maker == process:
-                if segment.state in (RESERVED, WARM):
-                    # Its last words may not have reached us: what it wrote for others is kept.
-                    self._room.unlist(segment.name)
-                    segment.state = INSPECTING
-                    self._effects.append(Inspect(segment.name))
-                elif segment.state == TAKING and not segment.object_id:
-                    segment.is_doomed = True
+            if segment.maker == process and segment.state in (RESERVED, WARM):
+                self._inspect(segment)
         self._serve(now)
 
     # -- what came of effects ---------------------------------------------------------------------
@@ -245,7 +248,8 @@ class Storage:
     ) -> None:
         """The outcome of `Inspect`: the whole value that is in the segment, or b""."""
         segment = self._room.segments[name]
-        if object_id and owner != segment.maker and not segment.is_doomed:
+        is_wanted = object_id not in (b"", segment.freed) and owner != segment.maker
+        if is_wanted and not segment.is_doomed:
             segment.state = RESERVED
             self._filled(segment.maker, SegmentFilled(name, object_id, size, owner), now)
         else:
@@ -439,7 +443,9 @@ class Storage:
             self._fail(known, error)
 
     def _full(self, size: int) -> list[Any]:
-        why = "the disk for spilled values is full too" if self._is_disk_full else "all is in use"
+        why = (
+            "the disk for spilled values is full too" if self._is_disk_full else "all is in use"
+        )
         taken = f"{self._room.used} of {self._room.capacity} are taken"
         fields = {"size": size, "capacity": self._room.capacity, "node_id": self._node.hex()}
         return ["ObjectStoreFullError", f"{size} bytes do not fit: {taken}, {why}", fields]
@@ -461,11 +467,13 @@ class Storage:
         if earlier is not None:  # its end was not worth a message of its own
             self._free(earlier, keep=True)
         if object_id in self._objects:
-            self._free(self._objects[object_id])  # a copy of what was made again here
+            self._end(self._objects[object_id], by=b"")  # a copy of what was made again here
         known = self._objects[object_id] = _Object(object_id, owner, size, name, now)
         self._homes[name] = known
+        known.maker = peer
         known.segment = name
         segment.object_id = object_id
+        segment.freed = b""
         if owner != peer and owner not in self._watched:
             self._watched[owner] = None
             self._effects.append(Watch(owner))
@@ -475,23 +483,52 @@ class Storage:
 
     def _freed(self, peer: bytes, name: str, *, keep: bool) -> None:
         known = self._homes.get(name)
-        if known is not None:
-            keep = keep and known.segment == name
         segment = self._room.segments.get(name)
-        keep = keep and segment is not None and segment.maker == peer
+        is_makers = segment is not None and segment.maker == peer
+        if known is not None and not is_makers:
+            self._end(known, by=peer)
+            return
         if known is not None:
-            self._free(known, keep=keep)
-        segment = self._room.segments.get(name)
+            self._free(known, keep=keep and known.segment == name)
+            segment = self._room.segments.get(name)
         if segment is None:
             return
-        if segment.state in (RESERVED, WARM):
-            if keep:
-                segment.state = WARM
-                self._room.enlist(name, WARM)
-            else:
-                self._remove(segment)
-        elif not keep:
-            segment.is_doomed = True
+        if not is_makers and segment.maker in self._makers:
+            self._tell(
+                segment.maker, name
+            )  # whose word about what is in it is still on the way
+        elif segment.state not in (RESERVED, WARM):
+            segment.is_doomed = not (keep and is_makers)
+        elif keep and is_makers:
+            segment.state = WARM
+            segment.freed = b""
+            self._room.enlist(name, WARM)
+        else:
+            self._remove(segment)
+
+    def _end(self, known: _Object, *, by: bytes) -> None:
+        """Nobody holds the object any more, says `by`; its segment's maker should know."""
+        segment = None
+        if known.segment == known.home:
+            segment = self._room.segments[known.home]
+        is_told = known.maker != by and known.maker in self._makers
+        # If its maker died just now, something else may be in the segment: that is looked at then.
+        is_kept = segment is not None and (is_told or known.maker == by)
+        if segment is not None and is_kept:
+            segment.freed = known.object_id
+        self._free(known, keep=is_kept)
+        if is_told:
+            self._tell(known.maker, known.home)
+
+    def _tell(self, maker: bytes, name: str) -> None:
+        message = FreeSegment(name, keep=True)
+        self._effects.append(Tell(maker, self._makers[maker], message))
+
+    def _inspect(self, segment: Segment) -> None:
+        """The last words of a dead process may not have reached us: what it wrote is kept."""
+        self._room.unlist(segment.name)
+        segment.state = INSPECTING
+        self._effects.append(Inspect(segment.name))
 
     def _free(self, known: _Object, *, keep: bool = False) -> None:
         """The object is no more: so are its file, its segment (unless kept) and what waits for it."""
@@ -533,6 +570,8 @@ class Storage:
                     self._free(known)
         elif segment.is_doomed:
             self._remove(segment)
+        elif known is None and segment.maker not in self._makers:
+            self._inspect(segment)
         elif known is None:
             segment.state = WARM
             self._room.enlist(segment.name, WARM)
@@ -556,7 +595,9 @@ class Storage:
             if known is not None:
                 known.segment = None
                 is_there = known.is_spilled  # but could not be written to memory
-                self._fail(known, self._full(known.size) if is_there else _lost(known.object_id))
+                self._fail(
+                    known, self._full(known.size) if is_there else _lost(known.object_id)
+                )
         self._serve(now)
 
     def _rest(self, segment: Segment, known: _Object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from zactor.wire.messages import ReadSegment
+    from zactor.wire.messages import FreeSegment, ReadSegment
 
 
 class Reply(NamedTuple):
@@ -22,6 +22,14 @@ class Reply(NamedTuple):
     value: Any
 
 
+class Tell(NamedTuple):
+    """Send `message` to a process of this machine: an object in one of its segments is freed."""
+
+    peer: bytes
+    address: Any
+    message: FreeSegment
+
+
 class Ask(NamedTuple):
     """Send `message` to another node; call `answered(token, ...)` with what comes."""
 
@@ -31,7 +39,7 @@ class Ask(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """Call `process_lost` when this process, here or elsewhere, is dead."""
+    """Call `process_lost` when this process, here or elsewhere, is dead; also if it is already."""
 
     process: bytes
 
@@ -101,6 +109,7 @@ class Forget(NamedTuple):
 
 Effect: TypeAlias = (
     Reply
+    | Tell
     | Ask
     | Watch
     | Take

@@ -13,11 +13,12 @@ import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.intake import Intake
-from zactor.exceptions import RemoteProtocolError
-from zactor.runtime.interrupts import protected
+from zactor.core.intake import LOOK_AT_KEPT, Intake
+from zactor.exceptions import RemoteProtocolError, SerializationError, to_wire
+from zactor.runtime.interrupts import protect_module
+from zactor.transport.sockets import MAX_MESSAGE
 from zactor.wire import batches
-from zactor.wire.codec import CALLS, CANCEL, REPLIES
+from zactor.wire.codec import CALLS, CANCEL, REPLIES, pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 EXPECT_SECONDS = 10.0  # how long calls wait for an actor that the node has not named yet
 OVER_KEPT = 10_000
+LOOK_AT = 16_384  # calls and replies of one stream from which on its bounds are looked at
+MAX_FRAME = MAX_MESSAGE - (1 << 20)  # of a value; the peer's socket refuses larger messages
 
 
 class Callee:
@@ -42,8 +45,9 @@ class Callee:
         self._expected: dict[bytes, Expected] = {}
         self._over: dict[tuple[bytes, int], None] = {}  # lives that have ended here
         self.replying: list[Peer] = []  # peers with gathered replies
+        self.task_mean = 0  # microseconds that tasks took here lately; told with their replies
         self.oldest = 0.0  # perf_counter of the oldest gathered reply; 0.0: none
-        post.on_kind(CALLS, self.calls_received)
+        post.on_kind(CALLS, self.calls_received, batches.is_calls)
         post.on_kind(CANCEL, self.cancel_received)
 
     # -- in ------------------------------------------------------------------------------------
@@ -62,6 +66,9 @@ class Callee:
             arrived = len(calls) >> 1
             if seq == intake.next_seq:
                 intake.next_seq = seq + arrived
+                if intake.unfinished + intake.kept_replies > LOOK_AT and intake.is_full:
+                    self._refuse_run(intake, seq, arrived)
+                    continue
                 intake.unfinished += arrived
             else:
                 taken = intake.take(seq, arrived)
@@ -94,6 +101,15 @@ class Callee:
         intake.channel = len(peer.channels)
         peer.channels.append(intake)
         return intake
+
+    def _refuse_run(self, intake: Intake, seq: int, calls: int) -> None:
+        """The mailbox or the replies' cache is full: the calls are answered so, in their places."""
+        flat: list[Any] = []
+        for at in range(seq, seq + calls):
+            flat += (at, batches.BUSY, None)
+        with self.lock:
+            self.group_of(intake).extend(flat)
+        self.flush()
 
     def _repeat(self, intake: Intake, seq: int) -> None:
         again = intake.replies_from(seq)
@@ -163,7 +179,7 @@ class Callee:
         """Gather one reply; any thread. It leaves with the next `flush`."""
         with self.lock:
             self.group_of(intake).extend((seq, status, value))
-            intake.kept.append((seq, seq, [seq, status, value]))
+            intake.keep(seq, [seq, status, value])
             intake.unfinished -= 1
             if not self.oldest:
                 self.oldest = perf_counter()
@@ -172,6 +188,10 @@ class Callee:
         self, intake: Intake, seq: int, status: int, value: Any, frames: Sequence[bytes]
     ) -> None:
         """Send one reply whose value has payload frames, after all that was gathered."""
+        size = max(map(len, frames))
+        if size > MAX_FRAME:
+            self.reply(intake, seq, batches.ERROR, _too_large(size))
+            return
         with self.lock:
             self.flush()
             intake.unfinished -= 1
@@ -192,8 +212,45 @@ class Callee:
                 peer = replying.pop()
                 groups = peer.replies
                 peer.replies = []
+                if self.task_mean:
+                    for group in groups:
+                        group.append(self.task_mean)
                 with peer.lock:
-                    peer.transmit(REPLIES, groups)
+                    try:
+                        peer.transmit(REPLIES, groups)
+                    except _UNPACKABLE:
+                        peer.transmit(REPLIES, [_packable(group) for group in groups])
+                    link = peer.link
+                for group in groups:
+                    intake: Intake = peer.channels[group[0]]
+                    if intake.kept_replies >= LOOK_AT_KEPT:
+                        intake.carried(link.sent, link.acked)
+
+
+_UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
+
+
+def _packable(group: list[Any]) -> list[Any]:
+    """Return a group of replies with an error in place of each that msgpack cannot carry."""
+    flat = group[1]
+    for at in range(0, len(flat), 3):
+        try:
+            pack(flat[at : at + 3])
+        except _UNPACKABLE as error:
+            text = f"the result cannot be sent: {error!r}"
+            wire = to_wire(SerializationError(text, executed="yes"))
+            flat[at + 1 : at + 3] = [batches.ERROR, wire]
+    return group
+
+
+def _too_large(size: int) -> list[Any]:
+    return to_wire(
+        SerializationError(
+            f"a result of {size:,} bytes is too large to be sent back by itself ({MAX_FRAME:,} at "
+            "the most): put() it and return the reference",
+            executed="yes",
+        )
+    )
 
 
 class Expected:
@@ -242,4 +299,4 @@ class Nowhere:
         """Nothing of what came here runs."""
 
 
-protected(Callee.calls_received, Callee.flush, Callee.reply, Callee.cancel_received)
+protect_module(__name__)

@@ -372,14 +372,21 @@ def run_broker(
     keys: Keys | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    state: str = "",
     ready: Callable[[Address], None],
     **more: Any,
 ) -> None:
     """Be a broker daemon until SIGTERM or SIGINT.
 
-    `ready(address)` is called once, when it can be reached; `more` goes to the broker's shell.
+    `ready(address)` is called once, when it can be reached. What must survive the broker is kept in
+    the file `state`, if there is one; `more` goes to the broker's shell.
     """
     from zactor.runtime.session import sweep
+
+    if state:
+        from zactor.store.state import SqliteState
+
+        more["state"] = SqliteState(state)
 
     sweep(config)
     part = _Part(config, cluster, keys=keys, has_node=False, name=BROKER_SOCKET)

@@ -34,7 +34,11 @@ def make_host(process: Process, execution: Execution, life: int, spec: dict[str,
 
 def construct(process: Process, execution: Execution, host: Any, spec: dict[str, Any]) -> None:
     """Load the class and run the constructor. What that raises passes on."""
-    cls = process.definitions.load(spec["class_key"])
+    # The node hands on what it has, so that not every worker has to ask the broker.
+    blob = spec.pop("definition", None)
+    definitions = process.definitions
+    key = spec["class_key"]
+    cls = definitions.add(key, blob) if blob else definitions.load(key)
     objects = process.objects
     args: Any = ()
     kwargs: dict[str, Any] = {}

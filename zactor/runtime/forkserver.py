@@ -53,9 +53,24 @@ PROGRESS_SIZE = 64 * 1024
 """Bytes of the progress page; in the same memfd, stack dumps are written behind it."""
 
 _MESSAGE = 256 * 1024  # longer than what a sequenced-packet socket takes by default
-_ALWAYS = ("zmq", "msgpack", "cloudpickle")
+# What workers import sooner or later: after the fork it would cost each of them time (asyncio and
+# what comes with it 30 ms) and memory of its own (8 MiB).
+_ALWAYS = (
+    "zmq",
+    "msgpack",
+    "cloudpickle",
+    "zactor.runtime.construction",
+    "zactor.runtime.pools",
+    "zactor.runtime.several",
+    "zactor.runtime.sharing",
+    "zactor.runtime.streaming",
+    "zactor.runtime.futures",
+    "asyncio",
+    "faulthandler",
+    "atexit",
+)
 _EXEC = "from zactor.runtime.forkserver import exec_worker; exec_worker()"
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _EXEC_FDS = ("control", "progress", "node_pidfd", "payload")
 _EXEC_BASE = 3  # the first descriptor number of an exec'd worker's own
 
@@ -65,9 +80,34 @@ def python_command(program: str, *args: str) -> list[str]:
 
     The current directory stays off the module search path (-P): a `socket.py` that lies there is
     none of ours. What users import comes with the set-up.
+
+    The package `zactor` itself is a bare one there, since its `__init__` imports the whole public API,
+    which takes longer than all that a broker and a node need. `complete_package` mends that.
     """
-    find = f"import sys; sys.path.append({_ROOT!r}); "
+    find = (
+        "import sys, types; package = types.ModuleType('zactor'); "
+        f"package.__path__ = [{_PACKAGE!r}]; sys.modules['zactor'] = package; "
+    )
     return [sys.executable, "-P", "-c", find + program, *args]
+
+
+def complete_package() -> None:
+    """Import the `zactor` that users know, in a process that has begun with a bare one."""
+    bare = sys.modules["zactor"]
+    if bare.__spec__ is not None:
+        return
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    path = os.path.join(_PACKAGE, "__init__.py")
+    spec = spec_from_file_location("zactor", path, submodule_search_locations=[_PACKAGE])
+    assert spec is not None
+    assert spec.loader is not None
+    whole = module_from_spec(spec)
+    for name, value in vars(bare).items():
+        if isinstance(value, type(sys)):
+            setattr(whole, name, value)  # the modules that are imported already
+    sys.modules["zactor"] = whole
+    spec.loader.exec_module(whole)
 
 
 class _BrokenEnvironment(Exception):  # noqa: N818 - never leaves this module
@@ -83,6 +123,7 @@ def serve(lane: socket.socket, *, warm: bool) -> NoReturn:
     code = 1
     try:
         if warm:
+            complete_package()
             _import_all((*_ALWAYS, WORKER_ENTRY.partition(":")[0]), optional=True)
         code = _Server(lane).run()
     except _BrokenEnvironment as error:
@@ -138,6 +179,7 @@ def prepare(setup: dict[str, Any]) -> None:
     here = [setup["working_dir"]] if setup.get("working_dir") else []
     front = [*here, *(setup.get("py_modules") or ()), *(setup.get("sys_path") or ())]
     sys.path[:] = dict.fromkeys([*front, *sys.path])
+    complete_package()
     _import_all(_ALWAYS, optional=True)
     _import_all(
         (setup.get("entry", WORKER_ENTRY).partition(":")[0], *(setup.get("preload") or ()))

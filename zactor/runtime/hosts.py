@@ -136,7 +136,7 @@ class MainHost:
             row = intake.row
             flat: list[Any] = []
             first = seq
-            gathered_at = started
+            gathered_at = began = started
             execution.enter(intake, number - seq, parent)
             pairs = iter(calls)
             for method, arguments in zip(pairs, pairs, strict=True):
@@ -197,6 +197,9 @@ class MainHost:
                 started = ended
             self._gather(intake, first, flat)
             execution.leave()
+            if self.is_task_host:
+                mean = (started - began) / (len(calls) >> 1)
+                callee.task_mean = max(1, int(mean * 1e6))
         callee.flush()
 
     def _gather(self, intake: Intake, first: int, flat: list[Any]) -> None:
@@ -206,7 +209,7 @@ class MainHost:
         with callee.lock:
             group = callee.group_of(intake)
             group += flat
-            intake.kept.append((first, flat[-3], flat))
+            intake.keep(first, flat)
             intake.unfinished -= len(flat) // 3
             if not callee.oldest:
                 callee.oldest = perf_counter()

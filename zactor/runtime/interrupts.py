@@ -1,17 +1,26 @@
 """Ctrl-C and zactor's critical sections.
 
 `KeyboardInterrupt` raised between taking a message and settling what it says would leave a call
-unsettled for ever. So a handler of ours stands in for Python's default one: it looks at the
-interrupted stack, from the innermost frame out. In a function marked `protected` the interrupt is
-put off and delivered a moment later; in one marked `interruptible` (a zactor function that only
-sleeps), or outside zactor, it is raised at once. The hot path pays nothing for this.
+unsettled for ever; between counting a message and keeping it, it would break a link. So a handler
+of ours stands in for Python's default one: it looks at the interrupted stack, from the innermost
+frame out, and the first frame that is one of these decides:
 
-A handler that the user installed is left alone.
+    interruptible   a function of zactor that only sleeps, or that user code runs in: raise now
+    a function that enters user code: raise if what it has called runs now, not in between
+    protected       a function or a whole module that must not be left midway: put it off
+
+Put off, it comes again about a millisecond later, and at the latest when the section ends. The hot
+path pays nothing for any of this. A handler that the user installed is left alone.
+
+Invariants
+    N1  Nothing is raised while the innermost frame of zactor's own is in a protected function.
+    N2  What was put off is delivered, once, unless the process's session ends before.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _protected: set[CodeType] = set()
+_protected_files: set[str] = set()
 _interruptible: set[CodeType] = set()
 _entries: set[CodeType] = set()
 
@@ -31,30 +41,37 @@ def protected(*functions: Any) -> None:
     _protected.update(function.__code__ for function in functions)
 
 
+def protect_module(name: str) -> None:
+    """Mark all functions of a module, by its `__name__`, but those marked otherwise."""
+    file = sys.modules[name].__file__
+    assert file is not None
+    _protected_files.add(file)
+
+
 def interruptible(function: F) -> F:
-    """Mark a function that only sleeps: an interrupt leaves it at once."""
+    """Mark a function that only sleeps, or only runs user code: an interrupt leaves it at once."""
     _interruptible.add(function.__code__)
     return function
 
 
 def enters_user_code(function: F) -> F:
-    """Mark a function that calls user code: protected itself, but not what it has called."""
+    """Mark a function that calls user code and must not be left midway itself."""
     _entries.add(function.__code__)
     return function
 
 
 def may_raise(frame: FrameType | None) -> bool:
     """Whether an exception may be raised in a thread that is at `frame`."""
-    if frame is not None and frame.f_code in _entries:
-        return False
+    is_innermost = True
     while frame is not None:
         code = frame.f_code
-        if code in _entries:
-            return True
         if code in _interruptible:
             return True
-        if code in _protected:
+        if code in _entries:
+            return not is_innermost
+        if code in _protected or code.co_filename in _protected_files:
             return False
+        is_innermost = False
         frame = frame.f_back
     return True
 
@@ -76,10 +93,33 @@ def later(send: Callable[[], None]) -> None:
     redeliver()
 
 
+def is_waiting() -> bool:
+    """Whether something was put off."""
+    return bool(_put_off)
+
+
 def deliver() -> None:
     """Send the signals that were put off."""
     while _put_off:
-        _put_off.pop()()
+        try:
+            send = _put_off.pop()
+        except IndexError:
+            return  # another thread was faster
+        send()
+
+
+@interruptible
+def give_way() -> None:
+    """Let what was put off be raised here: the caller is at a point where it may be left."""
+    if threading.current_thread() is threading.main_thread():
+        deliver()
+
+
+def forget() -> None:
+    """There is nobody any more to deliver what was put off."""
+    global redeliver  # noqa: PLW0603 - there is one of it in a process
+    redeliver = _nobody
+    _put_off.clear()
 
 
 def _interrupt_main() -> None:

@@ -31,6 +31,7 @@ from zactor.core.node_effects import (
 )
 from zactor.runtime.lane import LaneClosedError
 from zactor.runtime.machine import MemoryPressure, cpu_count
+from zactor.runtime.node_definitions import NodeDefinitions
 from zactor.runtime.output import Line, Output
 from zactor.runtime.relay import Relay
 from zactor.runtime.routing import Routing
@@ -158,6 +159,7 @@ class Node:
         self._pending_lanes: list[WorkerProcess] = []
         self._since = loop.now()
         self._stacks = StackDumps(loop)
+        self._definitions = NodeDefinitions(post, lambda: self.broker, self._told)
         self._timer_at: float | None = None
         self._is_attached = False
         self._attachment = 0  # the how-manieth: what belongs to an earlier one is void
@@ -206,7 +208,6 @@ class Node:
                 "directory": self._session.path,
                 "segments": self._config.shm_dir,
                 "machine": self._post.address.machine,
-                "broker": list(self.broker),
                 "node": list(self._post.address),
                 "session": {
                     "cluster": self._session.cluster,
@@ -361,10 +362,13 @@ class Node:
 
     def _from_broker(self, peer: bytes, address: Address, message: Any) -> None:  # noqa: ARG002
         if peer == self.broker.process:
-            self._machine.receive(peer, message, self._loop.now())
-            self._step()
+            self._definitions.receive(message)
         else:
             self._warn(f"{type(message).__name__} from {peer.hex()}, which is not the broker")
+
+    def _told(self, message: Any) -> None:
+        self._machine.receive(self.broker.process, message, self._loop.now())
+        self._step()
 
     # The machine.
 
@@ -389,7 +393,7 @@ class Node:
 
     def _spawn(self, effect: Spawn) -> None:
         self._workers[effect.process] = self.spawner.start(
-            effect.process, effect.env, effect.environment
+            effect.process, effect.env, effect.environment, {"broker": list(self.broker)}
         )
 
     def _to_worker(self, effect: ToWorker) -> None:

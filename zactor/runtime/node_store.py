@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.storage_effects import Ask, Reply, Watch
+from zactor.core.storage_effects import Ask, Reply, Tell, Watch
 from zactor.exceptions import to_wire
 from zactor.wire.messages import (
     Address,
@@ -109,6 +109,8 @@ class NodeStore:
                 case Reply():
                     answer = Answer(effect.request, effect.ok, effect.value)
                     self._post.send(Address(*effect.address), answer)
+                case Tell():
+                    self._post.send(Address(*effect.address), effect.message)
                 case Ask():
                     address = Address(*effect.address)
                     self._watch(address.process)

@@ -425,6 +425,9 @@ class Objects:
             value = (value, frames)
         if rows:
             borrowed.inner = self.learn(rows)
+            with self.lock:  # the value stays here, so what is in it has to
+                self.references.cached(object_id, borrowed.inner)
+                self._apply()
         borrowed.settle(state, value)
 
     # -- death ---------------------------------------------------------------------------------

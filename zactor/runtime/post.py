@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.link import DUPLICATE, NEXT, Link
 from zactor.exceptions import ProtocolError, ZactorSystemError, from_wire
+from zactor.runtime.interrupts import protect_module
 from zactor.transport.sockets import (
     ReceivingSocket,
     ReturnRoute,
@@ -63,6 +64,7 @@ HELLO_TIMEOUT = 5.0
 ACK_DELAY = 0.03  # how long an acknowledgement may wait for a message to travel on
 RETRY_DELAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # between attempts to reconnect, the last for ever
 LOST_AFTER = 2  # failed attempts until the `lost` handlers are told (and told again at each)
+GAP_AGAIN = 0.05  # seconds until what is missing is asked for again
 MESSAGES_A_TURN = 256
 
 FRESH, GREETING, UP, BROKEN, CLOSED = range(5)
@@ -78,6 +80,7 @@ class Peer:
         "channels",
         "deadline",
         "fd",
+        "gap",
         "id",
         "is_refused",
         "is_relayed",
@@ -86,6 +89,7 @@ class Peer:
         "last_used",
         "link",
         "lock",
+        "needs_room",
         "post",
         "reason",
         "replies",
@@ -115,6 +119,8 @@ class Peer:
         self.is_returning = False  # answers come back over `wire` (the peer cannot connect to us)
         self.route = b""  # in the inbox: how to answer a peer that cannot be connected to
         self.successor: Peer | None = None  # took over from it
+        self.needs_room = False  # `calls.room()` is to be called once the link is not full
+        self.gap: tuple[int, float] = (-1, 0.0)  # where one was last seen, and when
         self.calls: Any = None  # what runtime.caller keeps per peer
         self.channels: list[Any] = []  # callee's streams by the peer's channel numbers
         self.replies: list[Any] = []  # groups of replies gathered for the peer
@@ -123,15 +129,16 @@ class Peer:
     def transmit(self, kind: int, body: Any, frames: Sequence[bytes] = ()) -> None:
         """Number the message, keep it, and send it if the connection is there. Under `lock`."""
         link = self.link
-        link.sent = seq = link.sent + 1
-        link.told = link.received
-        data = pack((VERSION, kind, self.post.process_id, self.id, seq, link.received, body))
+        # Packed before it is counted: what cannot be packed leaves no gap.
+        data = pack(
+            (VERSION, kind, self.post.process_id, self.id, link.sent + 1, link.received, body)
+        )
         size = len(data)
         if frames:
             size += sum(map(len, frames))
-        link.unacked.append((seq, (data, frames), size))
-        link.unacked_bytes += size
-        link.bytes_since_told = 0
+        if self.state == CLOSED:
+            return  # the process is dead
+        link.stamp((data, frames), size)
         if self.state == UP:
             if not self.wire.send(data, frames):  # type: ignore[union-attr]
                 self.broken()
@@ -209,14 +216,15 @@ class Peer:
 
     def welcomed(self, received: int) -> None:
         """The peer is there and has everything up to `received`. Under `lock`."""
-        was_greeting = self.state == GREETING
         self.link.acknowledged(received)
-        self.attempts = 0
-        self.is_refused = False
-        self.deadline = None
-        if was_greeting:
+        if self.state in (GREETING, UP):  # not the answer to a hello on a connection that is gone
+            was_greeting = self.state == GREETING
+            self.attempts = 0
+            self.is_refused = False
+            self.deadline = None
             self.state = UP
-            self._send_unacked()
+            if was_greeting:
+                self._send_unacked()
 
     def check_connection(self) -> None:
         """Notice that the connection is gone, if it is. Called when its descriptor says so."""
@@ -314,7 +322,7 @@ class Post:
             ACK: _nothing,
             HOP_LOST: self._hop_lost,
         }
-        self._typed: dict[int, Any] = {}
+        self._checks: dict[int, Callable[[Any], bool]] = {}
         self._lost_handlers: list[Callable[[Peer], None]] = []
         self.requests: dict[int, tuple[Future[Any], bytes, Any]] = {}  # unanswered
         self._request_numbers = count(1)
@@ -405,9 +413,14 @@ class Post:
 
         self._handlers[kind] = handle
 
-    def on_kind(self, kind: int, handler: Any) -> None:
-        """Have `handler(peer, body, frames)` called for a data-plane kind."""
+    def on_kind(self, kind: int, handler: Any, check: Callable[[Any], bool] | None = None) -> None:
+        """Have `handler(peer, body, frames)` called for a data-plane kind.
+
+        `check(body)` is asked after the handler has raised: whether that is the peer's fault or ours.
+        """
         self._handlers[kind] = handler
+        if check is not None:
+            self._checks[kind] = check
 
     def on_lost(self, handler: Callable[[Peer], None]) -> None:
         """Have `handler(peer)` called, on the receiving thread, when a peer cannot be reached."""
@@ -434,6 +447,12 @@ class Post:
 
     def _deliver(self, route: bytes, data: bytes, frames: Sequence[bytes]) -> None:
         try:
+            self._deliver_checked(route, data, frames)
+        except ProtocolError:
+            self.counters["refused"] += 1
+
+    def _deliver_checked(self, route: bytes, data: bytes, frames: Sequence[bytes]) -> None:
+        try:
             envelope = unpack_envelope(data)
         except ProtocolError:
             self.counters["refused"] += 1
@@ -459,6 +478,11 @@ class Post:
         if link.unacked:
             with peer.lock:
                 link.acknowledged(ack)
+                has_room = peer.needs_room and not link.is_full
+                if has_room:
+                    peer.needs_room = False
+            if has_room:
+                peer.calls.room()
         if seq:
             verdict = link.arrived(seq, len(data))
             if verdict != NEXT:
@@ -484,13 +508,20 @@ class Post:
             self.counters["refused"] += 1
         except Exception:  # noqa: BLE001 - a peer's message must never end the receiving thread
             self.counters["refused"] += 1
-            _report_bug(f"handling a message of kind {kind}")
+            check = self._checks.get(kind)
+            if check is None or check(body):
+                _report_bug(f"handling a message of kind {kind}")
 
     def _out_of_sequence(self, peer: Peer, verdict: int) -> None:
         if verdict == DUPLICATE:
             self.counters["duplicates"] += 1
             return
         self.counters["gaps"] += 1
+        now = self.now()
+        where, when = peer.gap
+        if where == peer.link.received and now - when < GAP_AGAIN:
+            return  # asked for; each answer is all that is unacknowledged
+        peer.gap = peer.link.received, now
         with peer.lock:  # what is missing is still unacknowledged there: ask for it
             self._send_raw(peer, WELCOME, self._greeting(peer))
 
@@ -826,6 +857,9 @@ class Post:
 
 def _nothing(peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
     """An ack says all it has to say in its envelope."""
+
+
+protect_module(__name__)
 
 
 def _report_bug(doing: str) -> None:

@@ -4,7 +4,8 @@ A thread that waits for a result polls the inbox itself: no hand-over, which is 
 calls a second, one at a time. Other waiters sleep until they are settled or promoted. When no user
 thread has led for 5 ms, the *pump*, a background thread, leads, blocked in the kernel without any
 timer; a user thread that wants to lead evicts it through an eventfd. The pump also flushes what
-was gathered and not sent within about a millisecond.
+was gathered and not sent within about a millisecond. Callbacks of users run on a thread of their own,
+made when there are any: they may block, or wait for results themselves.
 
 In a thread that runs an asyncio loop, the loop watches the inbox and is the leader (`attach`).
 
@@ -13,21 +14,28 @@ handler looks at the interrupted stack, and inside zactor's own functions it is 
 
 Owned by:
     lead          a lock: its holder is the leader, and alone touches the inbox
-    followers     a deque; appended before trying `lead`, looked at after releasing it
+    followers     a deque; appended before trying `lead` again, looked at after releasing it
+
+Invariants
+    E1  While anybody waits, somebody leads, or is about to: whoever gives up the lead, or is
+        promoted and leaves without it, promotes a follower; if there is none, the pump takes over.
+    E2  A waiter that is done wakes up, whichever thread found it done.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import sys
 import threading
 import time
-from _thread import allocate_lock, get_ident
+from _thread import allocate_lock, get_ident, start_new_thread
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from zactor.exceptions import ZactorSystemError
 from zactor.runtime import interrupts
-from zactor.runtime.interrupts import interruptible, protected
+from zactor.runtime.interrupts import interruptible, protect_module
 from zactor.transport.sockets import wait_readable
 
 if TYPE_CHECKING:
@@ -38,29 +46,33 @@ if TYPE_CHECKING:
 
 QUIET = 0.005  # without a user leader, after which the pump leads
 GATHER = 0.001  # how long a gathered call may wait for its companions
-SPIN = 0  # rounds of looking again before sleeping: on two cores it only delays the peer
+FULL_TURN = 256  # messages taken in a turn that may have left some behind (see Post.drain)
 
 
 class Waiter:
     """One thread waiting for `count` results to settle."""
 
-    __slots__ = ("_lock", "count", "is_done")
+    __slots__ = ("_lock", "count", "is_done", "reception")
 
     def __init__(self, count: int = 1) -> None:
         self.count = count
         self.is_done = count <= 0
+        self.reception: Reception | None = None  # while its thread leads there
         self._lock = allocate_lock()
         self._lock.acquire()
 
     def settled(self, result: Any) -> None:  # noqa: ARG002 - the waiter protocol
-        """One of the awaited results has its outcome. Runs on the leader."""
+        """One of the awaited results has its outcome. Any thread; mostly the leader."""
         self.count -= 1
         if self.count <= 0:
             self.is_done = True
             self.wake()
 
     def wake(self) -> None:
-        """Have the thread look again."""
+        """Have the thread look again. Any thread."""
+        reception = self.reception
+        if reception is not None:  # it leads: it is not its lock that it waits for
+            reception.wake_leader()
         try:
             self._lock.release()
         except RuntimeError:
@@ -82,7 +94,7 @@ class Reception:
         self.lead = threading.Lock()
         self.followers: deque[Waiter] = deque()
         self.flush = flush  # sends all that was gathered
-        self.deferred: deque[Callable[[], None]] = deque()  # run by the pump: user callbacks
+        self.deferred: deque[Callable[[], None]] = deque()  # callbacks of users
         self.housekeeping: list[Callable[[], None]] = []  # run by the leader once all is drained
         self._leader_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pump_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -99,8 +111,8 @@ class Reception:
         self.pump_sleeps = False  # without a timer: `kick` is needed
         self.needs_flush = False
         self._stopped = False
+        self._calling = threading.Lock()  # held by the thread that runs callbacks
         self._loops: dict[asyncio.AbstractEventLoop, Any] = {}
-        self._loop_threads: dict[asyncio.AbstractEventLoop, int] = {}
         post.on_wake = self.wake
         interrupts.redeliver = self._redeliver_later
         self._thread = threading.Thread(target=self._pump, name="zactor-pump", daemon=True)
@@ -109,46 +121,72 @@ class Reception:
     # -- waiting -------------------------------------------------------------------------------
 
     def wait(self, waiter: Waiter, deadline: float | None = None) -> bool:
-        """Receive, or sleep, until the waiter is done; False if the deadline came first."""
-        now = time.monotonic
-        followers = self.followers
+        """Receive, or sleep, until the waiter is done; False if the deadline came first.
+
+        Raises:
+            ZactorSystemError: Nothing is received any more: the session is over.
+        """
         while not waiter.is_done:
-            followers.append(waiter)
-            if self.lead.acquire(False):
+            if self._stopped:
+                raise ZactorSystemError("the session was shut down while a thread waited")
+            if self.lead.acquire(False) or self._queue_up(waiter):
                 try:
-                    followers.remove(waiter)
                     self._leader = get_ident()
+                    waiter.reception = self
                     self._lead_until(waiter, deadline)
                 finally:
+                    waiter.reception = None
                     self._leader = 0
                     self.led += 1
                     self.lead.release()
-                    self._promote()
+                    if self.followers:
+                        self._promote()
                     if self.pump_sleeps:
                         self.kick()
             else:
-                if self._pump_leads:
-                    self.kick()
-                try:
-                    self._follow(waiter, None if deadline is None else deadline - now())
-                finally:
-                    try:
-                        followers.remove(waiter)
-                    except ValueError:
-                        # Promoted, or about to find out that it is done: either way the lead
-                        # may be free, and whoever leaves without taking it passes it on.
-                        if waiter.is_done or (deadline is not None and now() >= deadline):
-                            self._promote()
-            if deadline is not None and not waiter.is_done and now() >= deadline:
+                self._follow_until(waiter, deadline)
+            if deadline is not None and not waiter.is_done and time.monotonic() >= deadline:
                 return False
         return True
+
+    def _queue_up(self, waiter: Waiter) -> bool:
+        """Become a follower; True if the lead came free meanwhile and is ours now."""
+        # Looked at again once the waiter is in the queue: who gave the lead up before did not see
+        # it there, and who does so from now on will.
+        self.followers.append(waiter)
+        if not self.lead.acquire(False):
+            return False
+        self._leave_queue(waiter)
+        return True
+
+    def _leave_queue(self, waiter: Waiter) -> bool:
+        """Take a waiter out of the queue; False if it is not there: it was promoted."""
+        try:
+            self.followers.remove(waiter)
+        except ValueError:
+            return False
+        return True
+
+    def _follow_until(self, waiter: Waiter, deadline: float | None) -> None:
+        if self._pump_leads:
+            self.kick()
+        goes_on = False
+        try:
+            self._follow(waiter, None if deadline is None else deadline - time.monotonic())
+            goes_on = not waiter.is_done and (deadline is None or time.monotonic() < deadline)
+        finally:
+            # Whoever was promoted and does not take the lead passes it on (E1).
+            if not self._leave_queue(waiter) and not goes_on:
+                self._promote()
 
     def _lead_until(self, waiter: Waiter, deadline: float | None) -> None:
         post = self.post
         while True:
             received = self.receive()
-            if waiter.is_done:
+            if waiter.is_done or self._stopped:
                 return
+            if interrupts._put_off:  # noqa: SLF001 - the call of a function would be paid for each time
+                interrupts.give_way()
             if received:
                 continue
             wake = post.next_deadline()
@@ -181,12 +219,13 @@ class Reception:
         waiter.sleep(timeout)
 
     def receive(self) -> int:
-        """Take what has arrived and what is due. The caller leads."""
+        """Take what has arrived and what is due; 0 if that was nothing. The caller leads."""
         post = self.post
         received = post.drain()
-        if not received and post.is_due():
-            post.tick(post.now())
-        if self.housekeeping and not received:
+        if received < FULL_TURN:  # the inbox has been seen empty
+            if post.is_due():
+                post.tick(post.now())
+                received += 1
             for work in self.housekeeping:
                 work()
         return received
@@ -210,6 +249,11 @@ class Reception:
             _signal(self._leader_fd)
             self.kick()
 
+    def wake_leader(self) -> None:
+        """Have a user thread that leads see whether it is done. Any thread."""
+        if self._leader != get_ident():
+            _signal(self._leader_fd)
+
     def _redeliver_later(self) -> None:
         # In a signal handler: no lock, no new thread.
         self._interrupted = True
@@ -222,9 +266,27 @@ class Reception:
             self.kick()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Run a callback that may block or raise, on the pump."""
+        """Run a callback that may block or raise, on a thread for that. In order. Any thread."""
         self.deferred.append(callback)
-        self.kick()
+        if self._calling.acquire(False):
+            try:
+                start_new_thread(self._run_deferred, ())
+            except RuntimeError:  # the interpreter ends: nobody can run anything
+                self._calling.release()
+
+    def _run_deferred(self) -> None:
+        while True:
+            try:
+                self.deferred.popleft()()
+            except IndexError:
+                self._calling.release()
+                # Who came in between found the thread still there.
+                if not self.deferred or not self._calling.acquire(False):
+                    return
+            except BaseException:  # noqa: BLE001 - a user's callback
+                threading.excepthook(
+                    threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+                )
 
     def _pump(self) -> None:
         led = -1
@@ -236,16 +298,15 @@ class Reception:
             if self.needs_flush:
                 self._pump_wait(GATHER)
                 self._flush_late()
-            self._run_deferred()
-            if self._loops or led != self.led:
-                # A user thread has led since, or a loop does.
+            if led != self.led:
+                # A user thread has led since.
                 led = self.led
                 busy = self._pump_wait(QUIET)
-                if not busy and led == self.led and (self._leader_sleeps or self._loops):
-                    self._pump_sleep(loops=bool(self._loops))
+                if not busy and led == self.led and self._somebody_sleeps():
+                    self._pump_sleep()
                 continue
-            if self._leader_sleeps:
-                self._pump_sleep(loops=False)
+            if self._somebody_sleeps():
+                self._pump_sleep()
             elif self.lead.acquire(False):
                 try:
                     self._pump_lead()
@@ -262,34 +323,24 @@ class Reception:
             return True
         return False
 
-    def _pump_sleep(self, *, loops: bool) -> None:
-        """Sleep until kicked; beside a loop, look whether it answers when something arrives."""
+    def _somebody_sleeps(self) -> bool:
+        """Whether a user thread or a loop is blocked where it notices what arrives."""
+        return self._leader_sleeps or any(
+            leader.is_asleep for leader in list(self._loops.values())
+        )
+
+    def _pump_sleep(self) -> None:
+        """Sleep until kicked."""
         self.pump_sleeps = True
         try:
-            if loops:
-                self._pump_guard_loops()
-            elif self._has_nothing_to_do() and self._leader_sleeps:
-                # Whoever stops leading kicks if it sees us asleep: we said so before we looked.
+            # Whoever stops leading kicks if it sees us asleep: we say so before we look.
+            if self._has_nothing_to_do() and self._somebody_sleeps():
                 self._pump_wait(None)
         finally:
             self.pump_sleeps = False
 
     def _has_nothing_to_do(self) -> bool:
-        return not (self.needs_flush or self.deferred or self._stopped or self._interrupted)
-
-    def _pump_guard_loops(self) -> None:
-        while self._has_nothing_to_do():
-            led = self.led
-            ready = wait_readable(self._pump_lead_poll, self._until_deadline())
-            self.post.check_wires()
-            if any(fd == self._pump_fd for fd, _ in ready) or self._pump_wait(QUIET):
-                return
-            if led == self.led and self.lead.acquire(False):
-                try:  # the loop is busy with something else, or a deadline has come
-                    self.receive()
-                finally:
-                    self.lead.release()
-                    self._promote()
+        return not (self.needs_flush or self._stopped or self._interrupted)
 
     def _until_deadline(self) -> float | None:
         wake = self.post.next_deadline()
@@ -302,9 +353,8 @@ class Reception:
             while not self._stopped and not self.followers:
                 if self.receive():
                     continue
-                self._run_deferred()
                 self.pump_sleeps = True
-                if self.followers or not self._has_nothing_to_do():
+                if self.followers or not self._has_nothing_to_do() or self._somebody_sleeps():
                     break
                 ready = wait_readable(self._pump_lead_poll, self._until_deadline())
                 self.pump_sleeps = False
@@ -322,65 +372,91 @@ class Reception:
         self.needs_flush = False
         self.flush()
 
-    def _run_deferred(self) -> None:
-        while self.deferred:
-            self.deferred.popleft()()
-
     # -- asyncio -------------------------------------------------------------------------------
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have a running loop receive whenever it is idle. Call it on the loop's thread."""
-        if loop in self._loops:
+        leader = self._loops.get(loop)
+        if leader is not None:
+            leader.ident = get_ident()  # it may run on another thread than before
             return
-        for dead in [known for known in self._loops if known.is_closed()]:
-            del self._loops[dead]
-            del self._loop_threads[dead]
+        for closed in [known for known in list(self._loops) if known.is_closed()]:
+            self._loops.pop(closed, None)
+        from zactor.runtime.loop_leader import LoopLeader
 
-        def readable() -> None:
-            self.led += 1
-            self.post.check_wires()
-            while self.lead.acquire(False):
-                try:
-                    received = self.receive()
-                finally:
-                    self.lead.release()
-                    self._promote()
-                if not received:
-                    break
-
-        for fd in (self.post.inbox.fd, self.post.wires.fileno()):
-            loop.add_reader(fd, readable)
-        self._loops[loop] = readable
-        self._loop_threads[loop] = get_ident()
-        loop.call_soon(readable)
+        self._loops[loop] = LoopLeader(self, loop)
         self.kick()
 
     def is_on(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether this thread runs `loop`."""
-        return self._loop_threads.get(loop) == get_ident()
+        leader = self._loops.get(loop)
+        return leader is not None and leader.ident == get_ident()
 
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Undo `attach`."""
-        self._loop_threads.pop(loop, None)
-        if self._loops.pop(loop, None) is not None and not loop.is_closed():
-            for fd in (self.post.inbox.fd, self.post.wires.fileno()):
-                loop.remove_reader(fd)
+        leader = self._loops.pop(loop, None)
+        if leader is not None:
+            leader.detach()
+
+    def arrival_fds(self) -> tuple[int, ...]:
+        """Return the descriptors that a leader polls."""
+        return self.post.inbox.fd, self._wires_fd, self._leader_fd
+
+    def clear_leader_signal(self) -> None:
+        """The leader is awake: it need not be woken."""
+        _clear(self._leader_fd)
+
+    def take_lead(self) -> bool:
+        """Become the leader if there is none."""
+        if not self.lead.acquire(False):
+            if self._pump_leads:
+                self.kick()
+            return False
+        self._leader = get_ident()
+        return True
+
+    def give_lead(self) -> None:
+        """Stop leading."""
+        self._leader = 0
+        self.lead.release()
+        self._promote()
+
+    def leader_falls_asleep(self) -> None:
+        """A loop that leads is about to block: nobody need stand in for it."""
+        if self._pump_leads:
+            self.kick()
+
+    def leader_wakes(self) -> None:
+        """A loop that leads has something to do: the pump is to look after it."""
+        if self.pump_sleeps:
+            self.kick()
 
     # -- end -----------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """End the pump; nothing is received any more unless somebody waits."""
+        """End the pump and all waiting: nothing is received any more, the inbox can be closed."""
+        if self._stopped:
+            return
         self._stopped = True
         self.kick()
         if threading.current_thread() is not self._thread:
             self._thread.join(5)
+        _signal(self._leader_fd)
+        for waiter in list(self.followers):
+            waiter.wake()
+        self.lead.acquire(timeout=5)  # and never released: nobody leads any more
         for loop in list(self._loops):
             try:
                 self.detach(loop)
             except (RuntimeError, OSError):
                 pass
-        os.close(self._pump_fd)
-        os.close(self._leader_fd)
+        if interrupts.redeliver == self._redeliver_later:
+            interrupts.forget()
+        # Late wakes must not write into whatever gets these numbers next.
+        fds = self._pump_fd, self._leader_fd
+        self._pump_fd = self._leader_fd = -1
+        for fd in fds:
+            os.close(fd)
 
 
 def _poll_set(*fds: int) -> select.poll:
@@ -393,7 +469,7 @@ def _poll_set(*fds: int) -> select.poll:
 def _signal(fd: int) -> None:
     try:
         os.eventfd_write(fd, 1)
-    except OSError:
+    except (OSError, OverflowError):
         pass  # closed: there is nobody left to wake
 
 
@@ -404,10 +480,4 @@ def _clear(fd: int) -> None:
         pass
 
 
-protected(
-    Reception.wait,
-    Reception._lead_until,  # noqa: SLF001
-    Reception.receive,
-    Reception.kick,
-    Reception.gathered,
-)
+protect_module(__name__)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import STORED
 from zactor.exceptions import ObjectLostError, ObjectStoreFullError
+from zactor.runtime.objects import Borrowed
 from zactor.serde.values import loads
 from zactor.store import layout
 from zactor.store.segments import SegmentMissingError, SegmentPool
@@ -45,9 +46,11 @@ class Sharing:
         self._process = process
         self._pool = SegmentPool(process.id, self._reserve, directory=shm_dir)
         self._is_telling = False
+        self._viewed: dict[bytes, int] = {}  # objects with views that the reference table knows of
         self._moved: dict[bytes, str] = {}  # objects that lie elsewhere than their place says
         process.reception.housekeeping.append(self._look)
         process.objects.store = self
+        process.post.on(FreeSegment, self._segment_freed)
 
     def _reserve(self, size: int) -> str:
         process = self._process
@@ -67,6 +70,7 @@ class Sharing:
             ObjectStoreFullError: There is no room.
         """
         process = self._process
+        self._look()  # what was dropped just now makes a warm segment free for this value
         stored = self._pool.put(object_id, payload, buffers, owner=owner)
         self._tell_soon()
         assert process.node is not None
@@ -77,13 +81,14 @@ class Sharing:
     def read(self, result: Result) -> Any:
         """Return the value of a stored result; its arrays are views of shared memory."""
         assert result.state == STORED
-        return self._load(result.object_id(), result.value)
+        owner = result.owner.process if isinstance(result, Borrowed) else self._process.id
+        return self._load(result.object_id(), result.value, owner)
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
 
-    def _load(self, object_id: bytes, place: Any) -> Any:
+    def _load(self, object_id: bytes, place: Any, owner: bytes = b"") -> Any:
         name = self._moved.get(object_id, place[0])
         for attempt in range(3):
             try:
@@ -93,9 +98,12 @@ class Sharing:
                     break
                 name = self._locate(object_id, place)
                 continue
+            if value.is_new_view and owner:
+                self._mapped(object_id, owner)
             return loads(value.payload, value.buffers)
         raise ObjectLostError(
-            f"object {object_id.hex()} is not in the store any more", object_id=object_id.hex()
+            f"object {object_id.hex()} is not in the store any more",
+            object_ref_hex=object_id.hex(),
         )
 
     def _locate(self, object_id: bytes, place: Any) -> str:
@@ -127,6 +135,13 @@ class Sharing:
         node = Address._make(place[3])
         self._process.post.send(node, FreeSegment(place[0], keep=False))
 
+    def _segment_freed(self, peer: bytes, address: Address, message: FreeSegment) -> None:  # noqa: ARG002
+        """The owner of a value that this process wrote says so, through the node."""
+        if self._pool.free(message.name):
+            self._tell_soon()
+        else:
+            self._process.post.send(address, FreeSegment(message.name, keep=False))
+
     # -- the node ------------------------------------------------------------------------------
 
     def _tell_soon(self) -> None:
@@ -149,8 +164,23 @@ class Sharing:
         self._pool.trim(time.monotonic())
         self._tell_soon() if self._pool.next_deadline() is not None else self._tell()
 
+    def _mapped(self, object_id: bytes, owner: bytes) -> None:
+        """While there are views of an object it counts as referred to: its memory is still taken."""
+        objects = self._process.objects
+        with objects.lock:
+            objects.references.mapped(object_id, owner)
+            self._viewed[object_id] = self._viewed.get(object_id, 0) + 1
+
     def _look(self) -> None:
-        self._pool.drain_unmapped()
+        objects = self._process.objects
+        for object_id in self._pool.drain_unmapped():
+            with objects.lock:
+                count = self._viewed.pop(object_id, 0)
+                if count > 1:
+                    self._viewed[object_id] = count - 1
+                if count:
+                    objects.dropped.append(object_id)
+        objects.sweep_if_needed()
 
     def close(self) -> None:
         """Delete what this process has made; views keep their memory."""

@@ -199,9 +199,8 @@ class Spawner:
         self._failed = failed
         self._log_fd = log_fd
         self._warn = warn
-        self._servers: dict[
-            str, _ForkServer
-        ] = {}  # by environment key, least recently used first
+        # By environment key, least recently used first.
+        self._servers: dict[str, _ForkServer] = {}
         self._retired: list[_ForkServer] = []
         self._own_pidfd = os.pidfd_open(os.getpid())
         self._closed = False
@@ -217,9 +216,14 @@ class Spawner:
         """Have the environment's fork server running."""
         self._server(key, environment)
 
-    def start(self, process: bytes, key: str, environment: dict[str, Any]) -> WorkerProcess:
-        """Start a worker in an environment. Its lane can be sent to at once."""
-        worker = WorkerProcess(process, key, {"process": process, "env": key})
+    def start(
+        self, process: bytes, key: str, environment: dict[str, Any], boot: dict[str, Any]
+    ) -> WorkerProcess:
+        """Start a worker in an environment. Its lane can be sent to at once.
+
+        `boot` is what this one is told beside what all are.
+        """
+        worker = WorkerProcess(process, key, {**boot, "process": process, "env": key})
         server = self._server(key, environment)
         server.queue.append(worker)
         self._pump(server)

@@ -29,6 +29,7 @@ from zactor.core.storage_effects import (
     Spill,
     StorageStats,
     Take,
+    Tell,
     Watch,
     WriteChunk,
 )
@@ -39,9 +40,9 @@ from zactor.wire.messages import LocateSegment, ReserveSegment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NodeEffect: TypeAlias = Reply | Ask | Watch
-"""What is left for the node to do: answer a request, ask another node (and call `answered`), see to it
-that `process_lost` is called."""
+NodeEffect: TypeAlias = Reply | Tell | Ask | Watch
+"""What is left for the node to do: answer a request, tell a process something, ask another node (and
+call `answered`), see to it that `process_lost` is called."""
 
 _NO_LIMIT = 1 << 50
 
@@ -163,7 +164,7 @@ class StorageShell:
         """Give to the helpers what is theirs; return the rest."""
         effects: list[NodeEffect] = []
         for effect in self._machine.drain():
-            if isinstance(effect, Reply | Ask | Watch):
+            if isinstance(effect, Reply | Tell | Ask | Watch):
                 effects.append(effect)
             elif isinstance(effect, ReadChunk):
                 self._reader.do(self._job(effect))

@@ -44,7 +44,9 @@ class SqliteState:
         sqlite3.DatabaseError: The file is something else, or broken.
     """
 
-    def __init__(self, path: str | Path, *, is_synced: bool = False, history: int = 1024) -> None:
+    def __init__(
+        self, path: str | Path, *, is_synced: bool = False, history: int = 1024
+    ) -> None:
         self._history = history
         self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -102,7 +104,9 @@ class SqliteState:
 
     def _write(self, changes: Sequence[Change], revision: int) -> None:
         run = self._db.executemany
-        dumped = [(c.key, None if c.value is None else _dump(c.value), c.lease) for c in changes]
+        dumped = [
+            (c.key, None if c.value is None else _dump(c.value), c.lease) for c in changes
+        ]
         # In order, so that of two changes of one key the later one stands.
         for key, value, lease in dumped:
             if value is None:

@@ -89,3 +89,38 @@ Y_EXECUTED = 4  # "no" | "yes" | "unknown" (for ERROR)
 def end_of_calls(group: Any) -> int:
     """Return the seq after the last call of a CALLS group."""
     return int(group[1]) + len(group[4]) // 2
+
+
+def is_calls(body: Any) -> bool:
+    """Whether a CALLS body is laid out as it should be. Asked only once it has made trouble."""
+    return type(body) is list and all(
+        type(group) is list
+        and len(group) >= 5
+        and (type(group[0]) is int or (type(group[0]) is list and len(group[0]) >= 5))
+        and all(type(number) is int for number in group[1:4])
+        and type(group[4]) is list
+        and len(group[4]) % 2 == 0
+        and all(type(method) is int for method in group[4][::2])
+        and all(_is_arguments(arguments) for arguments in group[4][1::2])
+        for group in body
+    )
+
+
+def _is_arguments(arguments: Any) -> bool:
+    if type(arguments) is list:
+        return len(arguments) == 2 and type(arguments[1]) is dict
+    return arguments is None or type(arguments) is bytes
+
+
+def is_replies(body: Any) -> bool:
+    """Whether a REPLIES body is laid out as it should be. Asked only once it has made trouble."""
+    return type(body) is list and all(
+        type(group) is list
+        and len(group) >= 2
+        and type(group[0]) is int
+        and type(group[1]) is list
+        and len(group[1]) % 3 == 0
+        and all(type(seq) is int for seq in group[1][::3])
+        and all(type(status) is int for status in group[1][1::3])
+        for group in body
+    )

@@ -446,7 +446,9 @@ class SegmentFilled(NamedTuple):
 
 
 class FreeSegment(NamedTuple):
-    """Nobody holds the object in this segment any more. `keep`: its maker keeps it warm for re-use."""
+    """Nobody holds the object in this segment any more. From the object's owner to the segment's node, and
+    from there to the process that made the segment; from that one to its node, `keep` says that it
+    keeps the segment warm for re-use."""
 
     name: str
     keep: bool

@@ -76,7 +76,11 @@ def unpack(flat: Sequence[Any]) -> list[ReferenceMessage]:
         raise ValueError("a reference message has no id")
     batch = []
     for code, name in zip(codes, ids, strict=True):
-        if type(code) is not int or not 0 <= code < len(REFERENCE_TYPES) or type(name) is not bytes:
+        if (
+            type(code) is not int
+            or not 0 <= code < len(REFERENCE_TYPES)
+            or type(name) is not bytes
+        ):
             raise ValueError(f"not a reference message: {code!r} {name!r}")
         batch.append(REFERENCE_TYPES[code](name))
     return batch

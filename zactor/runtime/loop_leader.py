@@ -1,0 +1,86 @@
+"""A thread that runs an asyncio loop, as the leader: it receives whenever the loop is idle.
+
+The loop watches the inbox beside its own descriptors. Around its sleep (the selector's `select`) it says
+that it sleeps, as any leader does: then the pump need not stand in, and costs nothing. A loop whose
+selector cannot be had (uvloop) works too; there the pump stands in whenever nothing was
+received for some milliseconds.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from zactor.runtime.reception import Reception
+
+LOOP_TURNS = 8  # drains in one turn of a loop, before its other work has its turn
+
+
+class LoopLeader:
+    """One loop that receives for a process. Everything runs on the loop's thread.
+
+    Attributes:
+        is_asleep: The loop is blocked in its selector; read by the pump.
+        ident: The thread that runs the loop.
+    """
+
+    def __init__(self, reception: Reception, loop: asyncio.AbstractEventLoop) -> None:
+        self._reception = reception
+        self._loop = loop
+        self.is_asleep = False
+        self.ident = get_ident()
+        self._fds = reception.arrival_fds()
+        for fd in self._fds:
+            loop.add_reader(fd, self.readable)
+        self._selector: Any = getattr(loop, "_selector", None)
+        self._select: Any = getattr(self._selector, "select", None)
+        if self._select is not None:
+            self._selector.select = self._select_as_leader
+        loop.call_soon(self.readable)
+
+    def readable(self) -> None:
+        """Take what has arrived, up to a bound."""
+        reception = self._reception
+        reception.led += 1
+        reception.clear_leader_signal()
+        reception.post.check_wires()
+        for _ in range(LOOP_TURNS):
+            if not reception.take_lead():
+                return  # who leads now takes it
+            try:
+                received = reception.receive()
+            finally:
+                reception.give_lead()
+            if not received:
+                return
+        self._loop.call_soon(self.readable)
+
+    def _select_as_leader(self, timeout: float | None = None) -> Any:
+        if timeout is not None and timeout <= 0:
+            return self._select(timeout)
+        reception = self._reception
+        post = reception.post
+        wake = post.next_deadline()
+        if wake is not None:
+            left = max(0.0, wake - post.now())
+            timeout = left if timeout is None else min(timeout, left)
+        self.is_asleep = True
+        reception.leader_falls_asleep()
+        try:
+            return self._select(timeout)
+        finally:
+            self.is_asleep = False
+            reception.leader_wakes()
+            if post.is_due():
+                self._loop.call_soon(self.readable)
+
+    def detach(self) -> None:
+        """Stop receiving for the process."""
+        if self._select is not None:
+            self._selector.__dict__.pop("select", None)
+        if not self._loop.is_closed():
+            for fd in self._fds:
+                self._loop.remove_reader(fd)
