@@ -93,7 +93,6 @@ def broker(listen: str, path: Path, state: Path | None) -> None:
     from zactor.config import Config
     from zactor.runtime import joining
     from zactor.runtime.cluster import run_broker
-    from zactor.store.state import SqliteState
 
     content = _cluster_to_be(path, state)
     if port == "0" and content.broker.tcp:
@@ -109,7 +108,7 @@ def broker(listen: str, path: Path, state: Path | None) -> None:
             f"broker of cluster {own.cluster.hex()[:8]} at {address.tcp}; join by {path}"
         )
 
-    more = {} if state is None else {"state": SqliteState(state)}
+    more = {} if state is None else {"state": str(state)}
     run_broker(
         Config.from_environment(), content.cluster, keys=content.keys, host=host, port=int(port),
         ready=ready, **more,

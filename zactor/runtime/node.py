@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
 FROM_BROKER = (StartActor, StopActor, BindNetwork, StartLease, EndLease, JobEnded, StopNode)
 
-JOIN_PATIENCE = 5.0  # seconds within which the broker of a new node may come back
+JOIN_PATIENCE = 3.0  # seconds within which the broker of a new node may come back
 ATTACH_AGAIN = 0.5  # seconds between attempts to reach a broker
 LANE_RETRY = 0.002  # until what a full lane did not take is tried again
 _SPARE_LIMIT = 4
