@@ -42,7 +42,8 @@ def test_a_cluster_is_joined_by_file_by_auto_and_by_environment(
     world: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.broker()
-    assert stat.S_IMODE(os.stat(world.file).st_mode) == 0o600
+    for path in (world.file, world.state):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     world.node(cpus=1)
     world.node("--resources", "special=2", cpus=1)
     monkeypatch.setenv("ZACTOR_ADDRESS", world.file)

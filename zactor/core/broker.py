@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerMachine", "BrokerStats", "Effect", "Report", "Send", "Watch"]
 
+# A node that was declared lost is told so when it renews its lease, and attaches again.
+HEARD_FROM_THE_DEAD = frozenset({"Attach", "NodeUp", "Renew"})
 STORY = 64  # events kept for the text of a broken invariant
 
 
@@ -119,7 +121,7 @@ class BrokerMachine:
         cause = cluster.processes.dead.get(peer)
         if cause is FORGOTTEN:
             del cluster.processes.dead[peer]  # it had only been out of sight
-        elif cause is not None and type(message).__name__ not in {"Attach", "NodeUp", "Renew"}:
+        elif cause is not None and type(message).__name__ not in HEARD_FROM_THE_DEAD:
             if cause.get("kind") == "lost":
                 book[peer] = address
                 cluster.journal.send(peer, SessionLost(str(cause.get("text"))))

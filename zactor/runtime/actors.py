@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from zactor.runtime.process import Process
 
 NEVER_CREATED = -1
+NETWORK_PATIENCE = 2.0  # seconds that a worker has to bind tcp when another machine wants it to
 
 
 class ActorView:
     """One actor, as this process sees it."""
 
-    __slots__ = ("entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "streams", "wants_network")
+    __slots__ = (
+        "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "streams",
+        "waits_network", "wants_network",
+    )  # fmt: skip
 
     def __init__(self, actor: bytes) -> None:
         self.id = actor
@@ -38,6 +42,7 @@ class ActorView:
         self.is_alive = False
         self.is_watched = False
         self.wants_network = False  # asked for a place that other machines can connect to
+        self.waits_network = -1  # the life that was waited for long enough
         self.pin: Any = None  # at its creator: the arguments of the constructor, for restarts
 
     @property
@@ -153,9 +158,13 @@ class ActorViews:
         place = Address._make(entry["address"])
         if view.place == place and view.life == entry["life"]:
             return
-        if self._needs_network(place) and not view.wants_network:
-            self._ask(view, network=True)
-            return
+        if self._needs_network(place) and view.waits_network != entry["life"]:
+            if not view.wants_network:
+                self._ask(view, network=True)
+                self._process.post.call_later(
+                    NETWORK_PATIENCE, lambda: self._place_anyway(view, entry["life"])
+                )
+            return  # its address is told again, with an endpoint
         if view.place is not None and view.life == entry["life"] and view.place.process == place.process:
             view.place = place  # it can be reached over the network too, now
             self._process.post.peer(place)
@@ -165,6 +174,12 @@ class ActorViews:
         view.is_alive = True
         for stream in view.streams:
             self._lead(stream, view)
+
+    def _place_anyway(self, view: ActorView, life: int) -> None:
+        """It got no endpoint that this machine can connect to: then by the relay."""
+        view.waits_network = life
+        if view.place is None and view.entry["life"] == life and view.entry.get("address"):
+            self._placed(view, view.entry)
 
     def _needs_network(self, place: Address) -> bool:
         """Whether the process there could not be connected to, and can be told to change that."""

@@ -386,6 +386,8 @@ def run_broker(
     if state:
         from zactor.store.state import SqliteState
 
+        # It holds what users' programs have pickled: for its owner alone.
+        os.close(os.open(state, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         more["state"] = SqliteState(state)
 
     sweep(config)

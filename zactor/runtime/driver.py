@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zactor.transport.curve import Keys
 
 DETACH_TIMEOUT = 5.0
-ATTACH_PATIENCE = 3.0  # seconds within which a broker that nobody listens for may come back
+ATTACH_PATIENCE = 2.0  # seconds within which a broker that nobody listens for may come back
 ATTACH_TIMEOUT = 10.0
 
 

@@ -71,8 +71,9 @@ if TYPE_CHECKING:
 
 FROM_BROKER = (StartActor, StopActor, BindNetwork, StartLease, EndLease, JobEnded, StopNode)
 
-JOIN_PATIENCE = 5.0  # seconds within which the broker of a new node may come back
+JOIN_PATIENCE = 3.0  # seconds within which the broker of a new node may come back
 ATTACH_AGAIN = 0.5  # seconds between attempts to reach a broker
+SWEEP_DELAY = 0.5  # seconds from a node's death until what it has left is removed
 LANE_RETRY = 0.002  # until what a full lane did not take is tried again
 _SPARE_LIMIT = 4
 
@@ -561,7 +562,8 @@ class Node:
         cause = {"kind": "exit", "code": 0, "text": "its process has ended"}
         self._post.send(self.broker, ProcessDied(process, cause))
         self._buried(process)
-        self._session.sweep_node(process, self._drivers)  # if it was another node
+        # If it was another node, its workers end with it, and then what they have made goes too.
+        self._loop.call_later(SWEEP_DELAY, partial(self._session.sweep_node, process))
 
     # Stacks and logs.
 

@@ -21,6 +21,7 @@ Invariants
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -30,8 +31,6 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from zactor.config import Config
 
 SOCKET_PATH_LIMIT = 107
@@ -66,12 +65,17 @@ class Session:
         """What the names of the segments begin with that a node gave out; the maker's id follows."""
         return f"{self.segment_prefix}{process.hex()[:_NAME]}-"
 
-    def sweep_node(self, process: bytes, living: Iterable[bytes]) -> None:
+    def sweep_node(self, process: bytes) -> None:
         """Remove the segments that a dead node gave out, but for those of living programs."""
         prefix = self.prefix_of_node(process)
-        kept = tuple(prefix + maker.hex() for maker in living)
+        lives: dict[str, bool] = {}
         for name in os.listdir(self._shm_dir):
-            if name.startswith(prefix) and not (kept and name.startswith(kept)):
+            if not name.startswith(prefix):
+                continue
+            maker = name.removeprefix(prefix).partition("-")[0]
+            if maker not in lives:
+                lives[maker] = _is_listening(os.path.join(self.path, maker))
+            if not lives[maker]:
                 _remove_tree(os.path.join(self._shm_dir, name))
 
     def publish(self, address: list[Any]) -> None:
@@ -235,6 +239,13 @@ def _is_held(path: str) -> bool:
         return True
     os.close(lock)
     return False
+
+
+def _is_listening(path: str) -> bool:
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        return probe.connect_ex(path) in (0, errno.EAGAIN)
 
 
 def _is_same(fd: int, path: str) -> bool:

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import STORED
-from zactor.exceptions import ObjectLostError, ObjectStoreFullError
+from zactor.exceptions import ObjectLostError, ObjectStoreFullError, ZactorSystemError
 from zactor.runtime.objects import Borrowed
 from zactor.serde.values import loads
 from zactor.store import layout
@@ -40,8 +40,6 @@ CHUNK = 1 << 20  # read at once from another machine
 class Sharing:
     """The store as one process uses it. Any thread."""
 
-    writes = True
-
     def __init__(self, process: Process, shm_dir: str) -> None:
         self._process = process
         self._pool = SegmentPool(process.id, self._reserve, directory=shm_dir)
@@ -51,6 +49,11 @@ class Sharing:
         process.reception.housekeeping.append(self._look)
         process.objects.store = self
         process.post.on(FreeSegment, self._segment_freed)
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is a node to ask for room; else values stay in their process."""
+        return self._process.node is not None
 
     def _reserve(self, size: int) -> str:
         process = self._process
@@ -96,6 +99,8 @@ class Sharing:
             except SegmentMissingError:
                 if attempt == 2:
                     break
+                if self._process.node is None:
+                    return read_far(self._process, object_id, place)
                 name = self._locate(object_id, place)
                 continue
             if value.is_new_view and owner:
@@ -108,16 +113,8 @@ class Sharing:
 
     def _locate(self, object_id: bytes, place: Any) -> str:
         process = self._process
-        if process.node is None:
-            raise ObjectLostError(
-                f"object {object_id.hex()} was in the store of a node that is gone",
-                object_id=object_id.hex(),
-            )
-        name: str = process.ask(
-            LocateSegment(0, object_id, place[0], place[2], place[3]),
-            to=process.node,
-            timeout=LOCATE_TIMEOUT,
-        )
+        locate = LocateSegment(0, object_id, place[0], place[2], place[3])
+        name: str = _ask_node(process, locate, process.node, object_id)
         if name != place[0]:
             self._moved[object_id] = name
             if len(self._moved) > 10_000:
@@ -209,25 +206,7 @@ class FarStore:
         return self._load(object_id, place)
 
     def _load(self, object_id: bytes, place: Any) -> Any:
-        node = Address._make(place[3])
-        data = bytearray()
-        size = 1
-        while len(data) < size:
-            ask = ReadSegment(0, place[0], len(data), CHUNK)
-            size, chunk = self._process.ask(ask, to=node, timeout=LOCATE_TIMEOUT)
-            data += chunk
-        header = layout.read_header(bytes(data[: layout.HEADER_SIZE]))
-        if header is None or header.object_id != object_id:
-            raise ObjectLostError(
-                f"object {object_id.hex()} is not in the store any more",
-                object_id=object_id.hex(),
-            )
-        view = memoryview(data).toreadonly()
-        table_end = layout.HEADER_SIZE + 16 * header.buffers
-        (at, length), spans = layout.pieces(
-            header, bytes(view[layout.HEADER_SIZE : table_end])
-        )
-        return loads(view[at : at + length], [view[a : a + n] for a, n in spans])
+        return read_far(self._process, object_id, place)
 
     def object_freed(self, object_id: bytes, place: Any) -> None:  # noqa: ARG002
         """Nobody holds an object of ours any more that lies on another machine."""
@@ -235,3 +214,40 @@ class FarStore:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def read_far(process: Process, object_id: bytes, place: Any) -> Any:
+    """Return the value at a place on another machine, read into this process's memory.
+
+    Raises:
+        ObjectLostError: It is not there any more, or its node is not.
+    """
+    node = Address._make(place[3])
+    data = bytearray()
+    size = 1
+    while len(data) < size:
+        ask = ReadSegment(0, place[0], len(data), CHUNK)
+        size, chunk = _ask_node(process, ask, node, object_id)
+        data += chunk
+    header = layout.read_header(bytes(data[: layout.HEADER_SIZE]))
+    if header is None or header.object_id != object_id:
+        raise ObjectLostError(
+            f"object {object_id.hex()} is not in the store any more",
+            object_ref_hex=object_id.hex(),
+        )
+    view = memoryview(data).toreadonly()
+    table_end = layout.HEADER_SIZE + 16 * header.buffers
+    (at, length), spans = layout.pieces(header, bytes(view[layout.HEADER_SIZE : table_end]))
+    return loads(view[at : at + length], [view[a : a + n] for a, n in spans])
+
+
+def _ask_node(process: Process, message: Any, node: Address | None, object_id: bytes) -> Any:
+    try:
+        return process.ask(message, to=node, timeout=LOCATE_TIMEOUT)
+    except ZactorSystemError as error:
+        if type(error) is not ZactorSystemError:
+            raise
+        raise ObjectLostError(
+            f"object {object_id.hex()} was in the store of a node that is gone",
+            object_ref_hex=object_id.hex(),
+        ) from None
