@@ -201,10 +201,11 @@ class Lifecycle:
         self, node: Node, actor_id: bytes, life: int, cause: Cause, progress: list[Any],
         now: float,
     ) -> None:  # fmt: skip
-        """The actor ended of itself."""
+        """The actor ended of itself; or it was killed, and its worker, which others share, was not."""
         actor = self._present(node, actor_id, life)
         if actor is not None:
-            self.life_over(actor, {"text": "", **cause, "kind": "exited"}, progress, now)
+            kind = "killed" if cause.get("kind") == "killed" else "exited"
+            self.life_over(actor, {"text": "", **cause, "kind": kind}, progress, now)
 
     def life_over(self, actor: Actor, cause: Cause, progress: list[Any], now: float) -> None:
         """The present life of `actor` has ended by `cause`: decide what follows."""

@@ -127,6 +127,14 @@ class ActorViews:
         self.watch(view)
         return found
 
+    def leave(self, identity: Identity) -> None:
+        """A caller is gone: forget its streams. What is in flight on them settles unseen."""
+        with self._process.caller.lock:
+            streams, identity.streams = identity.streams, {}
+            for stream in streams.values():
+                if stream in stream.target.streams:
+                    stream.target.streams.remove(stream)
+
     def _lead(self, stream: Stream, view: ActorView) -> None:
         caller = self._process.caller
         assert view.place is not None

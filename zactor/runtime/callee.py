@@ -41,6 +41,7 @@ class Callee:
         self.progress = progress
         self.hosts: dict[bytes, Any] = {}  # by actor id; tasks: by this process's id
         self.intakes: dict[tuple[bytes, bytes, int], Intake] = {}
+        self._of_actor: dict[bytes, list[tuple[bytes, bytes, int]]] = {}  # keys of intakes
         self.lock = threading.RLock()
         self._expected: dict[bytes, Expected] = {}
         self._over: dict[tuple[bytes, int], None] = {}  # lives that have ended here
@@ -95,6 +96,7 @@ class Callee:
         if intake is None:
             intake = self.intakes[key] = Intake(caller, actor, number, seq)
             intake.host = host
+            self._of_actor.setdefault(actor, []).append(key)
             if self.progress is not None:
                 intake.row = self.progress.add(caller, number)
         intake.peer = peer
@@ -143,9 +145,9 @@ class Callee:
         expected = self._expected.pop(actor, None)
         if expected is not None:
             expected.hand_over(host)
-            for intake in list(self.intakes.values()):
-                if intake.host is expected:
-                    intake.host = host
+            for key in list(self._of_actor.get(actor, ())):
+                if self.intakes[key].host is expected:
+                    self.intakes[key].host = host
             expected.hand_over(host)  # what came in between
 
     def refuse(self, actor: bytes, life: int) -> None:
@@ -155,7 +157,7 @@ class Callee:
             del self._over[next(iter(self._over))]
         host = self.hosts.pop(actor, None) or self._expected.pop(actor, None)
         nowhere = Nowhere(self, actor)
-        for key in [key for key in list(self.intakes) if key[1] == actor]:
+        for key in self._of_actor.pop(actor, ()):
             self.intakes.pop(key).host = nowhere
         if isinstance(host, Expected):
             host.hand_over(nowhere)

@@ -20,30 +20,59 @@ if TYPE_CHECKING:
 def make_host(process: Process, execution: Execution, life: int, spec: dict[str, Any]) -> Any:
     """Return the host for an actor of this spec."""
     concurrency = spec.get("max_concurrency") or 1
-    groups = dict(spec.get("concurrency_groups") or {})
-    if not spec.get("is_async") and concurrency == 1 and not groups:
+    if not spec.get("is_async") and concurrency == 1 and not spec.get("concurrency_groups"):
         return MainHost(process, execution, life)
+    kind = AsyncHost if spec.get("is_async") else ThreadHost
+    return kind(process, execution, life, groups_of(spec))
+
+
+def groups_of(spec: dict[str, Any]) -> Groups:
+    """Return the concurrency groups of an actor that runs several calls at a time."""
     of_method = {
         number: row[1].get("group")
         for number, row in enumerate(spec.get("methods") or ())
         if row[1].get("group")
     }
-    table = Groups(groups, concurrency, of_method)
-    kind = AsyncHost if spec.get("is_async") else ThreadHost
-    return kind(process, execution, life, table)
+    return Groups(
+        dict(spec.get("concurrency_groups") or {}), spec.get("max_concurrency") or 1, of_method
+    )
 
 
 def construct(process: Process, execution: Execution, host: Any, spec: dict[str, Any]) -> None:
     """Load the class and run the constructor. What that raises passes on."""
+    if isinstance(host, AsyncHost):
+        host.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(host.loop)
+    execution.instance = instance = make_instance(process, spec)
+    for number, row in enumerate(spec.get("methods") or ()):
+        name = row[0]
+        execution.bind(number, name, getattr(instance, name))
+
+
+def make_instance(process: Process, spec: dict[str, Any]) -> Any:
+    """Load the class and the arguments, and return what the constructor makes of them."""
     # The node hands on what it has, so that not every worker has to ask the broker.
     blob = spec.pop("definition", None)
     definitions = process.definitions
     key = spec["class_key"]
-    cls = definitions.add(key, blob) if blob else definitions.load(key)
+    cls = definitions.known(key)
+    if cls is None:
+        cls = definitions.add(key, blob) if blob else definitions.load(key)
+    arguments = spec.get("args") or {}
+    if not (arguments.get("refs") or arguments.get("slots")):
+        if arguments.get("payload") is None:
+            return cls()
+        args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
+        return cls(*args, **kwargs)
+    return _make_with_references(process, cls, spec, arguments)
+
+
+def _make_with_references(
+    process: Process, cls: Any, spec: dict[str, Any], arguments: dict[str, Any]
+) -> Any:
     objects = process.objects
     args: Any = ()
     kwargs: dict[str, Any] = {}
-    arguments = spec.get("args") or {}
     if arguments.get("refs"):
         rows = objects.learn(arguments["refs"])
         objects.call_arrives(spec["id"] + b"init", spec["owner"], rows)
@@ -57,15 +86,11 @@ def construct(process: Process, execution: Execution, host: Any, spec: dict[str,
                 args[slot] = decoded
             else:
                 kwargs[slot] = decoded
-    if isinstance(host, AsyncHost):
-        host.loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(host.loop)
-    execution.instance = instance = cls(*args, **kwargs)
-    for number, row in enumerate(spec.get("methods") or ()):
-        name = row[0]
-        execution.bind(number, name, getattr(instance, name))
+    instance = cls(*args, **kwargs)
+    args = kwargs = None  # type: ignore[assignment]
     if arguments.get("refs"):
         objects.call_finishes(spec["id"] + b"init", spec["owner"], ())
+    return instance
 
 
 def describe_methods(cls: type, default_backpressure: int | None = None) -> list[list[Any]]:

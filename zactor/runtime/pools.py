@@ -354,6 +354,8 @@ class AsyncHost:
         self._over = loop.create_future()
         self.process.reception.attach(loop)
         loop.call_soon(self._start)
+        if self._is_stopping:  # before there was a loop to be told
+            loop.call_soon(self.stop)
         try:
             loop.run_until_complete(self._over)
             self._cancel_rest()
@@ -386,5 +388,6 @@ class AsyncHost:
             if not any(self._running.values()) and not self._arrived:
                 self._end(None)
 
+        self._is_stopping = True
         if self.loop is not None:
             self.loop.call_soon_threadsafe(stop)

@@ -44,6 +44,9 @@ class Worker:
         self.orders: SimpleQueue[Any] = SimpleQueue()  # for the main thread
         self.host: Any = None
         self.actor: tuple[bytes, int] | None = None
+        self.shared: Any = None  # hosts the actors of a worker for shared ones
+        self._orders_lock = threading.Lock()
+        self._stopped: set[tuple[bytes, int]] = set()  # asked to end before they had begun
         self.is_exiting = False
         self.process = Process(
             boot["process"],
@@ -102,7 +105,13 @@ class Worker:
 
     def _ordered(self, order: list[Any]) -> None:
         what = order[0]
-        if what in ("actor", "lease", "exit"):
+        if what == "actor":
+            with self._orders_lock:
+                if self.shared is None:
+                    self.orders.put(order)
+                    return
+            self.shared.create(*order[1:4])
+        elif what in ("lease", "exit"):
             self.orders.put(order)
             if what == "exit":
                 self._exit(order)
@@ -110,8 +119,8 @@ class Worker:
                 self._task_order(order)
         elif what == "unlease":
             pass
-        elif what == "stop":
-            self.stop_actor(order[1], order[2])
+        elif what in ("stop", "kill"):
+            self._end_order(*order[:3])
         elif what == "bind_tcp":
             self.process.post.call_later(0, self._bind_tcp)
 
@@ -125,7 +134,9 @@ class Worker:
             self._say(["keep"])
             return
         self.is_exiting = True
-        if self.host is not None:
+        if self.shared is not None:
+            self.shared.close()
+        elif self.host is not None:
             self.host.stop()
         if self._tasks is not None:
             # Nobody waits for what a task still computes. Its own clean-up has a moment.
@@ -153,7 +164,9 @@ class Worker:
         """Do what is ordered until the end; return the exit code."""
         order = self.orders.get()
         try:
-            if order[0] == "actor":
+            if order[0] == "actor" and order[3].get("isolation") == "shared":
+                self._run_shared(order)
+            elif order[0] == "actor":
                 self._run_actor(*order[1:4])
             elif order[0] == "lease":
                 self._run_tasks(order)
@@ -184,7 +197,28 @@ class Worker:
         process.callee.adopt(process.id, host)
         host.serve()
 
-    # -- an actor ------------------------------------------------------------------------------
+    # -- actors --------------------------------------------------------------------------------
+
+    def _run_shared(self, order: list[Any]) -> None:
+        from zactor.runtime.shared import SharedHost
+
+        spec = order[3]
+        self.process.job = spec["job"]
+        self.process.namespace = spec.get("namespace") or ""
+        self.process.session.update(spec.get("options", {}).get("session") or {})
+        shared = SharedHost(self.process, self._say)
+        with self._orders_lock:
+            shared.create(*order[1:4])
+            while not self.orders.empty():
+                later = self.orders.get()
+                if later[0] == "exit":
+                    shared.close()
+                elif later[0] == "actor":
+                    shared.create(*later[1:4])
+            self.shared = shared
+        for actor, life in list(self._stopped):
+            shared.stop(actor, life)
+        shared.serve()
 
     def _run_actor(self, actor: bytes, life: int, spec: dict[str, Any]) -> None:
         from zactor.runtime.construction import construct, make_host
@@ -203,6 +237,8 @@ class Worker:
         execution.spec = spec
         host = self.host = make_host(process, execution, life, spec)
         process.callee.adopt(actor, host)
+        if (actor, life) in self._stopped:
+            host.stop()
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         try:
             construct(process, execution, host, spec)
@@ -210,10 +246,10 @@ class Worker:
             self._exited("exited")
             return
         except Exception as error:  # noqa: BLE001 - the user's constructor
-            self._say(["failed", actor, life, _constructor_error(error, execution)])
+            self._say(["failed", actor, life, constructor_error(error, execution)])
             self.orders.get()  # "exit"
             return
-        execution.repr = _repr_of(execution.instance)
+        execution.repr = repr_of(execution.instance)
         self._say(["ready", actor, life, execution.repr])
         host.serve()
         self._end_actor(host)
@@ -233,19 +269,23 @@ class Worker:
 
     def _exited(self, text: str) -> None:
         assert self.actor is not None
-        cause = {"kind": "exited", "code": 0, "text": _EXIT_TEXT.get(text, text)}
+        cause = {"kind": "exited", "code": 0, "text": EXIT_TEXT.get(text, text)}
         # Replies first: the death notice may overtake what has not left this process.
         self.process.flush()
         self.process.post.settle_links(1.0)
         self._say(["exited", *self.actor, cause])
 
-    def stop_actor(self, actor: bytes, life: int) -> None:
-        """End the actor once its queue is empty."""
-        if self.actor == (actor, life) and self.host is not None:
+    def _end_order(self, what: str, actor: bytes, life: int) -> None:
+        """End an actor: in order, once its queue is empty, or (only a shared one) now."""
+        self._stopped.add((actor, life))  # it may not have begun
+        if self.shared is not None:
+            self._stopped.clear()
+            (self.shared.stop if what == "stop" else self.shared.kill)(actor, life)
+        elif self.actor == (actor, life) and self.host is not None:
             self.host.stop()
 
 
-_EXIT_TEXT = {
+EXIT_TEXT = {
     "exit_actor": "ended itself with exit_actor()",
     "exited": "ended itself with exit_actor()",
     "terminated": "was stopped with __zactor_terminate__",
@@ -253,7 +293,8 @@ _EXIT_TEXT = {
 }
 
 
-def _constructor_error(error: Exception, execution: Execution) -> list[Any]:
+def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
+    """Return the wire form of what a constructor raised."""
     from zactor.exceptions import ZactorError
 
     if isinstance(error, ZactorError) and not hasattr(error, "cause"):
@@ -264,7 +305,8 @@ def _constructor_error(error: Exception, execution: Execution) -> list[Any]:
     return ["constructor", str(error), {"exception": payload}]
 
 
-def _repr_of(instance: Any) -> str:
+def repr_of(instance: Any) -> str:
+    """Return what the actor calls itself, if it does; "" otherwise."""
     if type(instance).__repr__ is object.__repr__:
         return ""
     try:
