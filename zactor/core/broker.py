@@ -164,6 +164,7 @@ class BrokerMachine:
         node = cluster.membership.by_process.get(peer)
         if node is not None:
             cluster.membership.unreachable(node)
+            cluster.waiting.recheck()
         if peer in cluster.sessions.by_driver:
             if ("driver", peer) not in cluster.deadlines:
                 cluster.deadlines.set(("driver", peer), now + cluster.config.driver_grace)

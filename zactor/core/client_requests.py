@@ -327,6 +327,7 @@ class ClientRequests:
         if node is None:
             return False
         self._cluster.membership.drain(node)
+        self._cluster.waiting.recheck()
         return True
 
     # -- what is not there yet

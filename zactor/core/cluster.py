@@ -216,6 +216,7 @@ class Cluster:
         self.groups.node_lost(node, now)
         self.membership.remove(node)
         self.waiting.forget_node(node)
+        self.waiting.recheck()
         for process in list(self.processes.on_node.get(node.id, {})):
             self.process_died(process, cause, now)
         for driver, home in list(self.leases.homes.items()):
