@@ -202,7 +202,9 @@ class ActorViews:
         while self._ended:
             view, entry, progress = self._ended.pop(0)
             state = entry["state"]
-            if view.place is not None or state == "DEAD":
+            if state in ("DEAD", "RESTARTING") or (
+                view.place is not None and entry["life"] != view.life
+            ):
                 self._life_ended(view, entry, progress)
             if state == "DEAD":
                 self._fail_view(view, self.death(view))
