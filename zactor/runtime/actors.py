@@ -60,7 +60,7 @@ class ActorViews:
         self._views: dict[bytes, ActorView] = {}
         self._ended: list[tuple[ActorView, dict[str, Any], list[Any]]] = []
         process.post.on(ActorChanged, self._changed)
-        process.reception.housekeeping.append(self.apply_ends)
+        process.reception.housekeeping.append((self._ended, self.apply_ends))
 
     def view(self, actor: bytes, entry: dict[str, Any] | None = None) -> ActorView:
         """Return the view of an actor; `entry` is what is known of it, if anything."""

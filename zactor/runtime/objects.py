@@ -122,7 +122,8 @@ class Objects:
         post.on_kind(OBJECT_VALUE, self._value)
         post.on(ProcessDied, self._process_died)
         process.caller.on_special = self._reply_arrives
-        process.reception.housekeeping.append(self.sweep_if_needed)
+        process.reception.housekeeping.append((self.dropped, self.sweep))
+        process.reception.housekeeping.append((self.settled_calls, self.sweep))
 
     # -- references shown and received ---------------------------------------------------------
 

@@ -753,7 +753,7 @@ class Post:
 
     def is_due(self) -> bool:
         """Whether `tick` has something to do now."""
-        return bool(self.unreachable or self._when_drained) or (
+        return bool(self.unreachable or self._when_drained or self._loopback) or (
             self._deadline is not None and self.now() >= self._deadline
         )
 

@@ -46,7 +46,7 @@ class Sharing:
         self._is_telling = False
         self._viewed: dict[bytes, int] = {}  # objects with views that the reference table knows of
         self._moved: dict[bytes, str] = {}  # objects that lie elsewhere than their place says
-        process.reception.housekeeping.append(self._look)
+        process.reception.housekeeping.append((self._pool.unviewed, self._look))
         process.objects.store = self
         process.post.on(FreeSegment, self._segment_freed)
 

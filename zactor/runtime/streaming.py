@@ -252,7 +252,7 @@ class Streams:
         process.caller.special[batches.ITEM] = self._items
         process.caller.special[batches.END] = self._end
         process.post.on_kind(STREAM, self._received)
-        process.reception.housekeeping.append(self._drop_those)
+        process.reception.housekeeping.append((self._dropped, self._drop_those))
 
     # -- consuming
 

@@ -189,7 +189,7 @@ class SegmentPool:
         ] = []  # (capacity, name), sorted: best fit by bisection
         self._warm_bytes = 0
         self._attached_bytes = 0  # mapped, of others, without views
-        self._unviewed: deque[tuple[_Segment, bytes]] = (
+        self.unviewed: deque[tuple[_Segment, bytes]] = (
             deque()
         )  # appended to by finalizers only
         self._unmapped: list[bytes] = []
@@ -315,7 +315,7 @@ class SegmentPool:
                 self._attached_bytes -= segment.capacity
             segment.capacity = status.st_size
         segment.object_id = object_id
-        gone = partial(self._unviewed.append, (segment, object_id))
+        gone = partial(self.unviewed.append, (segment, object_id))
         exported = export(segment.mapping, file, gone)
         segment.export = ref(exported)
         segment.views += 1
@@ -453,8 +453,8 @@ class SegmentPool:
 
     def _reap(self) -> None:
         """Act on the finalizers of views that ran since the last time."""
-        while self._unviewed:
-            segment, object_id = self._unviewed.popleft()
+        while self.unviewed:
+            segment, object_id = self.unviewed.popleft()
             self._unmapped.append(object_id)
             segment.views -= 1
             if segment.views or segment.file is None or segment.name not in self._segments:
