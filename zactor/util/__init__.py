@@ -20,9 +20,9 @@ from zactor.util.placement_group import (
 if TYPE_CHECKING:
     from zactor.util.actor_group import ActorGroup
     from zactor.util.actor_pool import ActorPool
-    from zactor.util.named_actors import list_named_actors
     from zactor.util.check_serialize import inspect_serializability
     from zactor.util.iteration import as_completed, map_unordered
+    from zactor.util.named_actors import list_named_actors
     from zactor.util.network import get_node_ip_address
     from zactor.util.serialization import deregister_serializer, register_serializer
 
