@@ -174,7 +174,7 @@ class Outgoing:
                     stream.next_seq = seq
                 stream = result.stream
                 if (
-                    stream.held
+                    (stream.held and stream.held[0].number < result.number)
                     or len(stream.pending) >= stream.credit
                     or stream.outgoing is not self
                     or stream in strays
