@@ -12,6 +12,7 @@ from zactor.exceptions import ActorClassInheritanceError
 from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
+from zactor.runtime.deadlines import ACTIVE
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.signatures import UNKNOWN, positional_range, signature
 from zactor.serde.pickling import unpickle_plain
@@ -88,7 +89,12 @@ class ActorMethod:
             SerializationError: An argument cannot be pickled.
             PendingCallsLimitExceeded: More calls wait than the limits allow.
         """
-        if self._plain and not kwargs and self._least <= len(args) <= self._most:
+        if (
+            self._plain
+            and not kwargs
+            and self._least <= len(args) <= self._most
+            and not ACTIVE
+        ):
             stream = self._stream
             if stream.is_open and stream.identity.is_current:
                 if args:
@@ -182,6 +188,7 @@ class _Facts:
     __slots__ = (
         "actor_options",
         "class_name",
+        "groups",
         "id",
         "is_async",
         "is_ordered",
@@ -199,6 +206,7 @@ class _Facts:
         self.numbers = {row[0]: number for number, row in enumerate(self.methods)}
         self.max_pending_calls: int = entry.get("max_pending_calls", -1)
         options = entry.get("options") or {}
+        self.groups: list[str] | None = options.get("groups")
         self.is_ordered: bool = options.get("ordered", True)
         self.is_async: bool = entry.get("is_async", False)
         self.actor_options = ActorOptions.of(
@@ -217,7 +225,11 @@ class _Facts:
             "max_pending_calls": self.max_pending_calls,
             "max_task_retries": self.actor_options.max_task_retries,
             "is_async": self.is_async,
-            "options": {"ordered": self.is_ordered, "on_full": self.actor_options.on_full},
+            "options": {
+                "ordered": self.is_ordered,
+                "on_full": self.actor_options.on_full,
+                "groups": self.groups,
+            },
         }
 
 

@@ -110,7 +110,7 @@ class RuntimeContext:
         """Whether the actor that runs was restarted."""
         if self.get_actor_id() is None:
             raise RuntimeError("was_current_actor_reconstructed is for actors")
-        return split_caller_id(process().identity.caller)[1] > 0
+        return split_caller_id(process().identity.caller)[1] > 1
 
     @property
     def current_actor(self) -> ActorHandle[Any]:

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zactor.api.session import process
+from zactor.api.submission import undeclared_group
 from zactor.core.calls import PENDING, Result
 from zactor.exceptions import ActorAlreadyExistsError
 from zactor.runtime.arguments import complete, encode, wait_for_arguments
@@ -140,6 +141,11 @@ def make_spec(
     env = options.runtime_env
     if env is None:
         env = runtime.session.get("runtime_env") or {}
+    methods = describe_methods(cls, options.actor_generator_backpressure)
+    declared = options.concurrency_groups or {}
+    for _, about in methods:
+        if about.get("group") and about["group"] not in declared:
+            raise ValueError(undeclared_group(about["group"], cls.__name__, declared))
     return {
         "id": actor,
         "job": runtime.job,
@@ -151,7 +157,7 @@ def make_spec(
         "get_if_exists": options.get_if_exists,
         "class_key": runtime.definitions.publish(cls),
         "class_name": cls.__name__,
-        "methods": describe_methods(cls, options.actor_generator_backpressure),
+        "methods": methods,
         "placing": options.demand(),
         "running": options.running_demand(),
         **placing_of(runtime, options),
@@ -167,6 +173,7 @@ def make_spec(
         "options": {
             "ordered": not options.allow_out_of_order_execution,
             "on_full": options.on_full,
+            "groups": sorted(options.concurrency_groups or ()),
             "session": runtime.inherited_session(),
         },
     }

@@ -13,8 +13,10 @@ from zactor.api.submission import call_extras, references
 from zactor.core.calls import PENDING
 from zactor.options import TaskOptions
 from zactor.runtime.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.deadlines import deadline_of
 from zactor.runtime.several import Several
 from zactor.runtime.tasks import TaskResult
+from zactor.wire.batches import X_DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,9 +80,12 @@ class RemoteFunction(Generic[P, R]):
         if args or kwargs:
             self._check_signature(args, kwargs)
         result = self._make_result(runtime)
-        awaited = encode(
-            runtime, result, args, kwargs, dict(self._extras) or None, self._function.__name__
-        )
+        extras = dict(self._extras)
+        deadline = deadline_of(self._options.timeout)
+        if deadline is not None:
+            extras[X_DEADLINE] = deadline
+            runtime.deadlines.expect(result, deadline, self._function.__name__)
+        awaited = encode(runtime, result, args, kwargs, extras or None, self._function.__name__)
         if runtime.is_over is not None:
             result.settle(4, runtime.is_over)
         elif not awaited and type(result.payload) is not list:

@@ -61,6 +61,10 @@ WEIGH_EVERY = 0.02  # seconds; while at that bound, how often it is looked wheth
 MAX_FRAME = MAX_MESSAGE - (1 << 20)  # of arguments; the peer's socket refuses larger messages
 
 _UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
+BATCHES_KEPT = 500  # that left last, remembered for listings
+FAILURES_KEPT = 1_000
+
+_errors = frozenset((batches.USER_ERROR, batches.ERROR))
 _result_state = {
     batches.PICKLED: PICKLED,
     batches.USER_ERROR: USER_ERROR,
@@ -210,6 +214,10 @@ class Outgoing:
         if taken:
             self.sent += taken
             self._transmit(groups, frames, size)
+            note = self.caller.history.append
+            for channel, first, begin, _, flat in groups:
+                sent_on = self.streams[channel if type(channel) is int else -1]
+                note((sent_on, first, begin, flat[::2]))
         for stray, results in strays.items():
             stray.is_open = False
             stray.put_back(results)
@@ -274,6 +282,8 @@ class Caller:
         self.lock = threading.RLock()
         self.gathering: list[Outgoing] = []
         self.on_gathered = on_gathered
+        self.history: deque[tuple[Stream, int, int, list[int]]] = deque(maxlen=BATCHES_KEPT)
+        self.failures: dict[bytes, tuple[str, str]] = {}
         self.special: dict[int, Callable[[Peer, Stream, int, int, Any, Any], None]] = {}
         # Told of replies that bring references or stored values, before they are settled.
         self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
@@ -446,6 +456,14 @@ class Caller:
             with outgoing.peer.lock:
                 outgoing.peer.transmit(CANCEL, [stream.channel, seq, flags])
 
+    def note_failure(self, result: Result, status: int) -> None:
+        """Remember, for listings, that a call has failed."""
+        failures = self.failures
+        kind = "TASK_EXECUTION_EXCEPTION" if status == batches.USER_ERROR else "SYSTEM_ERROR"
+        failures[result.object_id()] = (kind, "")
+        while len(failures) > FAILURES_KEPT:
+            del failures[next(iter(failures))]
+
     # -- replies -------------------------------------------------------------------------------
 
     def replies_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
@@ -497,6 +515,8 @@ class Caller:
         result = stream.pending.pop(seq, None)
         if result is None:
             return 0
+        if status in _errors:
+            self.note_failure(result, status)
         self.on_special(peer, result, status, value, extras)
         if status == batches.NATIVE:
             result.settle(1, value)

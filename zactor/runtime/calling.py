@@ -12,6 +12,7 @@ import inspect
 import os
 import signal
 import threading
+import time
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -204,11 +205,23 @@ class Execution:
             raise StopServing("terminated")
         self.run(intake, seq, number, method, payload, extras, frames)
 
-    @enters_user_code
     def run(
         self, intake: Intake, seq: int, number: int, method: int, payload: Any, extras: Any, frames: Any
     ) -> None:
         """Run one call to its reply: in the main thread, or in a thread of a pool."""
+        deadline = extras.get(batches.X_DEADLINE)
+        if deadline is None:
+            self._run(intake, seq, number, method, payload, extras, frames)
+            return
+        from zactor.runtime.deadlines import Inherited
+
+        with Inherited(deadline):
+            self._run(intake, seq, number, method, payload, extras, frames)
+
+    @enters_user_code
+    def _run(
+        self, intake: Intake, seq: int, number: int, method: int, payload: Any, extras: Any, frames: Any
+    ) -> None:
         peer = intake.peer
         call = pack_object_id(intake.caller, number, 0)
         refs: list[Any] = []
@@ -253,7 +266,7 @@ class Execution:
         """Return `(function, args, kwargs, references)` of a call that is about to run."""
         objects = self.process.objects
         deadline = extras.get(batches.X_DEADLINE)
-        if deadline is not None and perf_counter() > deadline:
+        if deadline is not None and time.time() > deadline:
             raise DeadlineExceededError("it waited too long to be run", executed="no")
         defined = extras.get(batches.X_FUNCTION)
         if defined is not None:
@@ -522,6 +535,7 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 protected(
+    Execution.run,
     Execution.enter,
     Execution.leave,
     Execution.encode_simple,

@@ -202,6 +202,15 @@ class Objects:
                 result.guard = Guard(object_id, self.dropped)
             self._places[object_id] = result.value
 
+    def known(self) -> list[tuple[bytes, Result | None, Any]]:
+        """Return `(object id, result, place)` of what is shared, borrowed or stored, for listings."""
+        with self.lock:
+            ids = {**self._shared, **self._borrowed, **dict.fromkeys(self._places)}
+            return [
+                (each, self._shared.get(each) or self._borrowed.get(each), self._places.get(each))
+                for each in ids
+            ]
+
     def shared(self, object_id: bytes) -> Result | None:
         """Return the result of an object of ours that others may know of."""
         return self._shared.get(object_id)

@@ -6,12 +6,14 @@ import asyncio
 import inspect
 import threading
 from collections import deque
+from contextlib import nullcontext
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
 from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing, current_call
+from zactor.runtime.deadlines import Inherited
 from zactor.runtime.reception import Waiter
 from zactor.runtime.streaming import run_stream_async
 from zactor.wire import batches
@@ -250,7 +252,11 @@ class AsyncHost:
             await self._run_plain(execution, intake, seq, number, method, arguments, call)
         else:
             payload, extras = arguments if type(arguments) is list else (arguments, {})
-            await self._run_special(execution, intake, seq, number, method, payload, extras, frames, call)
+            deadline = extras.get(batches.X_DEADLINE)
+            with Inherited(deadline) if deadline is not None else nullcontext():
+                await self._run_special(
+                    execution, intake, seq, number, method, payload, extras, frames, call
+                )
         self._flush_soon()
 
     async def _run_plain(

@@ -20,6 +20,7 @@ from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
 from zactor.runtime.calling import is_main_thread
 from zactor.runtime.deadlocks import Deadlocks
+from zactor.runtime.deadlines import Deadlines
 from zactor.runtime.definitions import Definitions
 from zactor.runtime.groups import GroupViews
 from zactor.runtime.objects import Objects
@@ -112,6 +113,7 @@ class Process:
         install(self)
         self.streams = Streams(self)
         self.groups = GroupViews(self)
+        self.deadlines = Deadlines(self)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
