@@ -166,6 +166,17 @@ def settings() -> str:
     return table(["variable", "default", "meaning"], rows)
 
 
+def decisions() -> str:
+    """A link to each decision."""
+    out = []
+    for page in sorted((DOCS / "internals" / "decisions").glob("0*.md")):
+        title = page.read_text().splitlines()[0].lstrip("# ")
+        out.append(
+            f"- [{page.name[:4]}: {re.sub(r'^[0-9]+[:.]? *', '', title)}]({page.name})\n"
+        )
+    return "".join(out)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "kinds": lambda: plain_constants("wire/codec.py", "HELLO =", "_codes"),
     "methods": lambda: plain_constants("wire/batches.py", "VOID =", "# Keys of a call"),
@@ -177,6 +188,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "reference_messages": reference_messages,
     "errors": errors,
     "settings": settings,
+    "decisions": decisions,
     "command_line": command_line,
     "exit_codes": exit_codes,
 }

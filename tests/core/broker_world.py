@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from zactor.core.broker import BrokerMachine, Report
+from zactor.core.broker import BrokerMachine, Report, Watch
 from zactor.core.broker_config import BrokerConfig
 from zactor.core.state import MemoryState
 from zactor.wire import messages as m
@@ -74,7 +74,9 @@ class FakeNode:
         }  # fmt: skip
 
     def say(self, message: Message) -> None:
-        self.world.receive(self.process, message, address_of(self.process, self.id, self.machine))
+        self.world.receive(
+            self.process, message, address_of(self.process, self.id, self.machine)
+        )
 
     def attach(self, labels: dict[str, str] | None = None) -> None:
         rows = [worker.row() for worker in self.workers.values()]
@@ -226,6 +228,7 @@ class World:
         self.nodes: dict[bytes, FakeNode] = {}  # by process
         self.clients: dict[bytes, Client] = {}
         self.reports: list[Report] = []
+        self.watched: list[Watch] = []
         self._number = 0
         self._processes = 0
         self.machine = BrokerMachine(self.state, self.ids, self.config)
@@ -240,7 +243,9 @@ class World:
         self._processes += 1
         return pid_of("proc", self._processes)
 
-    def node(self, number: int = 1, machine: bytes = b"m1", labels: Any = None, **resources: float) -> FakeNode:
+    def node(
+        self, number: int = 1, machine: bytes = b"m1", labels: Any = None, **resources: float
+    ) -> FakeNode:
         node = FakeNode(self, number, machine, **(resources or {"CPU": 4}))
         self.nodes[node.process] = node
         node.attach(labels)
@@ -268,6 +273,8 @@ class World:
         for effect in self.machine.drain():
             if isinstance(effect, Report):
                 self.reports.append(effect)
+            elif isinstance(effect, Watch):
+                self.watched.append(effect)
             elif effect.to.process in self.nodes:
                 self.nodes[effect.to.process].take(effect.message)
             elif effect.to.process in self.clients:

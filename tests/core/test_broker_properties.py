@@ -9,11 +9,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.core.broker_world import Client, FakeNode, World, Worker
+from tests.core.broker_world import Client, FakeNode, Worker, World
 from zactor.core.directory import DEAD
 from zactor.wire import messages as m
 
-AMOUNTS = st.sampled_from([{}, {"CPU": 1}, {"CPU": 0.5}, {"CPU": 2}, {"GPU": 1}, {"GPU": 0.5}, {"CPU": 99}])
+AMOUNTS = st.sampled_from(
+    [{}, {"CPU": 1}, {"CPU": 0.5}, {"CPU": 2}, {"GPU": 1}, {"GPU": 0.5}, {"CPU": 99}]
+)
 PICK = st.integers(0, 10_000)
 
 
@@ -54,7 +56,9 @@ class BrokerWorld(RuleBasedStateMachine):
             found += [self.world.in_worker(w, self.drivers[0].job) for w in self.workers[:3]]
         return found[pick % len(found)] if found else None
 
-    @rule(cpus=st.integers(0, 4), gpus=st.integers(0, 2), machine=st.sampled_from([b"m1", b"m2"]))
+    @rule(
+        cpus=st.integers(0, 4), gpus=st.integers(0, 2), machine=st.sampled_from([b"m1", b"m2"])
+    )
     def add_node(self, cpus: int = 2, gpus: int = 1, machine: bytes = b"m1") -> None:
         if len(self.nodes) < 4:
             self.count += 1
@@ -72,7 +76,14 @@ class BrokerWorld(RuleBasedStateMachine):
         detached=st.booleans(), strategy=st.sampled_from([None, "SPREAD", "node"]), group=st.booleans(),
     )  # fmt: skip
     def create(
-        self, pick: int, running: Any, restarts: int, name: str, detached: bool, strategy: Any, group: bool
+        self,
+        pick: int,
+        running: Any,
+        restarts: int,
+        name: str,
+        detached: bool,
+        strategy: Any,
+        group: bool,
     ) -> None:
         client = self.asker(pick)
         if client is None:
@@ -90,17 +101,31 @@ class BrokerWorld(RuleBasedStateMachine):
         self.actors.append(spec["id"])
         client.ask(m.CreateActor, spec)
 
-    @rule(pick=PICK, count=st.integers(0, 4), resources=AMOUNTS, key=st.sampled_from([b"x", b"y"]), group=st.booleans())
+    @rule(
+        pick=PICK,
+        count=st.integers(0, 4),
+        resources=AMOUNTS,
+        key=st.sampled_from([b"x", b"y"]),
+        group=st.booleans(),
+    )
     def demand(self, pick: int, count: int, resources: Any, key: bytes, group: bool) -> None:
         client = self.asker(pick)
         if client is not None:
-            placed = {"id": self.groups[pick % len(self.groups)], "bundle": -1} if group and self.groups else None
+            placed = (
+                {"id": self.groups[pick % len(self.groups)], "bundle": -1}
+                if group and self.groups
+                else None
+            )
             client.demand(count, key, resources=resources, group=placed)
 
     @rule(pick=PICK)
     def give_back(self, pick: int) -> None:
         client = self.asker(pick)
-        granted = [g for g in client.inbox if isinstance(g, (m.LeaseGranted, m.LeaseRecalled))] if client else []
+        granted = (
+            [g for g in client.inbox if isinstance(g, (m.LeaseGranted, m.LeaseRecalled))]
+            if client
+            else []
+        )
         if client is not None and granted:
             lease = granted[pick % len(granted)]
             client.inbox.remove(lease)
@@ -133,7 +158,10 @@ class BrokerWorld(RuleBasedStateMachine):
             client.ask(m.RemoveGroup, self.groups[pick % len(self.groups)])
 
     @precondition(lambda self: self.actors)
-    @rule(pick=PICK, how=st.sampled_from(["kill", "crash", "release", "watch", "unwatch", "process"]))
+    @rule(
+        pick=PICK,
+        how=st.sampled_from(["kill", "crash", "release", "watch", "unwatch", "process"]),
+    )
     def to_actor(self, pick: int, how: str) -> None:
         client, actor = self.asker(pick), self.actors[pick % len(self.actors)]
         if client is None:
@@ -147,7 +175,11 @@ class BrokerWorld(RuleBasedStateMachine):
         elif how == "unwatch":
             client.say(m.UnwatchActor(actor))
         elif self.workers:
-            client.say(m.WatchProcess(self.world.number(), self.workers[pick % len(self.workers)].process))
+            client.say(
+                m.WatchProcess(
+                    self.world.number(), self.workers[pick % len(self.workers)].process
+                )
+            )
 
     # -- what nodes do
 
@@ -175,7 +207,9 @@ class BrokerWorld(RuleBasedStateMachine):
             worker = self.workers[pick % len(self.workers)]
             worker.node.kill(worker, progress=[[b"c" * 16, 0, 1, 1]])
             if told_twice:
-                worker.node.say(m.WorkerDied(worker.process, [], worker.lease, {"kind": "exit"}, []))
+                worker.node.say(
+                    m.WorkerDied(worker.process, [], worker.lease, {"kind": "exit"}, [])
+                )
 
     @rule(pick=PICK)
     def actor_exits(self, pick: int) -> None:
@@ -237,7 +271,17 @@ class BrokerWorld(RuleBasedStateMachine):
     @invariant()
     def queries_answer(self) -> None:
         if self.drivers:
-            for what in ("actors", "nodes", "workers", "jobs", "groups", "leases", "names", "status", "resources"):
+            for what in (
+                "actors",
+                "nodes",
+                "workers",
+                "jobs",
+                "groups",
+                "leases",
+                "names",
+                "status",
+                "resources",
+            ):
                 self.drivers[0].get(m.Query, what, {})
 
     def teardown(self) -> None:
@@ -258,6 +302,9 @@ class BrokerWorld(RuleBasedStateMachine):
 
 
 BrokerWorld.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestBrokerWorld = pytest.mark.slow(BrokerWorld.TestCase)

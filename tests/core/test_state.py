@@ -75,7 +75,9 @@ class StateContract:
 
     def test_keys_go_with_their_lease(self, state):
         lease = state.grant(10.0, now=100.0)
-        state.transact([Change(b"mine", 1, lease), Change(b"free", 1), Change(b"also", 1, lease)])
+        state.transact(
+            [Change(b"mine", 1, lease), Change(b"free", 1), Change(b"also", 1, lease)]
+        )
         state.transact([Change(b"also", 2)])  # not leased any more
         assert state.renew(lease, 10.0, now=105.0)
         assert state.expire(now=114.9) == []

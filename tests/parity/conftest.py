@@ -1,39 +1,60 @@
-"""The module under test and the one cluster the rows share.
+"""The module under test and the one cluster the rows of a file share.
 
 `ZACTOR_PARITY=ray` runs the same rows on Ray itself, where that is installed: an expectation
-that fails there is wrong.
+that fails there is wrong. There one cluster serves all files, since it takes seconds to start,
+and nothing is checked for leaks.
 """
+
+from __future__ import annotations
 
 import gc
 import importlib
-from collections.abc import Iterator
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.parity.table import SUBJECT
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 CPUS = 8
 WIDGETS = 2
+
+# On Ray the state API goes through the dashboard, whose packages need not be there.
+WITH_DASHBOARD = bool(os.environ.get("ZACTOR_PARITY_DASHBOARD"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "system: starts real processes")
-    config.addinivalue_line("markers", "timeout: limit in seconds")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "parity" not in item.path.parts:
+        if not {"parity", "util"} & set(item.path.parts):
             continue
         item.add_marker(pytest.mark.system)
-        if SUBJECT != "zactor":
-            item.add_marker(pytest.mark.filterwarnings("ignore"))
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(60))
+        # A row says what comes of a program; that it also warns is another test's matter.
+        item.add_marker(pytest.mark.filterwarnings("ignore"))
 
 
-@pytest.fixture(scope="session")
+if SUBJECT != "zactor":
+
+    @pytest.fixture(autouse=True)
+    def leaves_nothing() -> None:
+        """Nothing is checked: what Ray leaves behind is its own affair."""
+
+    @pytest.fixture(autouse=True, scope="module")
+    def module_leaves_nothing() -> None:
+        """The same."""
+
+
+def scope_of_cluster(fixture_name: str, config: pytest.Config) -> str:
+    return "module" if SUBJECT == "zactor" else "session"
+
+
+@pytest.fixture(scope=scope_of_cluster)
 def cluster() -> Iterator[Any]:
     module = importlib.import_module(SUBJECT)
     module.init(
@@ -42,7 +63,7 @@ def cluster() -> Iterator[Any]:
         resources={"widget": WIDGETS},
         labels={"zone": "north"},
         object_store_memory=256 * 1024 * 1024,
-        include_dashboard=False,
+        include_dashboard=WITH_DASHBOARD,
         log_to_driver=False,
         namespace="parity",
     )
@@ -54,13 +75,3 @@ def cluster() -> Iterator[Any]:
 def ray(cluster: Any) -> Iterator[Any]:
     yield cluster
     gc.collect()
-
-
-@pytest.fixture(autouse=True)
-def leaves_nothing(cluster: Any) -> None:
-    """One cluster serves all rows: what a row leaves goes with it."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def module_leaves_nothing() -> None:
-    """See `leaves_nothing`."""

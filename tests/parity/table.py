@@ -102,14 +102,16 @@ class Table:
         return self.row(rule, prints=prints, **marks)
 
     def test(self) -> Callable[..., None]:
-        """The test that runs every row."""
+        """The test that runs every row, on the shared cluster unless they are scripts."""
+        rows = pytest.mark.parametrize("row", list(self._params()))
 
-        @pytest.mark.parametrize("row", list(self._params()))
-        def test_row(row: Row, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-            ray = None if row.prints is not None else request.getfixturevalue("ray")
+        def test_row(row: Row, ray: Any, tmp_path: Path) -> None:
             row.check(ray, tmp_path)
 
-        return test_row
+        def test_script(row: Row, tmp_path: Path) -> None:
+            row.check(None, tmp_path)
+
+        return rows(test_script if self.rows[0].prints is not None else test_row)
 
     def _params(self) -> Iterator[Any]:
         for row in self.rows:
@@ -141,7 +143,7 @@ def error_of(action: Callable[[], Any]) -> str:
     """
     try:
         action()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, Exception) and isinstance(error, type(cause)):
             return type(cause).__name__

@@ -1,5 +1,7 @@
 """Actors with `async def` methods (2.2, 2.5)."""
 
+# ruff: noqa: ASYNC110, ASYNC251 - the programs under test wait and sleep as users' programs do.
+
 import asyncio
 import time
 

@@ -54,15 +54,15 @@ enter_echoes()
 
 @table.row("Dates, decimals, fractions, paths and UUIDs travel.", gives=True)
 def standard_library_values(ray):
-    import datetime
+    import datetime as dt
     import decimal
     import fractions
     import pathlib
     import uuid
 
     values = [
-        datetime.datetime(2020, 1, 2, tzinfo=datetime.UTC),
-        datetime.timedelta(seconds=3),
+        dt.datetime(2020, 1, 2, tzinfo=dt.UTC),
+        dt.timedelta(seconds=3),
         decimal.Decimal("1.10"),
         fractions.Fraction(1, 3),
         pathlib.PurePosixPath("/a/b"),

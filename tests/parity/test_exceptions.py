@@ -175,7 +175,7 @@ def an_exception_with_an_odd_constructor(ray):
 
     try:
         ray.get(f.remote())
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return isinstance(error, ray.exceptions.RayError) and "1 and 2" in str(error)
 
 
@@ -194,7 +194,7 @@ def an_unpicklable_exception(ray):
 
     try:
         ray.get(f.remote())
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return isinstance(error, ray.exceptions.RayError) and "told anyway" in str(error)
 
 
@@ -296,7 +296,7 @@ def stop_iteration_as_an_error(ray):
 def an_assertion(ray):
     @ray.remote
     def f():
-        assert 1 == 2, "one is not two"  # noqa: PLR0133
+        assert 1 == 2, "one is not two"
 
     ray.get(f.remote())
 
@@ -309,7 +309,7 @@ def an_exception_group(ray):
 
     try:
         ray.get(f.remote())
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return isinstance(error, ray.exceptions.RayTaskError) and "several" in str(error)
 
 
@@ -381,7 +381,7 @@ def an_error_reraised(ray):
         try:
             ray.get(f.remote())
         except KeyError as error:
-            raise error  # noqa: TRY201
+            raise error
 
     ray.get(g.remote())
 

@@ -1,5 +1,7 @@
 """Generators: references that come one by one (2.4)."""
 
+# ruff: noqa: UP028 - Ray's actors stream from `yield`, and not from `yield from range(...)`.
+
 import asyncio
 import pickle
 

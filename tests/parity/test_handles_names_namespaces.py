@@ -206,7 +206,7 @@ def a_name_is_free_again(ray):
     made = []
 
     def is_free():
-        action = lambda: made.append(counter_class.options(name="handles-again").remote())  # noqa: E731
+        action = lambda: made.append(counter_class.options(name="handles-again").remote())
         return error_of(action) == "none"
 
     return wait_until(is_free)

@@ -132,7 +132,7 @@ def a_module_beside_the_script(ray):
 
     Path(__file__).with_name("neighbour.py").write_text("def f():\n    return 'beside'\n")
     sys.path.insert(0, os.path.dirname(__file__))
-    import neighbour
+    import neighbour  # type: ignore[import-not-found]
 
     @ray.remote
     def f():
@@ -188,7 +188,10 @@ def the_runtime_env_of_a_job(ray):
     say(ray.get([f.remote(), A.remote().m.remote()]))
 
 
-@table.script("A handle of an ended session is refused.", prints="True")
+@table.script(
+    "A handle of an ended session is refused; kill says ActorHandleNotFoundError.",
+    prints="refused\nActorHandleNotFoundError",
+)
 def a_handle_of_an_ended_session(ray):
     @ray.remote
     class A:
@@ -202,9 +205,12 @@ def a_handle_of_an_ended_session(ray):
     ray.init(num_cpus=1, include_dashboard=False)
     try:
         ray.get(a.m.remote(), timeout=10)
-        say("no error")
-    except Exception as error:
-        say(isinstance(error, ray.exceptions.RayError))
+    except Exception:
+        say("refused")
+    try:
+        ray.kill(a)
+    except ray.exceptions.ActorHandleNotFoundError as error:
+        say(type(error).__name__)
 
 
 @table.script("Output of a worker reaches the driver.", prints="True")
@@ -239,7 +245,7 @@ def a_working_directory(ray):
 
     @ray.remote
     def f():
-        import module_of_it
+        import module_of_it  # type: ignore[import-not-found]
 
         return open("data.txt").read(), module_of_it.SEVEN
 
@@ -257,7 +263,7 @@ def python_modules(ray):
 
     @ray.remote
     def f():
-        import packed_module
+        import packed_module  # type: ignore[import-not-found]
 
         return packed_module.NAME
 

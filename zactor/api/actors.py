@@ -13,6 +13,7 @@ from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
 from zactor.runtime.refs import ObjectRef
+from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import collect, dumps_args, loaded
 from zactor.wire import batches
 from zactor.wire.messages import Address
@@ -279,7 +280,11 @@ def _method_options(about: dict[str, Any]) -> dict[str, Any]:
         "retries": "max_task_retries",
         "timeout": "timeout",
     }
-    return {names[key]: value for key, value in about.items() if key in names}
+    options = {names[key]: value for key, value in about.items() if key in names}
+    kinds = about.get("retry")
+    if kinds:
+        options["retry_exceptions"] = kinds if kinds is True else unpickle_plain(kinds)
+    return options
 
 
 def _load_handle(entry: dict[str, Any], owner: list[Any] | None) -> ActorHandle[Any]:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zactor.api.actors import ActorHandle, weak_handle
 from zactor.api.session import process
-from zactor.core.calls import ERROR, PENDING
-from zactor.exceptions import ActorHandleNotFoundError, TaskCancelledError
+from zactor.exceptions import ActorHandleNotFoundError
 from zactor.runtime.calling import StopServing
+from zactor.runtime.cancelling import cancel_result
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Part
 from zactor.wire.messages import FindActor, KillActor, ListNames
-
-if TYPE_CHECKING:
-    from zactor.core.calls import Result
-
-RECURSIVE, FORCE = 1, 2
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
@@ -111,30 +106,7 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     is_task = hasattr(result, "queue")
     if force and not is_task and result.stream is not None:
         raise ValueError("force=True is not supported for actor tasks.")
-    cancel_result(result, force=force, recursive=recursive)
-
-
-def cancel_result(result: Result, *, force: bool, recursive: bool) -> None:
-    """Cancel a pending call of this process."""
-    runtime = process()
-    if result.state != PENDING or result.stream is None:
-        return
-    seq = getattr(result, "seq", None)
-    with runtime.caller.lock:
-        stream = result.stream
-        outgoing = getattr(stream, "outgoing", None)
-        if outgoing is not None:
-            outgoing.flush()
-            seq = getattr(result, "seq", None)
-        if seq is None or getattr(stream, "pending", {}).get(seq) is not result:
-            result.settle(ERROR, TaskCancelledError(executed="no"))
-            if hasattr(stream, "held"):
-                runtime.caller.release(stream)
-            return
-        result.retries = 0
-        flags = (RECURSIVE if recursive else 0) | (FORCE if force else 0)
-        runtime.caller.cancel_sent(stream, seq, flags)
-    runtime.flush()
+    cancel_result(process(), result, force=force, recursive=recursive)
 
 
 def exit_actor() -> None:

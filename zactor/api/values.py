@@ -111,7 +111,7 @@ def _wait_in_list(refs: list[Any], position: int, deadline: float | None) -> Non
             result.add_waiter(waiter)
             if watcher.has_error:
                 waiter.settled(result)
-            runtime.block_on(waiter, deadline)
+            runtime.block_on(waiter, deadline, [result])
             if result.state:
                 return
             result.remove_waiter(waiter)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zactor.core.checks import field_error
 from zactor.core.client_requests import CHANGING, LATER, ClientRequests, RefusedError
 from zactor.core.cluster import Cluster
-from zactor.core.journal import Effect, Report, Send
+from zactor.core.journal import Effect, Report, Send, Watch
 from zactor.core.node_reports import NodeReports
 from zactor.core.processes import FORGOTTEN
 from zactor.core.sessions import Answers
@@ -40,10 +40,8 @@ if TYPE_CHECKING:
     from zactor.ids import IdSource
     from zactor.wire.messages import Address
 
-__all__ = ["BrokerMachine", "BrokerStats", "Effect", "Report", "Send"]
+__all__ = ["BrokerMachine", "BrokerStats", "Effect", "Report", "Send", "Watch"]
 
-# A node that was declared lost is told so when it renews its lease, and attaches again.
-HEARD_FROM_THE_DEAD = frozenset({"Attach", "NodeUp", "Renew"})
 STORY = 64  # events kept for the text of a broken invariant
 
 
@@ -121,7 +119,7 @@ class BrokerMachine:
         cause = cluster.processes.dead.get(peer)
         if cause is FORGOTTEN:
             del cluster.processes.dead[peer]  # it had only been out of sight
-        elif cause is not None and type(message).__name__ not in HEARD_FROM_THE_DEAD:
+        elif cause is not None and type(message).__name__ not in {"Attach", "NodeUp", "Renew"}:
             if cause.get("kind") == "lost":
                 book[peer] = address
                 cluster.journal.send(peer, SessionLost(str(cause.get("text"))))
@@ -172,6 +170,13 @@ class BrokerMachine:
             cluster.process_died(peer, cause, now)
         elif peer not in cluster.processes.living:
             cluster.journal.book.pop(peer, None)
+        self._after(now)
+
+    def process_ended(self, process: bytes, now: float) -> None:
+        """A process that `Watch` asked for has ended."""
+        self._story.append(f"{now:.3f} ended {process.hex()[:8]}")
+        cause = {"kind": "exit", "code": 0, "text": "its process has ended"}
+        self._cluster.ended(process, cause, now)
         self._after(now)
 
     def tick(self, now: float) -> None:

@@ -159,7 +159,9 @@ class ClientRequests:
             raise RefusedError("TooMany", f"the cluster holds {len(directory.actors)} actors")
         return self._enter_actor(peer, spec, namespace, now)
 
-    def _enter_actor(self, peer: bytes, spec: dict[str, Any], namespace: str, now: float) -> Any:
+    def _enter_actor(
+        self, peer: bytes, spec: dict[str, Any], namespace: str, now: float
+    ) -> Any:
         cluster = self._cluster
         try:
             actor = cluster.lifecycle.create(spec, namespace, now)
@@ -226,7 +228,9 @@ class ClientRequests:
         if not self._cluster.is_job_open(message.job):
             return
         if not self._cluster.definitions.define(message.key, message.blob, message.job):
-            text = f"a definition of {len(message.blob)} bytes was not kept: the bound is reached"
+            text = (
+                f"a definition of {len(message.blob)} bytes was not kept: the bound is reached"
+            )
             self._cluster.journal.report("warning", text)
             return
         self._unpark(("definition", message.key), now)
@@ -274,14 +278,14 @@ class ClientRequests:
     def _create_group(self, peer: bytes, message: m.CreateGroup, now: float) -> Any:
         cluster, spec = self._cluster, message.spec
         groups = cluster.groups
-        known = groups.find(spec.get("id") or b"")
-        if known is not None:
-            groups.watch(known, peer)
-            return known.entry()
         try:
             group = Group(spec, str(spec.get("namespace") or ""))
         except (ValueError, TypeError) as error:
             raise RefusedError("BadRequest", str(error)) from None
+        known = groups.find(group.id)
+        if known is not None:
+            groups.watch(known, peer)
+            return known.entry()
         self._check_owner(spec, "placement group")
         group.namespace = group.namespace or cluster.sessions.jobs[group.job].namespace
         if group.name and (group.namespace, group.name) in groups.names:
@@ -361,4 +365,3 @@ def read_address(fields: list[Any]) -> m.Address | None:
 def _pid(metadata: dict[str, Any]) -> int:
     pid = metadata.get("pid", 0)
     return pid if isinstance(pid, int) else 0
-

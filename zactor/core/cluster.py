@@ -22,7 +22,7 @@ from zactor.core.groups import Group, Groups
 from zactor.core.journal import Journal
 from zactor.core.leases import Leases
 from zactor.core.lifecycle import Lifecycle
-from zactor.core.membership import ABSENT, ALIVE, Membership, Node
+from zactor.core.membership import ABSENT, Membership, Node
 from zactor.core.placement import Placement
 from zactor.core.processes import FORGOTTEN, Processes
 from zactor.core.recall import choose_recalls
@@ -59,10 +59,11 @@ class Cluster:
         self.processes = Processes(self.journal, config)
         self.membership = Membership(self.journal, self.deadlines, config)
         nodes = self.membership.nodes
-        self.placement = Placement(nodes, lambda key: self.groups.find(key), config.spread_from)
+        self.placement = Placement(nodes, config.spread_from)
         self.waiting = Waiting(self.placement, self.deadlines, config)
         self.groups = Groups(self.journal, self.deadlines, config, nodes, self.waiting.freed)
         self.waiting.on_freed = self.groups.freed
+        self.placement.find_group = self.groups.find
         self.directory = Directory(self.journal, config)
         self.leases = Leases(
             self.journal, self.deadlines, config, self.membership, self.waiting, self.groups,
@@ -173,6 +174,17 @@ class Cluster:
         self.deadlines.cancel(("unknown", process))
         self.processes.died(process, cause)
 
+    def ended(self, process: bytes, cause: Cause, now: float) -> None:
+        """A process of whatever kind is dead, as somebody on its machine saw."""
+        node = self.membership.by_process.get(process)
+        job = self.sessions.by_driver.get(process)
+        if node is not None:
+            self.node_gone(node, cause.get("text") or "its process has ended", now)
+        elif job is not None:
+            self.end_job(job, cause, now)
+        else:
+            self.process_died(process, cause, now)
+
     def _end_owned(self, process: bytes, now: float) -> None:
         text = f"its owner, process {process.hex()[:12]}, is gone"
         cause = {"kind": "owner", "text": text, "owner": process}
@@ -248,7 +260,11 @@ class Cluster:
         leases = [self.leases.leases[lease] for lease in group.leases]
         self.groups.remove(group, cause)
         text = f"its placement group {group.id.hex()[:12]} was removed"
-        gone = {"kind": "group", "text": text, "error": ["ActorPlacementGroupRemoved", text, {}]}
+        gone = {
+            "kind": "group",
+            "text": text,
+            "error": ["ActorPlacementGroupRemoved", text, {}],
+        }
         for actor in actors:
             self.lifecycle.end(actor, gone, now)
         for lease in leases:
@@ -270,17 +286,24 @@ class Cluster:
             self.journal.send(node.address.process, WatchDriver(driver, known.pid))
         return node.id
 
+    def watch_node(self, node: Node) -> None:
+        """Have somebody on its machine see the end of a node, or only its lease will tell.
+
+        The broker does it itself if it is there. So does another node, and each of the two watches
+        the other: it also removes what the dead one has left on the machine.
+        """
+        pid, process = node.pid, node.address.process
+        if not pid or process == self.config.process:
+            return
+        if node.address.machine == self.config.machine:
+            self.journal.watch(process, pid)
+        other = self.membership.on_machine(node.address.machine, besides=node)
+        if other is not None:
+            self.journal.send(other.address.process, WatchDriver(process, pid))
+            self.journal.send(process, WatchDriver(other.address.process, other.pid))
+
     def find_homes(self, node: Node) -> None:
-        """A node has (re-)attached: drivers of its machine belong to it, and nodes watch each other."""
-        for other in self.membership.nodes.values():
-            if other is node or other.address.machine != node.address.machine:
-                continue
-            for one, two in ((node, other), (other, node)):
-                pid = two.entry.get("pid")
-                if one.state == ALIVE and isinstance(pid, int) and pid:
-                    self.journal.send(
-                        one.address.process, WatchDriver(two.address.process, pid)
-                    )
+        """A node has (re-)attached: drivers of its machine belong to it."""
         for driver in self.sessions.by_driver:
             address = self.journal.book.get(driver)
             if address is None:

@@ -205,7 +205,7 @@ class Actor:
         self.attempts = 0  # workers that failed to start since the last that did
         self.avoid: frozenset[bytes] = frozenset()  # nodes where they failed
         self.crashes: CrashRecord | None = None
-        self.watchers: dict[bytes, None] = {}  # process ids
+        self.watchers: dict[bytes, None] | None = None  # process ids; made on first use
 
     @property
     def name(self) -> str:
@@ -239,31 +239,23 @@ class Actor:
         )  # fmt: skip
         return entry
 
-    def record(self) -> dict[str, Any]:
-        """Return what a broker that is started again has to know."""
-        return {
-            "spec": self.spec, "namespace": self.namespace, "state": self.state,
-            "cause": self.cause, "ending": self.ending, "life": self.life,
-            "epoch": self.epoch, "restarts": self.restarts, "node": self.node,
-            "bundle": self.bundle, "address": list(self.address) if self.address else None,
-            "pid": self.pid, "repr_name": self.repr_name, "network": self.network,
-            "amounts": self.holding.amounts, "gpus": [list(g) for g in self.holding.gpus],
-        }  # fmt: skip
+    def record(self) -> list[Any]:
+        """Return what changes, for a broker that is started again. In a list: there are many."""
+        return [
+            self.state, self.cause, self.ending, self.life, self.epoch, self.restarts, self.node,
+            self.bundle, self.pid, self.repr_name, self.network, self.address,
+            self.holding.amounts, self.holding.gpus,
+        ]  # fmt: skip
 
-    @classmethod
-    def from_record(cls, record: dict[str, Any], shape: Shape | None, revision: int) -> Actor:
-        """Make the actor that `record` was taken of."""
-        actor = cls(record["spec"], record["namespace"], shape)
-        for key in (
-            "state", "cause", "ending", "life", "epoch", "restarts", "node", "bundle", "pid",
-            "repr_name", "network",
-        ):  # fmt: skip
-            setattr(actor, key, record[key])
-        actor.address = Address(*record["address"]) if record["address"] else None
-        gpus = tuple((gpu, units) for gpu, units in record["gpus"])
-        actor.holding = Holding(record["amounts"], gpus)
-        actor.revision = revision
-        return actor
+    def restore(self, record: list[Any], revision: int) -> None:
+        """Be as `record` says."""
+        (
+            self.state, self.cause, self.ending, self.life, self.epoch, self.restarts, self.node,
+            self.bundle, self.pid, self.repr_name, self.network, address, amounts, gpus,
+        ) = record  # fmt: skip
+        self.address = Address(*address) if address else None
+        self.holding = Holding(amounts, tuple((gpu, units) for gpu, units in gpus))
+        self.revision = revision
 
 
 class Directory:
@@ -332,7 +324,13 @@ class Directory:
 
     def save(self, actor: Actor) -> None:
         """Write a change down without telling watchers."""
+        if not actor.revision:
+            self._save_spec(actor)
         actor.revision = self._journal.put(b"actor/" + actor.id, actor.record())
+
+    def _save_spec(self, actor: Actor) -> None:
+        # Apart from what changes: it can be large.
+        self._journal.put(b"spec/" + actor.id, [actor.namespace, actor.spec])
 
     def changed(self, actor: Actor, progress: list[Any] | None = None) -> None:
         """Write a change down and tell the watchers, each with the rows that are its own."""
@@ -366,7 +364,9 @@ class Directory:
         self.set_state(actor, DEAD)
         self.set_address(actor, None)
         # The arguments can be large and nothing starts from them again.
-        actor.spec = {k: v for k, v in actor.spec.items() if k != "args"}
+        if "args" in actor.spec:
+            actor.spec = {k: v for k, v in actor.spec.items() if k != "args"}
+            self._save_spec(actor)
         self.dead[actor.id] = None
         self.changed(actor, progress)
         while len(self.dead) > self._config.max_dead_actors:
@@ -375,27 +375,31 @@ class Directory:
     def _forget(self, actor_id: bytes) -> None:
         actor = self.actors.pop(actor_id)
         self.counts[DEAD] -= 1
-        for watcher in actor.watchers:
+        for watcher in actor.watchers or ():
             _discard(self.watched, watcher, actor_id)
         self._journal.delete(b"actor/" + actor_id)
+        self._journal.delete(b"spec/" + actor_id)
 
     def watch(self, actor: Actor, watcher: bytes) -> None:
         """Have `watcher` told of each change from now on."""
         watched = self.watched.setdefault(watcher, {})
         if len(watched) < self._config.max_watches:
             watched[actor.id] = None
+            if actor.watchers is None:
+                actor.watchers = {}
             actor.watchers[watcher] = None
 
     def unwatch(self, actor_id: bytes, watcher: bytes) -> None:
         """No more of this actor to `watcher`."""
         actor = self.actors.get(actor_id)
-        if actor is not None and actor.watchers.pop(watcher, 0) is None:
+        if actor is not None and actor.watchers and watcher in actor.watchers:
+            del actor.watchers[watcher]
             _discard(self.watched, watcher, actor_id)
 
     def forget_watcher(self, watcher: bytes) -> None:
         """The watcher is dead."""
         for actor_id in self.watched.pop(watcher, {}):
-            self.actors[actor_id].watchers.pop(watcher, None)
+            (self.actors[actor_id].watchers or {}).pop(watcher, None)
 
     def children_of(self, identity: bytes, life: int) -> list[Actor]:
         """Return the actors that one life of an actor has created."""
@@ -429,7 +433,7 @@ class Directory:
             assert sum(map(len, index.values())) == living, "D4"
         for watcher, watched in self.watched.items():
             for actor_id in watched:
-                assert watcher in self.actors[actor_id].watchers
+                assert watcher in (self.actors[actor_id].watchers or ())
 
 
 def _discard(index: dict[bytes, dict[bytes, None]], key: bytes, actor_id: bytes) -> None:

@@ -371,7 +371,9 @@ class Groups:
         nodes = [n for n in self._nodes.values() if n.is_open]
         reason = "its resources are in use by others"
         for bundle in group.bundles:
-            if not any(bundle.wish.allows(n) and n.pool.could_hold(bundle.amounts) for n in nodes):
+            if not any(
+                bundle.wish.allows(n) and n.pool.could_hold(bundle.amounts) for n in nodes
+            ):
                 reason = f"no node of the cluster can take bundle {bundle.index}: {bundle.wish}"
                 break
         if group.strategy == "STRICT_SPREAD" and len(nodes) < len(group.bundles):
@@ -439,5 +441,3 @@ def _count_fitting(bundles: list[Bundle], node: Node) -> int:
                 left[name] -= units
             count += 1
     return count
-
-

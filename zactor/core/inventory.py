@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zactor.core.cluster import Cluster
     from zactor.core.directory import Actor
     from zactor.core.groups import Group
+    from zactor.core.leases import Lease
 
 _RAY_STATES = {
     PENDING: "PENDING_CREATION",
@@ -91,6 +92,24 @@ def group_row(group: Group) -> Row:
     }
 
 
+def lease_row(lease: Lease) -> Row:
+    """Return a lease as `list leases` shows it."""
+    return {
+        "lease": lease.id,
+        "client_id": lease.party.client.hex(),
+        "state": lease.state,
+        "job_id": (lease.party.raw.get("job") or b"").hex(),
+        "node_id": lease.node.id.hex(),
+        "worker_id": lease.address.process.hex() if lease.address else "",
+        "pid": lease.pid,
+        "resources": show_amounts(lease.holding.amounts),
+        "gpu_ids": lease.holding.gpu_ids,
+        "is_blocked": lease.is_blocked,
+        "is_recalled": lease.is_recalled,
+        "since": lease.since,
+    }
+
+
 class Inventory:
     """Answers queries from the parts of a cluster."""
 
@@ -106,7 +125,7 @@ class Inventory:
             "workers": lambda _args: self._workers(),
             "jobs": lambda _args: self._jobs(),
             "groups": self._groups,
-            "leases": lambda _args: cluster.leases.describe(),
+            "leases": lambda _args: map(lease_row, cluster.leases.leases.values()),
             "names": lambda _args: (
                 {"namespace": namespace, "name": name, "actor_id": actor_id.hex()}
                 for (namespace, name), actor_id in cluster.directory.names.items()
@@ -217,7 +236,10 @@ class Inventory:
             "leases": len(cluster.leases.leases),
             "groups": len(cluster.groups.groups) - len(cluster.groups.removed),
             "workers": sum(p.kind == "worker" for p in cluster.processes.living.values()),
-            "definitions": {"count": len(cluster.definitions), "bytes": cluster.definitions.size},
+            "definitions": {
+                "count": len(cluster.definitions),
+                "bytes": cluster.definitions.size,
+            },
             "resources": self.resources(),
         }
 

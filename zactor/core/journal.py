@@ -31,7 +31,14 @@ class Report(NamedTuple):
     text: str
 
 
-Effect = Send | Report
+class Watch(NamedTuple):
+    """Effect: watch a process of this machine; `BrokerMachine.process_ended` tells of its end."""
+
+    process: bytes
+    pid: int
+
+
+Effect = Send | Report | Watch
 
 
 class Journal:
@@ -65,6 +72,10 @@ class Journal:
     def report(self, level: str, text: str) -> None:
         """Have the shell log something."""
         self._effects.append(Report(level, text))
+
+    def watch(self, process: bytes, pid: int) -> None:
+        """Have the shell watch a process of its own machine."""
+        self._effects.append(Watch(process, pid))
 
     def drain(self) -> list[Effect]:
         """Commit what was written, then return the effects in order and forget them.

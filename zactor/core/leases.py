@@ -115,6 +115,11 @@ class LeaseParty:
         return len(self.leases)
 
     @property
+    def share(self) -> int:
+        """How many it has."""
+        return len(self.leases)
+
+    @property
     def want(self) -> int:
         """How many more it wants."""
         return self.wanted - self.held
@@ -132,13 +137,16 @@ class LeaseParty:
         return self.registry.home_of(self.client)
 
     def granted(self, spot: Spot, now: float) -> bool:
+        """Have a worker started there."""
         self.registry.start(self, spot, now)
         return self.is_hungry
 
     def warned(self, obstacle: Obstacle, now: float) -> None:
+        """Tell the client."""
         self.registry.warned(self, obstacle)
 
     def refused(self, obstacle: Obstacle, now: float) -> None:
+        """End the demand."""
         self.registry.refused(self, obstacle, now)
 
 
@@ -285,7 +293,9 @@ class Leases:
         if lease.address is not None:
             self.by_process.pop(lease.address.process, None)
 
-    def worker_up(self, node: Node, number: int, address: Address, pid: int, now: float) -> None:
+    def worker_up(
+        self, node: Node, number: int, address: Address, pid: int, now: float
+    ) -> None:
         """The node has a worker for the lease."""
         lease = self.leases.get(number)
         self._processes.enter(address.process, "worker", node.id, pid)
@@ -422,7 +432,11 @@ class Leases:
         """
         raw, number = row.get("shape") or {}, row["lease"]
         client, name = raw.get("client"), raw.get("key")
-        if not isinstance(client, bytes) or not isinstance(name, bytes) or not row.get("process"):
+        if (
+            not isinstance(client, bytes)
+            or not isinstance(name, bytes)
+            or not row.get("process")
+        ):
             return False
         if client in self._processes.dead:
             return False
@@ -456,20 +470,6 @@ class Leases:
         self._journal.send(client, LeaseGranted(name, number, list(row["address"])))
         return True
 
-    def describe(self) -> list[dict[str, Any]]:
-        """Return what `list leases` shows."""
-        return [
-            {
-                "lease": lease.id, "client_id": lease.party.client.hex(), "state": lease.state,
-                "job_id": (lease.party.raw.get("job") or b"").hex(), "node_id": lease.node.id.hex(),
-                "worker_id": lease.address.process.hex() if lease.address else "",
-                "pid": lease.pid, "resources": show_amounts(lease.holding.amounts),
-                "gpu_ids": lease.holding.gpu_ids, "is_blocked": lease.is_blocked,
-                "is_recalled": lease.is_recalled, "since": lease.since,
-            }
-            for lease in self.leases.values()
-        ]  # fmt: skip
-
     def check(self) -> None:
         """Assert L1 and L2."""
         counted = 0
@@ -496,4 +496,3 @@ def _holding_of(raw: dict[str, Any]) -> Holding:
     amounts = parse_amounts(raw.get("assigned") or {})
     each = min(SCALE, amounts.get("GPU", 0))
     return Holding(amounts, tuple((gpu, each) for gpu in raw.get("gpu_ids") or []))
-

@@ -22,13 +22,13 @@ Invariants
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from zactor.core.actor_queue import ActorQueue
 from zactor.core.directory import ALIVE, DEAD, PENDING, RESTARTING, STARTING, Actor
 from zactor.core.placement import shape_of_actor
 from zactor.core.resources import NOTHING, show_amounts
-from zactor.core.restarts import CrashRecord, is_restarted, spawn_pause
+from zactor.core.restarts import NO_FAULT_KINDS, CrashRecord, is_restarted, spawn_pause
 from zactor.wire.messages import Address, BindNetwork, StartActor, StopActor
 
 if TYPE_CHECKING:
@@ -40,47 +40,12 @@ if TYPE_CHECKING:
     from zactor.core.groups import Groups
     from zactor.core.journal import Journal
     from zactor.core.membership import Membership, Node
-    from zactor.core.placement import Obstacle, Shape, Spot
+    from zactor.core.placement import Obstacle, Spot
     from zactor.core.processes import Processes
+    from zactor.core.resources import Pool
     from zactor.core.waiting import Waiting
 
 Cause = dict[str, Any]
-
-
-class ActorParty:
-    """The actors of one job that wait for one shape, first come first served."""
-
-    __slots__ = ("actors", "key", "lifecycle", "shape")
-
-    def __init__(self, lifecycle: Lifecycle, shape: Shape, job: bytes) -> None:
-        self.lifecycle = lifecycle
-        self.shape = shape
-        self.key = ("actors", job)
-        self.actors: OrderedDict[bytes, Actor] = OrderedDict()
-
-    @property
-    def want(self) -> int:
-        """How many of them there are."""
-        return len(self.actors)
-
-    @property
-    def prefer(self) -> bytes:
-        """The node of the first one's owner."""
-        return self.lifecycle.home_of(next(iter(self.actors.values())).owner)
-
-    def granted(self, spot: Spot, now: float) -> bool:
-        _, actor = self.actors.popitem(last=False)
-        self.lifecycle.start(actor, spot, now)
-        return bool(self.actors)
-
-    def warned(self, obstacle: Obstacle, now: float) -> None:
-        for actor in self.actors.values():
-            self.lifecycle.warned(actor, obstacle)
-
-    def refused(self, obstacle: Obstacle, now: float) -> None:
-        actors, self.actors = self.actors, OrderedDict()
-        for actor in actors.values():
-            self.lifecycle.refused(actor, obstacle, now)
 
 
 class Lifecycle:
@@ -106,9 +71,8 @@ class Lifecycle:
         self._waiting = waiting
         self._groups = groups
         self._processes = processes
-        self.home_of = home_of
+        self._queue = ActorQueue(self, waiting, home_of)
         self.on_buried: Callable[[Actor], None] = lambda actor: None
-        self._parties: dict[tuple[Any, ...], ActorParty] = {}
 
     # -- towards a life
 
@@ -120,34 +84,13 @@ class Lifecycle:
         """
         actor = Actor(spec, namespace, shape_of_actor(spec))
         self._directory.enter(actor)
-        self._wait(actor, now)
+        self._queue.enter(actor, now)
         return actor
-
-    def _wait(self, actor: Actor, now: float) -> None:
-        assert actor.shape is not None
-        shape = actor.shape.avoiding(actor.avoid) if actor.avoid else actor.shape
-        key = (shape.key, actor.job)
-        party = self._parties.get(key)
-        if party is None or not party.actors:
-            party = self._parties[key] = ActorParty(self, shape, actor.job)
-        party.actors[actor.id] = actor
-        self._waiting.enter(shape, party, now)
-
-    def _stop_waiting(self, actor: Actor) -> None:
-        self._deadlines.cancel(("restart", actor.id))
-        if actor.shape is None:
-            return
-        shape = actor.shape.avoiding(actor.avoid) if actor.avoid else actor.shape
-        party = self._parties.get((shape.key, actor.job))
-        if party is not None and party.actors.pop(actor.id, None) and not party.actors:
-            self._waiting.leave(shape, party.key)
-            del self._parties[shape.key, actor.job]
 
     def start(self, actor: Actor, spot: Spot, now: float) -> None:
         """Start a life at `spot`."""
         assert actor.shape is not None
         assert actor.ending is None, "A4"
-        self._forget_party(actor)
         was_shown = actor.state == PENDING and actor.revision > 0
         node = spot.node
         actor.holding = spot.pool.take(actor.shape.need)
@@ -172,13 +115,6 @@ class Lifecycle:
             self._directory.changed(actor)
         else:
             self._directory.save(actor)
-
-    def _forget_party(self, actor: Actor) -> None:
-        assert actor.shape is not None
-        shape = actor.shape.avoiding(actor.avoid) if actor.avoid else actor.shape
-        party = self._parties.get((shape.key, actor.job))
-        if party is not None and not party.actors:
-            del self._parties[shape.key, actor.job]
 
     def _occupy(self, actor: Actor, node: Node) -> None:
         node.actors[actor.id] = None
@@ -270,9 +206,7 @@ class Lifecycle:
         if actor is not None:
             self.life_over(actor, {"text": "", **cause, "kind": "exited"}, progress, now)
 
-    def life_over(
-        self, actor: Actor, cause: Cause, progress: list[Any], now: float
-    ) -> None:
+    def life_over(self, actor: Actor, cause: Cause, progress: list[Any], now: float) -> None:
         """The present life of `actor` has ended by `cause`: decide what follows."""
         life = actor.life
         self._vacate(actor)
@@ -288,11 +222,14 @@ class Lifecycle:
         ):
             actor.restarts += 1
             actor.cause = cause
-            if actor.crashes is None:
-                actor.crashes = CrashRecord()
+            pause = 0.0
+            if cause.get("kind") not in NO_FAULT_KINDS:
+                if actor.crashes is None:
+                    actor.crashes = CrashRecord()
+                pause = actor.crashes.crashed(now, self._config)
             self._directory.set_state(actor, RESTARTING)
             self._directory.changed(actor, progress)
-            self._later(actor, actor.crashes.crashed(now, self._config), now)
+            self._later(actor, pause, now)
         else:
             self._bury(actor, cause, progress)
 
@@ -300,11 +237,11 @@ class Lifecycle:
         if pause:
             self._deadlines.set(("restart", actor.id), now + pause)
         else:
-            self._wait(actor, now)
+            self._queue.enter(actor, now)
 
     def restart_due(self, actor_id: bytes, now: float) -> None:
         """The pause before a restart is over."""
-        self._wait(self._directory.actors[actor_id], now)
+        self._queue.enter(self._directory.actors[actor_id], now)
 
     def _vacate(self, actor: Actor) -> None:
         """Give back what the life held and forget where it was (A2)."""
@@ -328,7 +265,8 @@ class Lifecycle:
         self._deadlines.cancel(("stop", actor.id))
 
     def _bury(self, actor: Actor, cause: Cause, progress: list[Any]) -> None:
-        self._stop_waiting(actor)
+        self._deadlines.cancel(("restart", actor.id))
+        self._queue.leave(actor)
         actor.cause, actor.pending_reason = cause, ""
         self._directory.buried(actor, progress)
         self.on_buried(actor)
@@ -424,11 +362,10 @@ class Lifecycle:
             self._directory.changed(actor)
             self._journal.report("warning", f"{actor.label} waits: {obstacle.text}")
 
-    def refused(self, actor: Actor, obstacle: Obstacle, now: float) -> None:
+    def refused(self, actor: Actor, obstacle: Obstacle) -> None:
         """It can never be placed."""
         kind = "group" if obstacle.kind == "PlacementGroupRemoved" else "unschedulable"
         error = ["Actor" + obstacle.kind, obstacle.text, {"actor_id": actor.id.hex()}]
-        self._forget_party(actor)
         self._bury(actor, {"kind": kind, "text": obstacle.text, "error": error}, [])
 
     # -- after a broker restart, or when a node re-attaches
@@ -436,9 +373,13 @@ class Lifecycle:
     def load(self, now: float) -> None:
         """Enter the actors that a broker before this one knew; nodes and groups are loaded."""
         loaded = []
-        for _, item in self._journal.state.range(b"actor/"):
-            shape = None if item.value["state"] == DEAD else shape_of_actor(item.value["spec"])
-            loaded.append(Actor.from_record(item.value, shape, item.revision))
+        specs = {key[5:]: item.value for key, item in self._journal.state.range(b"spec/")}
+        for key, item in self._journal.state.range(b"actor/"):
+            namespace, spec = specs.pop(key[6:])
+            is_dead = item.value[0] == DEAD
+            actor = Actor(spec, namespace, None if is_dead else shape_of_actor(spec))
+            actor.restore(item.value, item.revision)
+            loaded.append(actor)
         for actor in sorted(loaded, key=lambda actor: actor.revision):
             self._directory.enter(actor)
         for actor in loaded:
@@ -448,7 +389,7 @@ class Lifecycle:
     def _resume(self, actor: Actor, now: float) -> None:
         node = self._membership.nodes.get(actor.node)
         if node is not None and actor.shape is not None:
-            pool = node.pool
+            pool: Pool | None = node.pool
             if actor.shape.group:
                 group = self._groups.find(actor.shape.group)
                 bundles = group.select(actor.bundle) if group and actor.bundle >= 0 else []
@@ -462,11 +403,9 @@ class Lifecycle:
         elif actor.ending is not None:
             self._bury(actor, actor.ending, [])
         else:
-            self._wait(actor, now)
+            self._queue.enter(actor, now)
 
-    def reattached(
-        self, node: Node, rows: list[dict[str, Any]], now: float
-    ) -> None:
+    def reattached(self, node: Node, rows: list[dict[str, Any]], now: float) -> None:
         """Compare what a node says it runs with what the directory says it should."""
         seen: dict[bytes, None] = {}
         for row in rows:
@@ -504,6 +443,7 @@ class Lifecycle:
 
     def check(self) -> None:
         """Assert A1, A2 and A4."""
+        self._queue.check()
         for actor in self._directory.actors.values():
             if actor.state in {STARTING, ALIVE}:
                 assert actor.node, "A1"

@@ -68,6 +68,12 @@ class Node:
         self.crowd = 0  # how many of `actors` hold nothing
 
     @property
+    def pid(self) -> int:
+        """The pid of its process; 0 if it does not say."""
+        pid = self.entry.get("pid", 0)
+        return pid if isinstance(pid, int) else 0
+
+    @property
     def is_open(self) -> bool:
         """Whether something may be placed here."""
         return self.state == ALIVE and not self.is_draining
@@ -92,7 +98,7 @@ class Node:
             "is_head_node": self.order == 0,
             "hostname": entry.get("hostname", ""),
             "machine": self.address.machine.hex(),
-            "pid": entry.get("pid", 0),
+            "pid": self.pid,
             "address": self.address.tcp or self.address.ipc,
             "process_address": list(self.address),
             "resources_total": show_amounts(self.pool.total),
@@ -182,10 +188,10 @@ class Membership:
         self._deadlines.cancel(("node", node.id))
         self._journal.delete(b"node/" + node.id)
 
-    def on_machine(self, machine: bytes) -> Node | None:
-        """Return a living node on that machine, if there is one."""
+    def on_machine(self, machine: bytes, besides: Node | None = None) -> Node | None:
+        """Return a living node on that machine, if there is one (other than `besides`)."""
         for node in self.nodes.values():
-            if node.address.machine == machine and node.state == ALIVE:
+            if node.address.machine == machine and node.state == ALIVE and node is not besides:
                 return node
         return None
 

@@ -65,9 +65,9 @@ class NodeReports:
             node, is_new = cluster.membership.attach(entry, now)
         except (ValueError, TypeError) as error:
             raise RefusedError("BadRequest", f"the node's entry: {error}") from None
-        pid = entry.get("pid", 0)
         cluster.processes.dead.pop(peer, None)
-        cluster.processes.enter(peer, "node", node.id, pid if isinstance(pid, int) else 0)
+        cluster.processes.enter(peer, "node", node.id, node.pid)
+        cluster.watch_node(node)
         self._compare(node, [row for row in message.workers if _is_row(row)], now)
         cluster.waiting.freed(node)
         cluster.find_homes(node)
@@ -165,26 +165,22 @@ class NodeReports:
     def _worker_died(self, peer: bytes, message: m.WorkerDied, now: float) -> None:
         if self._node(peer) is None:
             return
-        hosted = [row for row in message.actors if len(row) > 1 and isinstance(row[0], bytes)]
+        hosted = [row for row in message.actors if _is_life(row)]
         self._cluster.worker_died(
             message.process, hosted, message.lease, _cause(message.cause),
             _rows(message.progress), now,
         )  # fmt: skip
 
     def _process_died(self, peer: bytes, message: m.ProcessDied, now: float) -> None:
-        cluster = self._cluster
-        teller = self._node(peer)
-        if teller is None:
-            return
-        cause = _cause(message.cause)
-        node = self._node(message.process)
-        job = cluster.sessions.by_driver.get(message.process)
-        if node is not None:
-            cluster.node_gone(node, cause["text"] or "its process has ended", now)
-        elif job is not None:
-            cluster.end_job(job, cause, now)
-        else:
-            cluster.process_died(message.process, cause, now)
+        if self._node(peer) is not None:
+            self._cluster.ended(message.process, _cause(message.cause), now)
+
+
+def _is_life(row: Any) -> bool:
+    """Whether this begins with an actor's id and a life."""
+    if not isinstance(row, (list, tuple)) or len(row) < 2:
+        return False
+    return isinstance(row[0], bytes) and isinstance(row[1], int)
 
 
 def _is_row(row: Any) -> bool:
@@ -197,9 +193,7 @@ def _is_row(row: Any) -> bool:
     if not isinstance(row.get("pid", 0), int) or not isinstance(row.get("shape") or {}, dict):
         return False
     actors = row.get("actors") or []
-    return isinstance(process, bytes) and all(
-        len(a) == 4 and isinstance(a[0], bytes) and isinstance(a[1], int) for a in actors
-    )
+    return isinstance(process, bytes) and all(_is_life(a) and len(a) == 4 for a in actors)
 
 
 def _rows(progress: list[Any]) -> list[Any]:

@@ -52,7 +52,7 @@ class _Pass:
             self._expected[pool] = free
         return self._expected[pool]
 
-    def serve(self, shape: Shape, key: tuple[Any, ...], pools: list[Pool]) -> bool:
+    def serve(self, shape: Shape, key: tuple[Any, ...], pools: list[Pool]) -> None:
         """Make room for one more of `shape` for party `key`, if that is fair."""
         for pool in pools:
             victims = self._victims(shape, key, pool)
@@ -67,12 +67,9 @@ class _Pass:
                 self.recalled.append(lease)
             for name, units in shape.need.items():
                 free[name] = free.get(name, 0) - units
-            return True
-        return False
+            return
 
-    def _victims(
-        self, shape: Shape, key: tuple[Any, ...], pool: Pool
-    ) -> list[Lease] | None:
+    def _victims(self, shape: Shape, key: tuple[Any, ...], pool: Pool) -> list[Lease] | None:
         """Return the leases to call back so that `shape` fits in `pool`; None if it cannot be."""
         free = self.expected(pool)
         missing = {n: u - free.get(n, 0) for n, u in shape.need.items() if u > free.get(n, 0)}
@@ -116,6 +113,7 @@ def choose_recalls(waiting: Waiting, leases: Leases, placement: Placement) -> li
         pools = [pool for _, pool in placement.pools(line.shape) if pool in leases.by_pool]
         for key in line.parties if pools else ():
             seen += 1
-            if seen > MAX_WAITERS or not look.serve(line.shape, key, pools):
+            if seen > MAX_WAITERS:
                 break
+            look.serve(line.shape, key, pools)
     return look.recalled

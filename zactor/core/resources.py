@@ -143,7 +143,7 @@ class Pool:
     def _pick_gpus(self, units: int) -> tuple[tuple[int, int], ...] | None:
         if units < SCALE:
             # The fullest GPU that has room, so that whole ones stay whole.
-            free, gpu = min(
+            _, gpu = min(
                 ((free, gpu) for gpu, free in self.gpus.items() if free >= units),
                 default=(0, -1),
             )

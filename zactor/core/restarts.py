@@ -14,6 +14,9 @@
     no worker could be started there          | no         | any           | again elsewhere, not counted,
                                               |            |               | up to a number of attempts
 
+A life that was killed by a user or went with its node is no sign of a fault in the actor: it is
+followed by the next at once.
+
 "restarts left" is `max_restarts == -1 or restarts < max_restarts`. The first restart within the
 window is immediate; each further one waits twice as long as the one before, up to a limit, and
 the wait forgets crashes older than the window. Pure functions and one small record.
@@ -29,8 +32,20 @@ if TYPE_CHECKING:
 
 # Ends after which an actor stays dead, whatever it has left.
 FINAL_KINDS = frozenset(
-    {"constructor", "environment", "exited", "released", "owner", "job", "group", "unschedulable"}
+    {
+        "constructor",
+        "environment",
+        "exited",
+        "released",
+        "owner",
+        "job",
+        "group",
+        "unschedulable",
+    }
 )
+
+# Ends that do not count for the back-off.
+NO_FAULT_KINDS = frozenset({"killed", "node"})
 
 
 def is_restarted(cause: dict[str, Any], *, max_restarts: int, restarts: int) -> bool:

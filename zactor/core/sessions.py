@@ -72,8 +72,8 @@ class Sessions:
             self.jobs[job.id] = job
             if job.ended is None:
                 self.by_driver[job.driver] = job
-        item = self._journal.state.get(b"meta/job")
-        self._last = item.value if item else 0
+        last = self._journal.state.get(b"meta/job")
+        self._last = last.value if last else 0
 
     def open(
         self, driver: bytes, address: Address, namespace: str, metadata: dict[str, Any],

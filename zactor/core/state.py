@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sortedcontainers import SortedDict
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -109,7 +107,9 @@ class MemoryState:
     """`State` in memory: for embedded clusters and tests. Watches reach `history` changes back."""
 
     def __init__(self, history: int = 1024) -> None:
-        self._items: SortedDict[bytes, Item] = SortedDict()
+        self._items: dict[
+            bytes, Item
+        ] = {}  # sorted when asked: writes are what there are many of
         self._events: deque[Event] = deque(maxlen=history)
         self._compacted = 0  # changes up to this revision may be missing from `_events`
         self._revision = 0
@@ -120,16 +120,16 @@ class MemoryState:
 
     @property
     def revision(self) -> int:
+        """Return the revision of the last transaction."""
         return self._revision
 
     def get(self, key: bytes) -> Item | None:
+        """Return what is under `key`."""
         return self._items.get(key)
 
     def range(self, prefix: bytes) -> Iterator[tuple[bytes, Item]]:
-        keys = list(self._items.irange(prefix)) if not prefix else None
-        if keys is None:
-            keys = list(self._items.irange(prefix, _after_prefix(prefix), (True, False)))
-        for key in keys:
+        """Yield what is under `prefix`, in order."""
+        for key in sorted(key for key in self._items if key.startswith(prefix)):
             yield key, self._items[key]
 
     def transact(
@@ -140,6 +140,7 @@ class MemoryState:
         revision: int | None = None,
         expect: Mapping[bytes, int] | None = None,
     ) -> int:
+        """Apply all changes, or none."""
         if after is not None and after != self._revision:
             raise StaleError(f"revision is {self._revision}, not {after}")
         for key, wanted in (expect or {}).items():
@@ -170,23 +171,27 @@ class MemoryState:
         events.append(Event(key, value, self._revision))
 
     def watch(self, prefix: bytes, since: int) -> list[Event]:
+        """Return the changes since a revision."""
         if since < self._compacted:
             raise CompactedError(f"known from revision {self._compacted} on, not from {since}")
         return [e for e in self._events if e.revision > since and e.key.startswith(prefix)]
 
     def grant(self, seconds: float, now: float) -> int:
+        """Return a new lease."""
         self._last_lease += 1
         self._leases[self._last_lease] = now + seconds
         self._leased[self._last_lease] = {}
         return self._last_lease
 
     def renew(self, lease: int, seconds: float, now: float) -> bool:
+        """Move the end of a lease."""
         if lease not in self._leases:
             return False
         self._leases[lease] = now + seconds
         return True
 
     def expire(self, now: float) -> list[bytes]:
+        """End leases, with their keys."""
         gone = [lease for lease, end in self._leases.items() if end <= now]
         keys = [key for lease in gone for key in self._leased[lease]]
         if keys:
@@ -197,9 +202,3 @@ class MemoryState:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-
-def _after_prefix(prefix: bytes) -> bytes | None:
-    """Return the least key greater than all that begin with `prefix`; None if there is none."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None

@@ -8,13 +8,14 @@ Does not know what a party does with its spot.
 
 Invariants
     W1  A line without parties is not kept.
-    W2  Within a line parties take turns, and so do the lines themselves.
+    W2  Within a line who has least goes first and equals take turns; lines take turns too.
     W3  After `fill`, nothing that waits would fit.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zactor.core.placement import Obstacle
@@ -28,10 +29,19 @@ if TYPE_CHECKING:
     from zactor.core.placement import Placement, Shape, Spot
 
 
+# Parties at the head of a line that are compared: who has least of them goes first. Since who is
+# served goes to the end, everybody comes to be compared; all of a thousand would cost too much.
+LOOK_AHEAD = 16
+
+
 class Party(Protocol):
     """Somebody in a line."""
 
     key: tuple[Any, ...]
+
+    @property
+    def share(self) -> int:
+        """How much it has already: who has least goes first."""
 
     @property
     def want(self) -> int:
@@ -98,8 +108,10 @@ class Waiting:
     def leave(self, shape: Shape, party_key: tuple[Any, ...]) -> None:
         """Want nothing more of this shape."""
         line = self.lines.get(shape.key)
-        if line is not None and line.parties.pop(party_key, None) and not line.parties:
-            self._close(shape)
+        if line is not None and party_key in line.parties:
+            del line.parties[party_key]
+            if not line.parties:
+                self._close(shape)
 
     def freed(self, node: Node) -> None:
         """Something was given back on `node`, or it has just opened."""
@@ -135,7 +147,8 @@ class Waiting:
             return False
         shape = line.shape
         stamp = self._stamp
-        key, party = next(iter(line.parties.items()))
+        party = min(islice(line.parties.values(), LOOK_AHEAD), key=_share)
+        key = party.key
         only = list(self._freed_since(line.checked)) if line.checked else None
         spot = None
         if only is None or only:
@@ -201,6 +214,10 @@ class Waiting:
 
 def _busy(line: Line, waited: float) -> Obstacle:
     return Obstacle(f"all that has {line.shape} is in use, for {waited:.0f} s now", False)
+
+
+def _share(party: Party) -> int:
+    return party.share
 
 
 def _nothing() -> None:

@@ -210,7 +210,8 @@ class ActorViews:
                 caller.make_way(stream, None, view.life)
                 waiting, stream.held = list(stream.held), type(stream.held)()
                 for result in waiting:
-                    if result.retries:
+                    # One that had left before has paid for this attempt.
+                    if result.retries or hasattr(result, "seq"):
                         stream.held.append(result)
                     else:
                         result.settle(ERROR, self.unavailable(view, "no"))

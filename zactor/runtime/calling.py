@@ -26,6 +26,7 @@ from zactor.exceptions import (
 from zactor.ids import pack_object_id
 from zactor.runtime import interrupts
 from zactor.runtime.arguments import references_of
+from zactor.runtime.cancelling import cancel_made_since
 from zactor.runtime.interrupts import enters_user_code, protected
 from zactor.runtime.values import LARGE, decode_wire
 from zactor.serde.exceptions import pack_exception
@@ -103,6 +104,7 @@ class Execution:
         self.names: dict[int, str] = {}
         self.streaks: dict[int, int] = {}
         self.seq = 0
+        self.method = 0
         self.offset = 0
         self.intake: Intake | None = None
         self.parent: Any = None
@@ -111,6 +113,8 @@ class Execution:
         self.actor_id = ""
         self.repr = ""
         self.is_cancelled = False  # of the call that the main thread runs
+        self.main_host: Any = None  # the host whose calls run in the main thread one at a time
+        self.first_made = 0  # the number of the first call that the present run may make
         self._cancel_target: tuple[Intake, int] | None = None
         self._cancel_lock = threading.Lock()
         self.calls: dict[tuple[int, int], Call] = {}  # running, of threads and tasks
@@ -127,6 +131,8 @@ class Execution:
         self.intake = intake
         self.offset = offset
         self.parent = parent
+        # What comes next from itertools.count, without taking it.
+        self.first_made = self.process.identity.numbers.__reduce__()[1][0]
 
     def leave(self) -> None:
         """The main thread is between runs."""
@@ -137,6 +143,12 @@ class Execution:
     def running_for(self) -> float:
         """Return for how many seconds the main thread has been running its present call."""
         return perf_counter() - self.started if self.seq else 0.0
+
+    def current_name(self) -> str:
+        """Return what the main thread runs, for humans."""
+        method = self.names.get(self.method, "a call")
+        who = self.label or "task"
+        return f"{who}.{method}() ({self.actor_id or self.process.id.hex()})"
 
     def current(self) -> Call | None:
         """Return the call that runs in the asking thread or task."""
@@ -435,10 +447,14 @@ class Execution:
 
     # -- cancel --------------------------------------------------------------------------------
 
-    def cancel(self, intake: Intake, seq: int, flags: int) -> None:  # noqa: ARG002 - force is the node's
+    def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel a call of the main thread. On the leader."""
         with self._cancel_lock:
             if self.seq == seq and self.intake is intake:
+                if flags & batches.C_FORCE and not self.actor_id:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if flags & batches.C_RECURSIVE:
+                    cancel_made_since(self.process, self.first_made, flags)
                 self._cancel_target = (intake, seq)
                 _send_cancel()
             elif not (self.intake is intake and 0 < seq < self.seq) and seq > 0:

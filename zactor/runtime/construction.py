@@ -10,7 +10,7 @@ from zactor.runtime.calling import Execution, is_coroutine_function
 from zactor.runtime.hosts import MainHost
 from zactor.runtime.pools import AsyncHost, Groups, ThreadHost
 from zactor.runtime.values import decode_wire
-from zactor.serde.values import loads_args
+from zactor.serde.values import dumps, loads_args
 
 if TYPE_CHECKING:
     from zactor.runtime.process import Process
@@ -86,6 +86,10 @@ def describe_methods(cls: type) -> list[list[Any]]:
             about["group"] = options.concurrency_group
         if options.max_task_retries is not None:
             about["retries"] = options.max_task_retries
+        if options.retry_exceptions is True:
+            about["retry"] = True
+        elif options.retry_exceptions:
+            about["retry"] = dumps(tuple(options.retry_exceptions), "retry_exceptions")[0]
         if options.timeout is not None:
             about["timeout"] = options.timeout
         rows.append([name, about])

@@ -43,6 +43,7 @@ class MainHost:
         self.execution = execution
         self.life = life
         self.runs: deque[Run] = deque()
+        execution.main_host = self
         self.lock = threading.Lock()
         self._waiter: Waiter | None = None
         self._run: Run | None = None  # what the main thread is in the middle of
@@ -149,6 +150,7 @@ class MainHost:
                     self._gather(intake, first, flat)
                     callee.flush()
                     flat, first = [], seq
+                execution.method = method
                 execution.seq = seq
                 words[row] = seq
                 execution.started = started

@@ -343,6 +343,9 @@ class Node:
         old, self.broker = self.broker, broker
         hand_over(self._post, old.process, broker)
         # What was reported and may not have been heard goes first, then how things stand.
+        self._is_attached = False
+        for worker in self._workers.values():
+            worker.send(["broker", list(broker)])
         self._attach()
         if self._store is not None:
             self._store.broker_moved()

@@ -18,6 +18,8 @@ from zactor.ids import caller_id
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
+from zactor.runtime.calling import is_main_thread
+from zactor.runtime.deadlocks import Deadlocks
 from zactor.runtime.definitions import Definitions
 from zactor.runtime.objects import Objects
 from zactor.runtime.post import Post
@@ -104,6 +106,7 @@ class Process:
         self.objects = Objects(self)
         self.actors = ActorViews(self)
         self.tasks = Tasks(self)
+        self.deadlocks = Deadlocks(self)
         install(self)
         self.post.on_lost(self._peer_lost)
 
@@ -143,14 +146,25 @@ class Process:
         for result in results:
             self.objects.want(result)
             result.add_waiter(waiter)
-        self.block_on(waiter, deadline)
+        self.block_on(waiter, deadline, results if count == len(results) else ())
         if not waiter.is_done:
             for result in results:
                 result.remove_waiter(waiter)
         return waiter.is_done
 
-    def block_on(self, waiter: Waiter, deadline: float | None) -> None:
-        """Send what was gathered and wait; long waits give back what the wait does not need."""
+    def block_on(
+        self, waiter: Waiter, deadline: float | None, needed: Sequence[Result] = ()
+    ) -> None:
+        """Send what was gathered and wait; long waits give back what the wait does not need.
+
+        Args:
+            waiter: Is done when the wait is over.
+            deadline: When it is over anyway.
+            needed: The results that the wait needs, all of them.
+
+        Raises:
+            DeadlockError: They wait for this process in turn.
+        """
         if waiter.is_done:
             return
         self.flush()
@@ -164,10 +178,15 @@ class Process:
             reception.wait(waiter, deadline)
         elif not reception.wait(waiter, soon):
             blocking(True)
+            wait = None
+            if needed and deadline is None and is_main_thread():
+                wait = self.deadlocks.waits(needed, waiter)
             try:
                 reception.wait(waiter, deadline)
             finally:
                 blocking(False)
+                if wait is not None:
+                    self.deadlocks.ends(wait)
 
     # -- asking --------------------------------------------------------------------------------
 

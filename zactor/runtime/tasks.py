@@ -378,6 +378,14 @@ class Tasks:
                 partial(self._apply_loss, LeaseLost(lease.id, cause, []))
             )
 
+    def streams(self) -> list[Stream]:
+        """Return the streams to the workers that are leased now."""
+        return [lease.stream for lease in list(self._leases.values())]
+
+    def waiting(self) -> list[Any]:
+        """Return the tasks that have not left."""
+        return [result for queue in list(self._queues.values()) for result in list(queue.waiting)]
+
     def lease_of(self, stream: Stream) -> Lease | None:
         """Return the lease a task's stream belongs to."""
         return stream.target if isinstance(stream.target, Lease) else None

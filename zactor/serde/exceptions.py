@@ -20,14 +20,13 @@ import pickle
 import traceback
 from typing import Any
 
-import zactor
 from zactor.exceptions import ActorError, TaskError, UnserializableException, ZactorError
 from zactor.exceptions.task import allocator, read_members, write_members
 from zactor.serde.pickling import Buffer, Pickled, failure, pickle_value, unpickle_value
 
 _MAX_TEXT = 200_000  # characters of a traceback; the middle of longer ones is left out
 _MAX_REPR = 1_000
-_OWN_FRAMES = os.path.dirname(os.path.abspath(zactor.__file__)) + os.sep
+_OWN_FRAMES = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _PICKLES_ITSELF = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 
 

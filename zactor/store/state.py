@@ -59,15 +59,18 @@ class SqliteState:
 
     @property
     def revision(self) -> int:
+        """Return the revision of the last transaction."""
         return self._meta("revision")
 
     def get(self, key: bytes) -> Item | None:
+        """Return what is under `key`."""
         row = self._db.execute(
             "SELECT value, revision FROM items WHERE key = ?", (key,)
         ).fetchone()
         return Item(_load(row[0]), row[1]) if row else None
 
     def range(self, prefix: bytes) -> Iterator[tuple[bytes, Item]]:
+        """Yield what is under `prefix`, in order."""
         # Rows are fetched at once: the caller may write while it goes through them.
         rows = self._db.execute(
             "SELECT key, value, revision FROM items WHERE key >= ? ORDER BY key", (prefix,)
@@ -88,6 +91,7 @@ class SqliteState:
         revision: int | None = None,
         expect: Mapping[bytes, int] | None = None,
     ) -> int:
+        """Apply all changes, or none."""
         with self._transaction():
             present = self._meta("revision")
             if after is not None and after != present:
@@ -135,6 +139,7 @@ class SqliteState:
             self._db.execute("UPDATE meta SET number = ? WHERE name = 'compacted'", row)
 
     def watch(self, prefix: bytes, since: int) -> list[Event]:
+        """Return the changes since a revision."""
         known = self._meta("compacted")
         if since < known or (not self._history and since < self.revision):
             raise CompactedError(f"known from revision {known} on, not from {since}")
@@ -149,17 +154,20 @@ class SqliteState:
         ]
 
     def grant(self, seconds: float, now: float) -> int:
+        """Return a new lease."""
         cursor = self._db.execute("INSERT INTO leases (ends) VALUES (?)", (now + seconds,))
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def renew(self, lease: int, seconds: float, now: float) -> bool:
+        """Move the end of a lease."""
         cursor = self._db.execute(
             "UPDATE leases SET ends = ? WHERE lease = ?", (now + seconds, lease)
         )
         return cursor.rowcount == 1
 
     def expire(self, now: float) -> list[bytes]:
+        """End leases, with their keys."""
         rows = self._db.execute(
             "SELECT i.key FROM leases l JOIN items i ON i.lease = l.lease"
             " WHERE l.ends <= ? ORDER BY l.lease, i.key",
@@ -172,6 +180,7 @@ class SqliteState:
         return keys
 
     def close(self) -> None:
+        """Close the file."""
         self._db.close()
 
     def _meta(self, name: str) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["ActorGroup", "ActorMetadata", "ActorWrapper"]
 

@@ -6,10 +6,12 @@ Does not make, restart or kill actors: an actor that has died is left out of the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import zactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["ActorPool"]
 
@@ -17,7 +19,7 @@ V = TypeVar("V")
 
 
 class _Running(NamedTuple):
-    index: int
+    place: int
     actor: Any
 
 
@@ -162,8 +164,8 @@ class ActorPool(Generic[V]):
 
     def _finish(self, ref: Any, *, alive: bool) -> None:
         running = self._running.pop(_key(ref))
-        del self._by_index[running.index]
-        if running.index == self._next_fetched:
+        del self._by_index[running.place]
+        if running.place == self._next_fetched:
             self._next_fetched += 1
         if alive:
             self._free(running.actor)

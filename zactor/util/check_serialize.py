@@ -1,5 +1,5 @@
 """Which part of a value cannot be pickled."""
 
-from zactor.serde import FailureTuple, inspect_serializability
+from zactor.serde.inspection import FailureTuple, inspect_serializability
 
 __all__ = ["FailureTuple", "inspect_serializability"]

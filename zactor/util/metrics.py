@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from bisect import bisect_left
 from typing import Any
 
@@ -27,8 +28,10 @@ _exported: dict[str, Any] = {}
 class Metric:
     """What is common to the metrics: a name, a description and the keys of its tags.
 
+    A name that Prometheus does not take is warned of, and the metric records nothing.
+
     Raises:
-        ValueError: The name is empty or not one Prometheus takes.
+        ValueError: The name is empty.
         TypeError: `tag_keys` is not a tuple of strings.
     """
 
@@ -37,11 +40,13 @@ class Metric:
     ) -> None:
         if not name:
             raise ValueError("Empty name is not allowed. Please provide a metric name.")
-        if not _NAME.match(name):
-            raise ValueError(
-                f"Invalid metric name: {name}. Metric will be discarded and data will not be "
-                "collected or published. Metric names can only contain letters, numbers, _, "
-                "and :. Metric names cannot start with numbers."
+        # As with Ray, a program goes on with a metric that nobody can read.
+        self._is_discarded = not _NAME.match(name)
+        if self._is_discarded:
+            warnings.warn(
+                f"The metric {name!r} is not recorded: a name is made of letters, digits, '_' "
+                "and ':', and does not begin with a digit",
+                stacklevel=3,
             )
         keys = () if tag_keys is None else tag_keys
         if not isinstance(keys, tuple) or not all(isinstance(key, str) for key in keys):
@@ -93,7 +98,7 @@ class Metric:
     def _export(self, kind: str, tags: tuple[tuple[str, str], ...], **options: Any) -> Any:
         """Return prometheus_client's metric with these tags, or None without that package."""
         try:
-            import prometheus_client
+            import prometheus_client  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             return None
         with _lock:
@@ -115,6 +120,8 @@ class Counter(Metric):
         if value <= 0:
             raise ValueError(f"value must be >0, got {value}")
         key = self._tags(tags)
+        if self._is_discarded:
+            return
         with _lock:
             series = _values.setdefault(self._name, {})
             series[key] = series.get(key, 0.0) + value
@@ -132,6 +139,8 @@ class Gauge(Metric):
             return
         _check_number(value)
         key = self._tags(tags)
+        if self._is_discarded:
+            return
         with _lock:
             _values.setdefault(self._name, {})[key] = value
         exported = self._export("Gauge", key)
@@ -171,6 +180,8 @@ class Histogram(Metric):
         """Count `value` in its bucket."""
         _check_number(value)
         key = self._tags(tags)
+        if self._is_discarded:
+            return
         with _lock:
             series = _values.setdefault(self._name, {})
             counts, total = series.get(key, ([0] * (len(self.boundaries) + 1), 0.0))

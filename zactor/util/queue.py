@@ -4,6 +4,8 @@ Any process that holds the queue can put and get; the items are kept by the acto
 survive its actor: what it held is lost with it.
 """
 
+# ruff: noqa: ASYNC109 - the timeouts are those of queue.Queue's interface.
+
 from __future__ import annotations
 
 import asyncio
@@ -159,13 +161,13 @@ class _QueueActor:
     async def full(self) -> bool:
         return self.queue.full()
 
-    async def put(self, item: Any, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def put(self, item: Any, timeout: float | None = None) -> None:
         try:
             await asyncio.wait_for(self.queue.put(item), timeout)
         except TimeoutError:
             raise Full from None
 
-    async def get(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+    async def get(self, timeout: float | None = None) -> Any:
         try:
             return await asyncio.wait_for(self.queue.get(), timeout)
         except TimeoutError:
@@ -179,7 +181,7 @@ class _QueueActor:
 
     async def put_nowait_batch(self, items: list[Any]) -> None:
         room = self.maxsize - self.queue.qsize()
-        if 0 < self.maxsize and room < len(items):
+        if self.maxsize > 0 and room < len(items):
             raise Full(f"{len(items)} items do not fit: there is room for {room}")
         for item in items:
             self.queue.put_nowait(item)

@@ -1,5 +1,5 @@
 """Serializers of the user's own classes."""
 
-from zactor.serde import deregister_serializer, register_serializer
+from zactor.serde.pickling import deregister_serializer, register_serializer
 
 __all__ = ["deregister_serializer", "register_serializer"]

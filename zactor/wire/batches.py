@@ -79,6 +79,10 @@ NEEDS_FUNCTION = 10  # value: definition key: send it with the function's defini
 HANDED_BACK = 11  # value: None: a task that was queued and not started
 EXTRA = 64
 
+# Flags of a CANCEL body, `[channel, seq, flags]`.
+C_RECURSIVE = 1  # what the call has called is cancelled too
+C_FORCE = 2  # a running task's worker process is ended
+
 # Keys of a reply's extras.
 Y_REFS = 1  # references contained in the value: list of [object id, owner address]
 Y_UNCONFIRMED = 2  # the callee still waits for owners to confirm refs of the arguments

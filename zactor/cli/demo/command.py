@@ -43,7 +43,7 @@ def demo(seconds: float, num_cpus: int, as_json: bool) -> None:
         findings.add(
             True,
             "start",
-            f"import, a local cluster and the first answer of an actor: {ready * 1e3:.0f} ms",
+            f"{ready * 1e3:.0f} ms from nothing to the first answer of an actor",
             seconds=ready,
         )
         screen.say(

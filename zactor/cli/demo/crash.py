@@ -149,9 +149,8 @@ def crashes(screen: Screen, seconds: float, findings: Findings) -> None:
     findings.add(
         not hung and not wrong and not lost and len(back) == kills,
         "crashes",
-        f"{kills} kills under load, back after {1e3 * sum(back) / max(1, len(back)):.0f} ms; "
-        f"{hung} calls hung, {lost} lost with retries, "
-        f"{sum(failed.values())} failed without ({failed['no']} surely did not run)",
+        f"{kills} kills, back after {1e3 * sum(back) / max(1, len(back)):.0f} ms; {hung} calls hung, "
+        f"{lost} lost with retries, {sum(failed.values())} without ({failed['no']} had not run)",
         kills=kills,
         restarts=len(back),
         hung=hung,

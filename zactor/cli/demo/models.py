@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CENTRES = ((0.0, 0.0, 1.0, 0.5), (2.0, 1.0, 0.0, 0.0), (0.5, 2.2, 2.0, 1.0))
 SPREADS = (0.5, 1.5, 0.5)
@@ -43,7 +43,11 @@ def samples(count: int, seed: int) -> list[Sample]:
 def train(version: str) -> Classifier:
     """Train one version on the training data."""
     data = samples(600, seed=1)
-    kinds = {"v1": NearestCentre, "v2": NearestNeighbours, "v3": Softmax}
+    kinds: dict[str, Callable[[list[Sample]], Classifier]] = {
+        "v1": NearestCentre,
+        "v2": NearestNeighbours,
+        "v3": Softmax,
+    }
     return kinds[version](data)
 
 
@@ -71,7 +75,7 @@ class NearestCentre:
 class NearestNeighbours:
     """v2: a vote among the nine nearest of some training points."""
 
-    def __init__(self, data: Sequence[Sample], kept: int = 200) -> None:
+    def __init__(self, data: Sequence[Sample], kept: int = 60) -> None:
         self.data = list(data)[:kept]
 
     def predict(self, features: Features) -> int:

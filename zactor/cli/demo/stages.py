@@ -65,13 +65,14 @@ def calls(screen: Screen, seconds: float, findings: Findings) -> None:
         started = last = time.perf_counter()
         since, rate = 0, 0.0
         under_way: deque[list[Any]] = deque()
-        while (now := time.perf_counter()) - started < seconds * 3 / 4:
+        while time.perf_counter() - started < seconds * 3 / 4:
             while len(under_way) < ROUNDS:
                 refs = [c.increment.remote() for c in counters for _ in range(BATCH)]
                 under_way.append(refs)
             since += len(zactor.get(under_way.popleft()))
             made = [n + BATCH for n in made]
             if view.due():
+                now = time.perf_counter()
                 rate, last, since = since / (now - last), now, 0
                 history.append(rate)
                 view.show(_call_rows(pids, made, rate, history), note)
@@ -87,7 +88,7 @@ def calls(screen: Screen, seconds: float, findings: Findings) -> None:
     findings.add(
         exact,
         "calls",
-        f"{count(total / took)} calls/s with many outstanding, {count(alone.rate)} one at a time; "
+        f"{count(total / took)} calls/s, {count(alone.rate)} one at a time; "
         + (f"all {count(sum(made))} counted" if exact else "the counts are wrong"),
         created_seconds=created,
         calls_per_second=total / took,
@@ -139,11 +140,11 @@ def references(screen: Screen, seconds: float, findings: Findings) -> None:
     done = wrong = number = 0
     under_way: deque[tuple[int, Any]] = deque()
     history: deque[float] = deque(maxlen=200)
-    header = ("chain", "values", "MB/s", "through this program", "")
+    header = ("chain", "values", "MB/s", "via driver", "")
     with screen.view(header, right=(1, 2)) as view:
         started = last = time.perf_counter()
         before = 0
-        while (now := time.perf_counter()) - started < seconds or not done:
+        while time.perf_counter() - started < seconds or not done:
             while len(under_way) < IN_FLIGHT:
                 ref = source.make.remote(number, SIZE)
                 for step in filters:
@@ -154,6 +155,7 @@ def references(screen: Screen, seconds: float, findings: Findings) -> None:
             wrong += zactor.get(ref) != _digest(made, expected)
             done += 1
             if view.due():
+                now = time.perf_counter()
                 rate = (done - before) * SIZE * 3 / (now - last) / 1e6
                 before, last = done, now
                 history.append(rate)
@@ -167,7 +169,7 @@ def references(screen: Screen, seconds: float, findings: Findings) -> None:
     findings.add(
         not wrong,
         "references",
-        f"{count(done)} values of {SIZE >> 20} MiB through 4 actors, {count(rate)} MB/s; "
+        f"{count(done)} values of {SIZE >> 20} MiB, {count(rate)} MB/s from actor to actor; "
         + (f"{wrong} arrived wrong" if wrong else "every byte checked"),
         values=done,
         megabytes_per_second=rate,
@@ -258,8 +260,8 @@ def serving(screen: Screen, seconds: float, findings: Findings) -> None:
     findings.add(
         all(one.answered for one in served.values()),
         "models",
-        f"{len(served)} versions side by side, {count(total / took)} requests/s; "
-        + ", ".join(f"{name} {right:.1%} right" for name, right in rights.items()),
+        f"{len(served)} versions, {count(total / took)} requests/s; right: "
+        + ", ".join(f"{name} {right:.1%}" for name, right in rights.items()),
         requests_per_second=total / took,
         right=rights,
         warm_after_seconds={name: one.warm_after for name, one in served.items()},

@@ -5,10 +5,12 @@ Imports joblib only when it is registered, so that zactor does not need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["register_ray", "register_zactor"]
 
@@ -57,7 +59,7 @@ def _make_backend(
         supports_retrieve_callback = True
         default_n_jobs = -1
 
-        def effective_n_jobs(self, n_jobs: int) -> int:
+        def effective_n_jobs(self, n_jobs: int | None) -> int:
             if n_jobs == 0:
                 raise ValueError("n_jobs == 0 in Parallel has no meaning")
             if n_jobs is not None and n_jobs > 0:

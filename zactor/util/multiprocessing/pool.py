@@ -15,7 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import zactor
 from zactor.util.multiprocessing.results import AsyncResult, IMapIterator, Outcome
@@ -106,7 +106,7 @@ class Pool:
         self._leaving: list[Any] = []
         zactor.get([seat.actor.ping.remote() for seat in self._seats])
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Self:
         self._check_open()
         return self
 

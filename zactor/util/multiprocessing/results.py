@@ -10,11 +10,13 @@ import multiprocessing
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class Outcome(NamedTuple):
