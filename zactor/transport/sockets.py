@@ -197,12 +197,13 @@ class ReturnRoute:
     something is sent.
     """
 
-    __slots__ = ("_inbox", "_route", "fd")
+    __slots__ = ("_inbox", "_route", "fd", "probe")
 
     def __init__(self, inbox: ReceivingSocket, route: bytes) -> None:
         self._inbox = inbox
         self._route = route
         self.fd = -1
+        self.probe = None
 
     def send(self, first: bytes, frames: Sequence[bytes]) -> bool:
         """Send without blocking; False means that the connection is gone."""
