@@ -248,11 +248,12 @@ class Peer:
         with self.lock:
             if self.wire is None or self.wire.probe is None:
                 return
+            endpoint = self.wire.probe.endpoint
             failure = self.post._end_probe(self)  # noqa: SLF001
             if not failure and self.deadline is not None:
                 self.deadline = self.post.now() + HELLO_TIMEOUT
             if failure:
-                self._failed(f"{self.post.endpoint_of(self.address)}: {failure}")
+                self._failed(f"{endpoint}: {failure}")
 
     def _take_returned(self) -> None:
         while True:
@@ -275,7 +276,7 @@ class Peer:
 
     def _silence(self) -> str:
         if self.wire is not None and self.wire.probe is not None:
-            return f"{self.post.endpoint_of(self.address)}: no connection within {CONNECT_TIMEOUT:g} s"
+            return f"{self.wire.probe.endpoint}: no connection within {CONNECT_TIMEOUT:g} s"
         return f"no answer to a hello within {HELLO_TIMEOUT:g} s"
 
     def close(self, linger: float = 0.0) -> None:

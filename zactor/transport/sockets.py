@@ -220,9 +220,10 @@ class ReturnRoute:
 class TcpProbe:
     """A bare tcp connection that is being made, to find out why it cannot be."""
 
-    __slots__ = ("_socket", "fd")
+    __slots__ = ("_socket", "endpoint", "fd")
 
     def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
         host = host.strip("[]")
         family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
