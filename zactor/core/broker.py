@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerMachine", "BrokerStats", "Effect", "Report", "Send", "Watch"]
 
-# A node that was declared lost is told so when it renews its lease, and attaches again.
-HEARD_FROM_THE_DEAD = frozenset({"Attach", "NodeUp", "Renew"})
 STORY = 64  # events kept for the text of a broken invariant
 
 

@@ -22,7 +22,7 @@ from zactor.core.groups import Group, Groups
 from zactor.core.journal import Journal
 from zactor.core.leases import Leases
 from zactor.core.lifecycle import Lifecycle
-from zactor.core.membership import ABSENT, ALIVE, Membership, Node
+from zactor.core.membership import ABSENT, Membership, Node
 from zactor.core.placement import Placement
 from zactor.core.processes import FORGOTTEN, Processes
 from zactor.core.recall import choose_recalls
@@ -290,31 +290,21 @@ class Cluster:
     def watch_node(self, node: Node) -> None:
         """Have somebody on its machine see the end of a node, or only its lease will tell.
 
-        The broker does it itself if it is there; else another node, and each of the two watches
-        the other.
+        The broker does it itself if it is there. So does another node, and each of the two watches
+        the other: it also removes what the dead one has left on the machine.
         """
         pid, process = node.pid, node.address.process
         if not pid or process == self.config.process:
             return
         if node.address.machine == self.config.machine:
             self.journal.watch(process, pid)
-            return
         other = self.membership.on_machine(node.address.machine, besides=node)
         if other is not None:
             self.journal.send(other.address.process, WatchDriver(process, pid))
             self.journal.send(process, WatchDriver(other.address.process, other.pid))
 
     def find_homes(self, node: Node) -> None:
-        """A node has (re-)attached: drivers of its machine belong to it, and nodes watch each other."""
-        for other in self.membership.nodes.values():
-            if other is node or other.address.machine != node.address.machine:
-                continue
-            for one, two in ((node, other), (other, node)):
-                pid = two.entry.get("pid")
-                if one.state == ALIVE and isinstance(pid, int) and pid:
-                    self.journal.send(
-                        one.address.process, WatchDriver(two.address.process, pid)
-                    )
+        """A node has (re-)attached: drivers of its machine belong to it."""
         for driver in self.sessions.by_driver:
             address = self.journal.book.get(driver)
             if address is None:

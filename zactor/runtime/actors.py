@@ -163,6 +163,8 @@ class ActorViews:
             self._placed(view, entry)
 
     def _placed(self, view: ActorView, entry: dict[str, Any]) -> None:
+        if view.is_dead:
+            return  # for this process: its session may be over while the actor is not
         place = Address._make(entry["address"])
         if view.place == place and view.life == entry["life"]:
             return

@@ -17,7 +17,6 @@ from zactor.core.broker_config import BrokerConfig
 from zactor.core.journal import Send, Watch
 from zactor.core.state import MemoryState, StaleError
 from zactor.runtime.relay import Relay
-from zactor.wire.messages import NodeUp, ProcessDied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,9 +63,8 @@ class BrokerShell:
     def _received(self, peer: bytes, address: Address, message: Any) -> None:
         self.machine.receive(peer, address, message, self._loop.now())
         self._step_soon()
-        if type(message) is NodeUp:
-            self._watch_node(peer, address, message.entry.get("pid"))
-        if not self._is_probing and self._post.peers[peer].route:
+        known = self._post.peers.get(peer)  # not if it is this process itself
+        if not self._is_probing and known is not None and known.route:
             self._is_probing = True
             self._loop.call_later(PROBE_EVERY, self._probe_routes)
 
@@ -76,36 +74,6 @@ class BrokerShell:
         if not self.machine.knows(peer.id):
             self._post.forget(peer.id)
 
-    # -- what is seen from here ----------------------------------------------------------------
-
-    def _watch_node(self, process: bytes, address: Address, pid: Any) -> None:
-        """See the death of a node of this machine at once, and not at the end of its lease."""
-        is_here = address.machine == self._post.address.machine and pid != os.getpid()
-        if not is_here or process in self._pidfds or not isinstance(pid, int):
-            return
-        try:
-            pidfd = os.pidfd_open(pid)
-        except (OSError, ValueError):
-            return  # in another pid namespace, or dead: then its lease ends
-        self._pidfds[process] = pidfd
-        self._loop.add_reader(pidfd, partial(self._node_died, process))
-
-    def _node_died(self, process: bytes) -> None:
-        pidfd = self._pidfds.pop(process)
-        self._loop.remove_reader(pidfd)
-        os.close(pidfd)
-        # What it had sent before it died comes first.
-        self._post.call_later(0, partial(self._bury_node, process))
-
-    def _bury_node(self, process: bytes) -> None:
-        cause = {"kind": "node", "code": 0, "text": "its process has ended"}
-        address = self._post.peers[process].address if process in self._post.peers else None
-        if address is not None:
-            died = ProcessDied(process, cause)
-            self.machine.receive(process, address, died, self._loop.now())
-            self._step()
-        self._post.forget(process)
-
     def _probe_routes(self) -> None:
         """Notice that a connection which is answered over is gone: it shows only in sending."""
         routed = [peer for peer in list(self._post.peers.values()) if peer.route]
@@ -114,8 +82,6 @@ class BrokerShell:
         self._is_probing = bool(routed)
         if routed:
             self._loop.call_later(PROBE_EVERY, self._probe_routes)
-
-    # -- the machine ---------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self._timer = None
@@ -165,6 +131,7 @@ class BrokerShell:
             os.close(fd)
         self.machine.process_ended(process, self._loop.now())
         self._step()
+        self._post.forget(process)
 
     def _set_timer(self) -> None:
         due = self.machine.next_deadline()

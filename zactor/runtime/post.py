@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 Handler = "Callable[[Peer, Any, Sequence[bytes]], None]"
 
 HELLO_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 2.0  # for the tcp connection alone
 ACK_DELAY = 0.03  # how long an acknowledgement may wait for a message to travel on
 RETRY_DELAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # between attempts to reconnect, the last for ever
 LOST_AFTER = 2  # failed attempts until the `lost` handlers are told (and told again at each)
@@ -97,6 +98,7 @@ class Peer:
         "serving",
         "state",
         "successor",
+        "was_welcome",
         "wire",
     )
 
@@ -115,6 +117,7 @@ class Peer:
         self.last_used = 0.0
         self.is_remote = False
         self.is_refused = False  # it said no, for `reason`, and will say so again
+        self.was_welcome = False  # it has answered a hello
         self.is_relayed = False  # reached through the cluster's relay, as is this process by it
         self.is_returning = False  # answers come back over `wire` (the peer cannot connect to us)
         self.route = b""  # in the inbox: how to answer a peer that cannot be connected to
@@ -164,6 +167,8 @@ class Peer:
         first = self.state == FRESH
         self.state = GREETING
         post.watch(self)
+        if self.wire.probe is not None:
+            self.deadline = post.now() + CONNECT_TIMEOUT  # and more once it is connected
         if not self.wire.send(post.hello(self), ()):
             self._failed("the connection closed at once")
             return
@@ -221,6 +226,7 @@ class Peer:
             was_greeting = self.state == GREETING
             self.attempts = 0
             self.is_refused = False
+            self.was_welcome = True
             self.deadline = None
             self.state = UP
             if was_greeting:
@@ -242,9 +248,12 @@ class Peer:
         with self.lock:
             if self.wire is None or self.wire.probe is None:
                 return
+            endpoint = self.wire.probe.endpoint
             failure = self.post._end_probe(self)  # noqa: SLF001
+            if not failure and self.deadline is not None:
+                self.deadline = self.post.now() + HELLO_TIMEOUT
             if failure:
-                self._failed(f"{self.post.endpoint_of(self.address)}: {failure}")
+                self._failed(f"{endpoint}: {failure}")
 
     def _take_returned(self) -> None:
         while True:
@@ -263,7 +272,12 @@ class Peer:
             if self.state == BROKEN:
                 self.connect()
             elif self.state in (GREETING, UP):
-                self._failed(f"no answer to a hello within {HELLO_TIMEOUT:g} s")
+                self._failed(self._silence())
+
+    def _silence(self) -> str:
+        if self.wire is not None and self.wire.probe is not None:
+            return f"{self.wire.probe.endpoint}: no connection within {CONNECT_TIMEOUT:g} s"
+        return f"no answer to a hello within {HELLO_TIMEOUT:g} s"
 
     def close(self, linger: float = 0.0) -> None:
         """Forget the peer: nothing more is sent to it."""

@@ -8,8 +8,8 @@
     the same, but neither can be connected to     through the broker (`relay`)
 
 With `transport="relay"` everything but the broker and the own node is reached through the relay;
-that is for tests. A link is changed to the relay at a reconnection only and never back, and its
-numbers go on, so that nothing is lost, doubled or overtaken.
+that is for tests. A link takes to the relay when its first attempt fails, never later and never
+back; its numbers go on, so that nothing is lost, doubled or overtaken.
 
 Does not know what a relay does, nor what is sent.
 """
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 RELAY = "relay"
 TRANSPORTS = ("", RELAY)
-GIVE_UP_AFTER = 2  # direct attempts that failed
 
 
 class Routing:
@@ -81,7 +80,8 @@ class Routing:
             is_node = node is not None and node.process == self._post.process_id
             peer.is_relayed = peer.is_remote or not is_node
         elif peer.is_remote:
-            peer.is_relayed = not peer.address.tcp or peer.attempts >= GIVE_UP_AFTER
+            has_failed = peer.attempts > 0 and not peer.was_welcome
+            peer.is_relayed = not peer.address.tcp or has_failed
         if peer.is_relayed:
             # What comes back goes from the relay to this process: it has to know the way.
             self._post.call_later(0, self._greet_broker)

@@ -198,12 +198,13 @@ class ReturnRoute:
     something is sent.
     """
 
-    __slots__ = ("_inbox", "_route", "fd")
+    __slots__ = ("_inbox", "_route", "fd", "probe")
 
     def __init__(self, inbox: ReceivingSocket, route: bytes) -> None:
         self._inbox = inbox
         self._route = route
         self.fd = -1
+        self.probe = None
 
     def send(self, first: bytes, frames: Sequence[bytes]) -> bool:
         """Send without blocking; False means that the connection is gone."""
@@ -220,9 +221,10 @@ class ReturnRoute:
 class TcpProbe:
     """A bare tcp connection that is being made, to find out why it cannot be."""
 
-    __slots__ = ("_socket", "fd")
+    __slots__ = ("_socket", "endpoint", "fd")
 
     def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
         host = host.strip("[]")
         family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
