@@ -101,9 +101,9 @@ class ActorMethod:
                     for value in args:
                         if type(value) is ObjectRef:
                             return MethodCall(self, args, kwargs).submit()
-                    payload, buffers, refs = dumps_args(args, None, self._name)
+                    payload, buffers, refs = pickled = dumps_args(args, None, self._name)
                     if buffers or refs or len(payload) > _SMALL:
-                        return MethodCall(self, args, kwargs).submit()
+                        return MethodCall(self, args, kwargs, pickled).submit()
                     result = Result(
                         stream, next(stream.numbers), self._number, payload, self._guard, self._retries
                     )

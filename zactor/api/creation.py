@@ -35,7 +35,9 @@ def create(
     actor = fresh_actor_id()
     spec = make_spec(runtime, actor, cls, options, is_async=is_async)
     carrier = Result(None, 0, 0, None, None, 0)
-    awaited = encode(runtime, carrier, args, kwargs, None, f"{cls.__name__}.__init__")
+    # They are kept for restarts, by the broker: in the store they might go before the actor does.
+    name = f"{cls.__name__}.__init__"
+    awaited = encode(runtime, carrier, args, kwargs, None, name, stores=False)
     view = runtime.actors.view(actor)
     view.entry = {**view.entry, **_entry_of(spec)}
     view.is_watched = True  # whoever creates an actor watches it

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 class MethodCall:
     """One call that is not plain. `submit` does it all."""
 
-    def __init__(self, method: ActorMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        method: ActorMethod,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        pickled: Any = None,
+    ) -> None:
+        self._pickled = pickled
         self._method = method
         self._args = args
         self._kwargs = kwargs
@@ -53,7 +60,13 @@ class MethodCall:
         if type(returns) is str:
             result.expect(returns, extras)
         awaited = encode(
-            runtime, result, self._args, self._kwargs, extras or None, method._name
+            runtime,
+            result,
+            self._args,
+            self._kwargs,
+            extras or None,
+            method._name,
+            pickled=self._pickled,
         )
         if deadline is not None:
             runtime.deadlines.expect(result, deadline, method._name)

@@ -281,6 +281,10 @@ class Execution:
         if payload is not None:
             buffers = frames if extras.get(batches.X_FRAMES) else ()
             args, kwargs = loads_args(payload, buffers)
+        stored = extras.get(batches.X_STORED)
+        if stored is not None:
+            value = objects.store.read_place(*stored)
+            args, kwargs = (value, {}) if type(value) is tuple else value
         slots = extras.get(batches.X_SLOTS)
         if slots:
             args = list(args)

@@ -126,18 +126,18 @@ class Sharing:
     def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds a stored object of ours any more."""
         self._moved.pop(object_id, None)
-        if self._pool.free(place[0]):
+        if self._pool.free(place[0], object_id):
             self._tell_soon()
             return
         node = Address._make(place[3])
-        self._process.post.send(node, FreeSegment(place[0], keep=False))
+        self._process.post.send(node, FreeSegment(place[0], False, object_id))
 
     def _segment_freed(self, peer: bytes, address: Address, message: FreeSegment) -> None:  # noqa: ARG002
         """The owner of a value that this process wrote says so, through the node."""
-        if self._pool.free(message.name):
+        if self._pool.free(message.name, message.object_id):
             self._tell_soon()
         else:
-            self._process.post.send(address, FreeSegment(message.name, keep=False))
+            self._process.post.send(address, message._replace(keep=False))
 
     # -- the node ------------------------------------------------------------------------------
 
@@ -208,9 +208,10 @@ class FarStore:
     def _load(self, object_id: bytes, place: Any) -> Any:
         return read_far(self._process, object_id, place)
 
-    def object_freed(self, object_id: bytes, place: Any) -> None:  # noqa: ARG002
+    def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds an object of ours any more that lies on another machine."""
-        self._process.post.send(Address._make(place[3]), FreeSegment(place[0], keep=False))
+        message = FreeSegment(place[0], False, object_id)
+        self._process.post.send(Address._make(place[3]), message)
 
     def close(self) -> None:
         """Nothing is held."""

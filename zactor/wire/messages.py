@@ -448,10 +448,12 @@ class SegmentFilled(NamedTuple):
 class FreeSegment(NamedTuple):
     """Nobody holds the object in this segment any more. From the object's owner to the segment's node, and
     from there to the process that made the segment; from that one to its node, `keep` says that it
-    keeps the segment warm for re-use."""
+    keeps the segment warm for re-use. `object_id` is named by all but the maker: a word that comes late
+    must not free what is in the segment by then."""
 
     name: str
     keep: bool
+    object_id: bytes = b""
 
 
 class LocateSegment(NamedTuple):
