@@ -110,7 +110,7 @@ class RuntimeContext:
         """Whether the actor that runs was restarted."""
         if self.get_actor_id() is None:
             raise RuntimeError("was_current_actor_reconstructed is for actors")
-        return split_caller_id(process().identity.caller)[1] > 1
+        return bool(self._spec().get("restarts"))
 
     @property
     def current_actor(self) -> ActorHandle[Any]:
@@ -137,6 +137,8 @@ class RuntimeContext:
                 "is_canceled() is not supported in async actors: await raises asyncio.CancelledError"
             )
         running = self._running()
+        if running is not None:
+            running.polled = running.seq  # it looks for itself: then it is not interrupted
         return bool((call is not None and call.is_cancelled) or (running and running.is_cancelled))
 
     # -- resources

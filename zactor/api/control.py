@@ -69,7 +69,7 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
         )
     runtime = process()
     known = runtime.ask(KillActor(0, actor._facts.id, no_restart))
-    if not known and actor._facts.view.entry.get("state") in (None, "PENDING"):
+    if not known and actor._facts.view.entry.get("state") != "DEAD":
         raise ActorHandleNotFoundError(
             f"{actor!r} is not of this cluster: it was made in another session."
         )

@@ -103,7 +103,7 @@ class ClientRequests:
         if job is None:
             if len(sessions.by_driver) >= cluster.config.max_clients:
                 raise RefusedError("TooMany", "the cluster has no room for another driver")
-            namespace = message.namespace or cluster.ids.new_id().hex()
+            namespace = message.namespace or (cluster.ids.new_id() + cluster.ids.new_id()).hex()
             cluster.processes.enter(peer, "driver", b"", _pid(message.metadata))
             job = sessions.open(peer, address, namespace, message.metadata, now)
         return self._session(peer, job.id, job.namespace, cluster.find_home(peer))

@@ -150,13 +150,16 @@ class Callee:
                     self.intakes[key].host = host
             expected.hand_over(host)  # what came in between
 
-    def refuse(self, actor: bytes, life: int) -> None:
-        """The actor's life here is over: calls that come are answered so. Any thread."""
+    def refuse(self, actor: bytes, life: int, *, is_dead: bool = False) -> None:
+        """The actor's life here is over: calls that come are answered so. Any thread.
+
+        `is_dead`: it ended itself, and will not live again.
+        """
         self._over[actor, life] = None
         while len(self._over) > OVER_KEPT:
             del self._over[next(iter(self._over))]
         host = self.hosts.pop(actor, None) or self._expected.pop(actor, None)
-        nowhere = Nowhere(self, actor)
+        nowhere = Nowhere(self, actor, is_dead=is_dead)
         for key in self._of_actor.pop(actor, ()):
             self.intakes.pop(key).host = nowhere
         if isinstance(host, Expected):
@@ -280,17 +283,20 @@ class Expected:
 class Nowhere:
     """The host of calls to an actor that is not, or no longer, here: each is answered so."""
 
-    def __init__(self, callee: Callee, actor: bytes) -> None:
+    def __init__(self, callee: Callee, actor: bytes, *, is_dead: bool = False) -> None:
         self.callee = callee
         self.actor = actor
+        self.is_dead = is_dead
         self.life = -1
 
     def put(self, run: tuple[Any, ...]) -> None:
         """Answer every call of the run: it did not run."""
         intake, seq, _, calls = run[:4]
         error = [
-            "ActorUnavailableError",
-            "it is not in the process that the call came to any more",
+            "ActorDiedError" if self.is_dead else "ActorUnavailableError",
+            "it has ended itself, or was stopped in order"
+            if self.is_dead
+            else "it is not in the process that the call came to any more",
             {"actor_id": self.actor.hex(), "executed": "no"},
         ]
         for at in range(len(calls) // 2):

@@ -116,6 +116,7 @@ class Execution:
         self.spec: dict[str, Any] = {}  # of the actor, or of the tasks' lease
         self.run_calls: tuple[int, Any] = (0, ())  # first seq and calls of the main thread's run
         self.is_cancelled = False  # of the call that the main thread runs
+        self.polled = 0  # the seq of the call that asked is_canceled()
         self.main_host: Any = None  # the host whose calls run in the main thread one at a time
         self.first_made = 0  # the number of the first call that the present run may make
         self._cancel_target: tuple[Intake, int] | None = None
@@ -500,7 +501,10 @@ class Execution:
                 if flags & batches.C_RECURSIVE:
                     cancel_made_since(self.process, self.first_made, flags)
                 self._cancel_target = (intake, seq)
-                _send_cancel()
+                if self.actor_id and self.polled == seq:
+                    self.is_cancelled = True
+                else:
+                    _send_cancel()
             elif not (self.intake is intake and 0 < seq < self.seq) and seq > 0:
                 intake.cancel(seq)
 

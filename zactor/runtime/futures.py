@@ -7,6 +7,8 @@ import concurrent.futures
 from typing import TYPE_CHECKING, Any
 
 from zactor.runtime import process as processes
+from zactor.runtime.calling import current_call
+from zactor.runtime.cancelling import cancel_result
 from zactor.runtime.values import decode
 
 if TYPE_CHECKING:
@@ -64,7 +66,16 @@ def asyncio_future_of(ref: ObjectRef[Any]) -> asyncio.Future[Any]:
     process.objects.want(result)
     result.add_waiter(_Asyncio(process, loop, future, ref))
     process.flush_soon(loop)
+    call = current_call.get()
+    if call is not None:
+        future.add_done_callback(lambda done: _pass_on(process, call, done, result))
     return future
+
+
+def _pass_on(process: Any, call: Any, future: asyncio.Future[Any], result: Result) -> None:
+    """A call that was cancelled, and not for itself alone, cancels what it awaited."""
+    if future.cancelled() and call.is_cancelled:
+        cancel_result(process, result, force=False, recursive=True)
 
 
 class _Asyncio:

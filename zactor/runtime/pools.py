@@ -170,6 +170,7 @@ class AsyncHost:
         self.life = life
         self.groups = groups
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._calls: dict[tuple[int, int], Call] = {}  # that run, by intake and seq
         self._arrived: deque[Any] = deque()
         self._waiting: dict[str, deque[Any]] = {name: deque() for name in groups.limits}
         self._running: dict[str, int] = dict.fromkeys(groups.limits, 0)
@@ -223,6 +224,7 @@ class AsyncHost:
             self._end(error)
         finally:
             self.execution.calls.pop((id(intake), seq), None)
+            self._calls.pop((id(intake), seq), None)
             self._running[group] -= 1
             waiting = self._waiting[group]
             while waiting and self._running[group] < self.groups.limits[group]:
@@ -244,6 +246,7 @@ class AsyncHost:
             words[intake.row] = seq
         call = Call(intake, seq, number, execution.names.get(method, ""), parent)
         call.task = asyncio.current_task()
+        self._calls[id(intake), seq] = call
         current_call.set(call)
         if method == batches.TERMINATE:
             self.process.callee.reply(intake, seq, batches.NATIVE, None)
@@ -341,12 +344,15 @@ class AsyncHost:
         self._flush_due = False
         self.process.flush()
 
-    def cancel(self, intake: Intake, seq: int, flags: int) -> None:  # noqa: ARG002
+    def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel the call's task, or have it not run."""
         task: Any = self.execution.calls.get((id(intake), seq))
         if task is None:
             intake.cancel(seq)
         else:
+            call = self._calls.get((id(intake), seq))
+            if call is not None and flags & batches.C_RECURSIVE:
+                call.is_cancelled = True  # what it awaits is cancelled too
             assert self.loop is not None
             self.loop.call_soon_threadsafe(task.cancel)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError
 from zactor.ids import caller_id
+from zactor.runtime import cancelling, several
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
@@ -27,7 +28,6 @@ from zactor.runtime.objects import Objects
 from zactor.runtime.post import Post
 from zactor.runtime.reception import Reception, Waiter
 from zactor.runtime.routing import Routing
-from zactor.runtime.several import install
 from zactor.runtime.succession import hand_over
 from zactor.runtime.streaming import Streams
 from zactor.runtime.tasks import Tasks
@@ -110,7 +110,8 @@ class Process:
         self.actors = ActorViews(self)
         self.tasks = Tasks(self)
         self.deadlocks = Deadlocks(self)
-        install(self)
+        several.install(self)
+        cancelling.install(self)
         self.streams = Streams(self)
         self.groups = GroupViews(self)
         self.deadlines = Deadlines(self)

@@ -260,7 +260,7 @@ class Worker:
         assert self.actor is not None
         actor, life = self.actor
         ending = getattr(host, "ending", None)
-        self.process.callee.refuse(actor, life)
+        self.process.callee.refuse(actor, life, is_dead=True)
         if ending != "exit_actor":
             self._say(["stopping", actor, life])
             run_shutdown_hook(host.execution.instance)
