@@ -142,7 +142,6 @@ class Execution:
         """The main thread is between runs."""
         self.seq = 0
         self.is_cancelled = False
-        self.hand_back_rest = False
 
     def running_for(self) -> float:
         """Return for how many seconds the main thread has been running its present call."""
@@ -193,9 +192,6 @@ class Execution:
         if intake.cancelled and seq in intake.cancelled:
             intake.cancelled.discard(seq)
             self.reply_error(intake, seq, TaskCancelledError(executed="no"))
-            return
-        if self.hand_back_rest and host.is_task_host:
-            callee.reply(intake, seq, batches.HANDED_BACK, None)
             return
         payload, extras = arguments if type(arguments) is list else (arguments, {})
         if method == batches.VOID:
