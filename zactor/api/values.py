@@ -69,7 +69,7 @@ def _get_list(refs: list[Any], timeout: float | None) -> list[Any]:
         try:
             result = ref._result
         except AttributeError:
-            raise ValueError(
+            raise TypeError(
                 f"Invalid type of object refs: 'object_refs' must be an ObjectRef or a list of "
                 f"ObjectRefs, but item {position} is a {type(ref)}."
             ) from None
