@@ -113,6 +113,8 @@ class Execution:
         self.hand_back_rest = False
         self.actor_id = ""
         self.repr = ""
+        self.polled: Any = None  # (intake, seq) of an actor's call that asks whether it was cancelled
+        self.flagged: Any = None  # the one of these that was
         self.spec: dict[str, Any] = {}  # of the actor, or of the tasks' lease
         self.run_calls: tuple[int, Any] = (0, ())  # first seq and calls of the main thread's run
         self.is_cancelled = False  # of the call that the main thread runs
@@ -499,6 +501,9 @@ class Execution:
                     os.kill(os.getpid(), signal.SIGKILL)
                 if flags & batches.C_RECURSIVE:
                     cancel_made_since(self.process, self.first_made, flags)
+                if self.polled == (intake, seq):
+                    self.flagged = (intake, seq)  # it asks by itself
+                    return
                 self._cancel_target = (intake, seq)
                 _send_cancel()
             elif not (self.intake is intake and 0 < seq < self.seq) and seq > 0:

@@ -51,3 +51,17 @@ def cancel_made_since(process: Process, number: int, flags: int) -> None:
             force=bool(flags & C_FORCE) and hasattr(result, "queue"),
             recursive=True,
         )
+
+
+def given_up(process: Process) -> list[Result]:
+    """Return the process's pending calls whose awaiting asyncio futures were all cancelled."""
+    streams = list(process.identity.streams.values()) + process.tasks.streams()
+    pending = [
+        result for stream in streams for result in [*stream.pending.values(), *stream.held]
+    ]
+    return [result for result in [*pending, *process.tasks.waiting()] if _is_given_up(result)]
+
+
+def _is_given_up(result: Result) -> bool:
+    waiters = list(result.waiters or ())
+    return bool(waiters) and all(getattr(waiter, "is_cancelled", False) for waiter in waiters)

@@ -76,6 +76,11 @@ class _Asyncio:
         self._future = future
         self._ref = ref  # the value lives while somebody awaits it
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._future.cancelled()
+
     def settled(self, result: Result) -> None:
         if self._process.reception.is_on(self._loop):
             self._loop.call_soon(_settle, self._future, result)  # decoding is not the leader's

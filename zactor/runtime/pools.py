@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
 from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing, current_call
+from zactor.runtime.cancelling import cancel_result, given_up
 from zactor.runtime.deadlines import Inherited
 from zactor.runtime.reception import Waiter
 from zactor.runtime.streaming import run_stream_async
@@ -341,14 +342,31 @@ class AsyncHost:
         self._flush_due = False
         self.process.flush()
 
-    def cancel(self, intake: Intake, seq: int, flags: int) -> None:  # noqa: ARG002
+    def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel the call's task, or have it not run."""
         task: Any = self.execution.calls.get((id(intake), seq))
         if task is None:
             intake.cancel(seq)
         else:
             assert self.loop is not None
-            self.loop.call_soon_threadsafe(task.cancel)
+            self.loop.call_soon_threadsafe(self._cancel_task, task, flags)
+
+    def _cancel_task(self, task: asyncio.Task[Any], flags: int) -> None:
+        if not flags & batches.C_RECURSIVE:
+            task.cancel()
+            return
+        assert self.loop is not None
+        before = {id(result) for result in given_up(self.process)}
+        task.cancel()
+        # Tasks and futures that it awaits are cancelled in the loop's next turns.
+        self.loop.call_soon(self.loop.call_soon, self._cancel_awaited, before, flags)
+
+    def _cancel_awaited(self, before: set[int], flags: int) -> None:
+        """Cancel the calls whose results were awaited by what was cancelled."""
+        for result in given_up(self.process):
+            if id(result) not in before:
+                force = bool(flags & batches.C_FORCE) and hasattr(result, "queue")
+                cancel_result(self.process, result, force=force, recursive=True)
 
     # -- the main thread -----------------------------------------------------------------------
 
