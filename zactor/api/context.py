@@ -137,9 +137,12 @@ class RuntimeContext:
                 "is_canceled() is not supported in async actors: await raises asyncio.CancelledError"
             )
         running = self._running()
-        if running is not None:
-            running.polled = running.seq  # it looks for itself: then it is not interrupted
-        return bool((call is not None and call.is_cancelled) or (running and running.is_cancelled))
+        if call is None or running is None:
+            return False
+        if running.actor_id and call.task is None:
+            # From now on it is told by this flag, and not interrupted.
+            running.polled = (call.intake, call.seq)
+        return call.is_cancelled or running.is_cancelled or running.flagged == (call.intake, call.seq)
 
     # -- resources
 

@@ -26,7 +26,9 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """
     if not isinstance(name, str) or not name:
         raise ValueError("Please supply a non-empty value to get_actor")
-    if namespace is not None and (not isinstance(namespace, str) or not namespace):
+    if namespace is not None and not isinstance(namespace, str):
+        raise TypeError(f"namespace must be a string, not {type(namespace)}")
+    if namespace is not None and not namespace:
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
     runtime = process()
     entry = runtime.ask(FindActor(0, name, namespace or runtime.namespace))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zactor.api.environments import check_environment, for_node, merged
 from zactor.api.session import process
 from zactor.api.submission import undeclared_group
 from zactor.core.calls import PENDING, Result
@@ -140,9 +141,8 @@ def make_spec(
     """Return the spec of an actor, without its arguments (see core.directory)."""
     from zactor.api.placing import placing_of
 
-    env = options.runtime_env
-    if env is None:
-        env = runtime.session.get("runtime_env") or {}
+    job = runtime.session.get("runtime_env") or {}
+    env = for_node(merged(job, check_environment(options.runtime_env)))
     methods = describe_methods(cls, options.actor_generator_backpressure)
     declared = options.concurrency_groups or {}
     for _, about in methods:

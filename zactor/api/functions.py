@@ -7,6 +7,7 @@ import hashlib
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from zactor.api.environments import check_environment, for_node, merged
 from zactor.api.placing import placing_of
 from zactor.api.session import process
 from zactor.api.submission import call_extras, references
@@ -124,9 +125,8 @@ class RemoteFunction(Generic[P, R]):
         self._max_calls = options.calls_per_worker()
         key = runtime.definitions.publish(self._function)
         self._named = (key, options.name or self._function.__name__)
-        env = options.runtime_env
-        if env is None:
-            env = runtime.session.get("runtime_env") or {}
+        job = runtime.session.get("runtime_env") or {}
+        env = for_node(merged(job, check_environment(options.runtime_env)))
         shape = {
             "resources": options.demand(),
             **placing_of(runtime, options),

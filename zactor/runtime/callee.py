@@ -21,7 +21,7 @@ from zactor.wire import batches
 from zactor.wire.codec import CALLS, CANCEL, REPLIES, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from zactor.runtime.post import Peer, Post
     from zactor.runtime.progress import ProgressPage
@@ -49,6 +49,8 @@ class Callee:
         self.task_mean = 0  # microseconds that tasks took here lately; told with their replies
         self.oldest = 0.0  # perf_counter of the oldest gathered reply; 0.0: none
         post.on_kind(CALLS, self.calls_received, batches.is_calls)
+        # Told of a result of ours that another process wants cancelled: `(object id, flags)`.
+        self.cancel_shared: Callable[[bytes, int], None] = lambda object_id, flags: None
         post.on_kind(CANCEL, self.cancel_received)
 
     # -- in ------------------------------------------------------------------------------------
@@ -123,6 +125,9 @@ class Callee:
     def cancel_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
         """Pass a cancel on to the host. On the leader."""
         channel, seq, flags = body[:3]
+        if channel == batches.NO_CHANNEL:
+            self.cancel_shared(seq, flags)
+            return
         intake = peer.channels[channel]
         intake.host.cancel(intake, seq, flags)
 

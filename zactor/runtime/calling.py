@@ -113,10 +113,11 @@ class Execution:
         self.hand_back_rest = False
         self.actor_id = ""
         self.repr = ""
+        self.polled: Any = None  # (intake, seq) of an actor's call that asks whether it was cancelled
+        self.flagged: Any = None  # the one of these that was
         self.spec: dict[str, Any] = {}  # of the actor, or of the tasks' lease
         self.run_calls: tuple[int, Any] = (0, ())  # first seq and calls of the main thread's run
         self.is_cancelled = False  # of the call that the main thread runs
-        self.polled = 0  # the seq of the call that asked is_canceled()
         self.main_host: Any = None  # the host whose calls run in the main thread one at a time
         self.first_made = 0  # the number of the first call that the present run may make
         self._cancel_target: tuple[Intake, int] | None = None
@@ -496,11 +497,11 @@ class Execution:
                     os.kill(os.getpid(), signal.SIGKILL)
                 if flags & batches.C_RECURSIVE:
                     cancel_made_since(self.process, self.first_made, flags)
+                if self.polled == (intake, seq):
+                    self.flagged = (intake, seq)  # it asks by itself
+                    return
                 self._cancel_target = (intake, seq)
-                if self.actor_id and self.polled == seq:
-                    self.is_cancelled = True
-                else:
-                    _send_cancel()
+                _send_cancel()
             elif not (self.intake is intake and 0 < seq < self.seq) and seq > 0:
                 intake.cancel(seq)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zactor.core.calls import ERROR, PENDING
 from zactor.exceptions import TaskCancelledError
-from zactor.wire.batches import C_FORCE, C_RECURSIVE
-from zactor.wire.codec import CANCEL_OBJECT
+from zactor.runtime.objects import Borrowed
+from zactor.runtime.several import Part
+from zactor.wire.batches import C_FORCE, C_RECURSIVE, NO_CHANNEL
+from zactor.wire.codec import CANCEL
 
 if TYPE_CHECKING:
     from zactor.core.calls import Result
@@ -16,17 +18,13 @@ if TYPE_CHECKING:
 
 def cancel_result(process: Process, result: Result, *, force: bool, recursive: bool) -> None:
     """Cancel a pending call: at once if it has not left this process, else where it runs."""
-    if result.state != PENDING:
-        return
     flags = (C_RECURSIVE if recursive else 0) | (C_FORCE if force else 0)
-    owner = getattr(result, "owner", None)
-    if owner is not None:  # borrowed: it is for the owner, who has made the call
-        peer = process.post.peer(owner)
+    if result.state == PENDING and type(result) is Borrowed:  # its owner has made the call
+        peer = process.post.peer(result.owner)
         with peer.lock:
-            peer.transmit(CANCEL_OBJECT, [result.object_id(), flags])
-        process.flush()
+            peer.transmit(CANCEL, [NO_CHANNEL, result.id, flags])
         return
-    if result.stream is None:
+    if result.state != PENDING or result.stream is None:
         return
     with process.caller.lock:
         stream = result.stream
@@ -44,18 +42,14 @@ def cancel_result(process: Process, result: Result, *, force: bool, recursive: b
     process.flush()
 
 
-def install(process: Process) -> None:
-    """Have holders of references to this process's calls cancel them."""
-
-    def cancel_object(peer: Any, body: Any, frames: Any) -> None:  # noqa: ARG001
-        object_id, flags = body[:2]
-        result: Any = process.objects.shown(object_id)
-        if result is not None:
-            result = getattr(result, "call", result)  # one of several values
-            force = bool(flags & C_FORCE) and hasattr(result, "queue")
-            cancel_result(process, result, force=force, recursive=bool(flags & C_RECURSIVE))
-
-    process.post.on_kind(CANCEL_OBJECT, cancel_object)
+def cancel_shared(process: Process, object_id: bytes, flags: int) -> None:
+    """Cancel a call of ours for a process that has a reference to its result."""
+    result = process.objects.shared(object_id)
+    if isinstance(result, Part):
+        result = result.call
+    if result is not None:
+        force = bool(flags & C_FORCE) and hasattr(result, "queue")
+        cancel_result(process, result, force=force, recursive=bool(flags & C_RECURSIVE))
 
 
 def cancel_made_since(process: Process, number: int, flags: int) -> None:

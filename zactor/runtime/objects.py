@@ -215,10 +215,6 @@ class Objects:
         """Return the result of an object of ours that others may know of."""
         return self._shared.get(object_id)
 
-    def shown(self, object_id: bytes) -> Result | None:
-        """Return an object of ours that was shown to others."""
-        return self._shared.get(object_id)
-
     def is_needed(self) -> bool:
         """Whether others hold references to what this process owns."""
         return bool(self._shared or self._places or self._actors)

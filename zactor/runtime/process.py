@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError
@@ -21,6 +22,7 @@ from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
 from zactor.runtime.calling import is_main_thread
 from zactor.runtime.deadlocks import Deadlocks
+from zactor.runtime.cancelling import cancel_shared
 from zactor.runtime.deadlines import Deadlines
 from zactor.runtime.definitions import Definitions
 from zactor.runtime.groups import GroupViews
@@ -110,8 +112,8 @@ class Process:
         self.actors = ActorViews(self)
         self.tasks = Tasks(self)
         self.deadlocks = Deadlocks(self)
-        several.install(self)
-        cancelling.install(self)
+        install(self)
+        self.callee.cancel_shared = partial(cancel_shared, self)
         self.streams = Streams(self)
         self.groups = GroupViews(self)
         self.deadlines = Deadlines(self)

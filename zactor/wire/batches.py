@@ -41,6 +41,9 @@ READY = -3  # answers True once constructed
 TERMINATE = -4  # graceful stop, after what is queued
 RUN_TASK = -5  # run a remote function: X_FUNCTION names it
 
+# In the place of a channel in a CANCEL: what follows is an object id instead of a seq.
+NO_CHANNEL = -1
+
 # Keys of a call's extras.
 X_FRAMES = 1  # [n]: payload frames of this call follow, n of them (out-of-band buffers)
 X_SLOTS = 2  # values of top-level references: list of [status, value], in order of their slots

@@ -41,7 +41,6 @@ OBJECT_VALUE = 10
 WAITS = 11
 HOP_LOST = 13  # a relay could not pass something on, or may have lost it: greet again
 STREAM = 12
-CANCEL_OBJECT = 14
 
 _codes: dict[type, int] = {message: code for code, message in CODES.items()}
 pack = msgpack.packb
