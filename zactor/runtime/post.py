@@ -65,8 +65,8 @@ CONNECT_TIMEOUT = 2.0  # for the tcp connection alone
 ACK_DELAY = 0.03  # how long an acknowledgement may wait for a message to travel on
 # Between attempts to reconnect. The fourth goes on for about ten seconds, so that it flows again
 # within 0.2 s of healing; then comes the last, for ever.
-RETRY_DELAYS = (0.0, 0.01, 0.03, 0.1, 1.0)
-RETRIES = 100
+RETRY_DELAYS = (0.0, 0.01, 0.03, 0.05, 1.0)
+RETRIES = 200
 LOST_AFTER = 2  # failed attempts until the `lost` handlers are told (and told again at each)
 GAP_AGAIN = 0.05  # seconds until what is missing is asked for again
 MESSAGES_A_TURN = 256
@@ -685,9 +685,16 @@ class Post:
         self.unreachable.append(peer)
 
     def _hop_lost(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
-        with peer.lock:
-            if peer.is_relayed and peer.state in (GREETING, UP):
-                peer.relay_failed()
+        destination, source = body
+        if source != self.process_id:
+            if self.relay is not None:
+                self.relay.pass_loss(source, destination)
+            return
+        lost = self.peers.get(destination)
+        if lost is not None:
+            with lost.lock:
+                if lost.is_relayed and lost.state in (GREETING, UP):
+                    lost.relay_failed()
 
     # -- time and descriptors ------------------------------------------------------------------
 
