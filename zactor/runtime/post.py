@@ -131,8 +131,6 @@ class Peer:
         self.is_returning = False  # answers come back over `wire` (the peer cannot connect to us)
         self.route = b""  # in the inbox: how to answer a peer that cannot be connected to
         self.successor: Peer | None = None  # took over from it
-        self.needs_room = False  # `calls.room()` is to be called once the link is not full
-        self.gap: tuple[int, float] = (-1, 0.0)  # where one was last seen, and when
         self.calls: Any = None  # what runtime.caller keeps per peer
         self.channels: list[Any] = []  # callee's streams by the peer's channel numbers
         self.replies: list[Any] = []  # groups of replies gathered for the peer
