@@ -11,25 +11,42 @@ from typing import Any
 import pytest
 
 from tests.runtime.ends import UNIT, End, until
+from zactor.runtime.relay import Relay
+from zactor.runtime.routing import Routing
 from zactor.testing.proxy import Faults, Proxy
 from zactor.wire import batches
 
 SEEDS = (1, 2, 3)
+TRANSPORTS = ("direct", "relay")
 
 
 class Pair:
-    """A caller and a callee with a proxy in front of each inbox."""
+    """A caller and a callee with a proxy in front of each inbox, and of the relay's if there is one."""
 
-    def __init__(self, directory: Any, seed: int, faults: Faults = Faults(), listen: str = "") -> None:
+    def __init__(
+        self, directory: Any, seed: int, faults: Faults = Faults(), transport: str = "direct"
+    ) -> None:
         self.seen: list[Any] = []
         self.caller, self.callee = End(directory, "caller"), End(directory, "callee")
+        self.ends = [self.caller, self.callee]
+        if transport == "relay":
+            self.broker = End(directory, "broker")
+            Relay(self.broker.post, node_of=lambda node: None)
+            self.ends.append(self.broker)
         self.proxies = []
-        for end in (self.caller, self.callee):
-            path = listen or f"{directory}/proxy-{end.post.process_id.hex()}"
+        for end in self.ends:
+            path = f"{directory}/proxy-{end.post.process_id.hex()}"
             proxy = Proxy(end.address.ipc, path, faults=faults, seed=seed)
             self.proxies.append(proxy)
-        self.caller.behind(self.proxies[0])
-        self.callee.behind(self.proxies[1])
+            end.behind(proxy)
+        if transport == "relay":
+            for end in self.ends[:2]:
+                Routing(
+                    end.post,
+                    broker=lambda: self.broker.address,
+                    node=lambda: None,
+                    transport="relay",
+                )
         self.host = self.callee.host(self.note, self.echo)
         self.stream = self.caller.stream(self.callee.address)
 
@@ -46,8 +63,8 @@ class Pair:
             getattr(proxy, what)()
 
     def close(self) -> None:
-        self.caller.close()
-        self.callee.close()
+        for end in self.ends:
+            end.close()
         for proxy in self.proxies:
             proxy.close()
 
@@ -70,15 +87,18 @@ def number(value: int) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_links_cut_under_sixty_thousand_calls_lose_double_and_invert_nothing(pair: Any, seed: int) -> None:
-    link = pair(seed)
+def test_links_cut_under_sixty_thousand_calls_lose_double_and_invert_nothing(
+    pair: Any, seed: int, transport: str
+) -> None:
+    link = pair(seed, transport=transport)
     total = 60_000
     stops = threading.Event()
     choose = random.Random(seed)
 
     def cut() -> None:
-        while not stops.wait(choose.uniform(0.02, 0.1)):
+        while not stops.wait(choose.uniform(0.005, 0.03)):
             choose.choice(link.proxies).cut()
 
     cutter = threading.Thread(target=cut)
@@ -95,9 +115,10 @@ def test_links_cut_under_sixty_thousand_calls_lose_double_and_invert_nothing(pai
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_faults_of_all_kinds_lose_double_and_invert_nothing(pair: Any, seed: int) -> None:
-    link = pair(seed, Faults(cut=0.01, truncate=0.01, double=0.1, delay=0.002))
+def test_faults_of_all_kinds_lose_double_and_invert_nothing(pair: Any, seed: int, transport: str) -> None:
+    link = pair(seed, Faults(cut=0.01, truncate=0.01, double=0.1, delay=0.002), transport)
     total = 20_000
     values = link.caller.get([link.caller.call(link.stream, 0, number(k)) for k in range(total)])
     assert values == list(range(1, total + 1))
@@ -109,9 +130,10 @@ def test_faults_of_all_kinds_lose_double_and_invert_nothing(pair: Any, seed: int
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("seconds", [0.05, 0.5, 2.0])
-def test_it_flows_again_within_200_ms_of_healing(pair: Any, seconds: float) -> None:
-    link = pair(0)
+def test_it_flows_again_within_200_ms_of_healing(pair: Any, seconds: float, transport: str) -> None:
+    link = pair(0, transport=transport)
     link.caller.get([link.caller.call(link.stream)])
     link.each("part")
     waiting = [link.caller.call(link.stream) for _ in range(1_000)]

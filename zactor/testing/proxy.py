@@ -211,7 +211,7 @@ class _Pair:
         self._arrived = bytearray()  # from the client, not yet a message
         self._late: deque[tuple[float, bytes, bool]] = deque()  # when due, what, and whether to close
         self._out: dict[socket.socket, bytearray] = {client: bytearray(), inbox: bytearray()}
-        self._is_greeted = not proxy.knows_messages
+        self._ungreeted = GREETING  # bytes of the greeting that have not come yet
         self._ends = False  # nothing more is taken from the client
         self._closes = False  # once what goes to the inbox has left
         self._last = 0.0
@@ -254,12 +254,11 @@ class _Pair:
             self._plan(bytes(self._arrived), is_message=True)
             self._arrived.clear()
             return
-        if not self._is_greeted:
-            if len(self._arrived) < GREETING:
-                return
-            self._plan(bytes(self._arrived[:GREETING]), is_message=False)
-            del self._arrived[:GREETING]
-            self._is_greeted = True
+        if self._ungreeted:  # passed on as it comes: each side waits for the other's first half
+            greeting = bytes(self._arrived[: self._ungreeted])
+            self._plan(greeting, is_message=False)
+            del self._arrived[: len(greeting)]
+            self._ungreeted -= len(greeting)
         while not self._ends and (found := _message_size(self._arrived)) is not None:
             size, is_command = found
             self._plan(bytes(self._arrived[:size]), is_message=not is_command)
@@ -354,7 +353,11 @@ def _connect(endpoint: str) -> socket.socket:
     kind, _, place = endpoint.partition("://")
     if kind == "ipc":
         made = socket.socket(socket.AF_UNIX)
-        made.connect(place)
+        try:
+            made.connect(place)
+        except OSError:
+            made.close()
+            raise
         return made
     host, _, port = place.rpartition(":")
     return socket.create_connection((host, int(port)))
