@@ -110,6 +110,7 @@ class Cluster:
         if self.groups.fill():
             self.waiting.recheck()
         self.waiting.fill(now)
+        self.lifecycle.send_starts()
         if self.waiting.lines and self.leases.by_pool:
             version = (self.waiting.version, self.leases.version)
             if version != self._recalled_at and ("recall",) not in self.deadlines:

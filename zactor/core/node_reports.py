@@ -5,6 +5,8 @@
     Renew          I live                                        its lease begins anew
     ActorUp        the life's worker takes calls                 callers learn its address
     ActorReady     its constructor has returned                  ALIVE
+    ActorsUp       the same of many actors of one worker
+    ActorsReady    the same of many actors
     ActorFailed    the life never came to be                     elsewhere, or DEAD
     ActorExited    it ended of itself                            DEAD
     WorkerLeased   the lease's worker is up                      granted
@@ -42,6 +44,8 @@ class NodeReports:
             m.Renew: self._renew,
             m.ActorUp: self._actor_up,
             m.ActorReady: self._actor_ready,
+            m.ActorsUp: self._actors_up,
+            m.ActorsReady: self._actors_ready,
             m.ActorFailed: self._actor_failed,
             m.ActorExited: self._actor_exited,
             m.WorkerLeased: self._worker_leased,
@@ -136,6 +140,20 @@ class NodeReports:
         if node is not None:
             lifecycle = self._cluster.lifecycle
             lifecycle.ready(node, message.actor, message.life, message.repr_name)
+
+    def _actors_up(self, peer: bytes, message: m.ActorsUp, now: float) -> None:
+        node, address = self._node(peer), read_address(message.address)
+        if node is not None and address is not None:
+            up = self._cluster.lifecycle.up
+            for actor_id, life in message.rows:
+                up(node, actor_id, life, address, message.pid)
+
+    def _actors_ready(self, peer: bytes, message: m.ActorsReady, now: float) -> None:
+        node = self._node(peer)
+        if node is not None:
+            ready = self._cluster.lifecycle.ready
+            for actor_id, life, repr_name in message.rows:
+                ready(node, actor_id, life, repr_name)
 
     def _actor_failed(self, peer: bytes, message: m.ActorFailed, now: float) -> None:
         node = self._node(peer)

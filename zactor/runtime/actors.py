@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, Result, Stream
 from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
 from zactor.serde.exceptions import revive
-from zactor.wire.messages import ActorChanged, Address, ReleaseActor, WatchActor
+from zactor.wire.messages import MOVED, ActorChanged, ActorsMoved, Address, ReleaseActor, WatchActor
 
 if TYPE_CHECKING:
     from zactor.runtime.caller import Identity
@@ -60,6 +60,7 @@ class ActorViews:
         self._views: dict[bytes, ActorView] = {}
         self._ended: list[tuple[ActorView, dict[str, Any], list[Any]]] = []
         process.post.on(ActorChanged, self._changed)
+        process.post.on(ActorsMoved, self._moved)
         process.reception.housekeeping.append((self._ended, self.apply_ends))
 
     def view(self, actor: bytes, entry: dict[str, Any] | None = None) -> ActorView:
@@ -146,6 +147,13 @@ class ActorViews:
         view = self._views.get(message.entry["id"])
         if view is not None and message.entry["revision"] > view.entry.get("revision", 0):
             self._update(view, message.entry, message.progress)
+
+    def _moved(self, peer: bytes, address: Address, message: ActorsMoved) -> None:  # noqa: ARG002
+        views = self._views
+        for row in message.rows:
+            view = views.get(row[0])
+            if view is not None and row[1] > view.entry.get("revision", 0):
+                self._update(view, {**view.entry, **dict(zip(MOVED, row, strict=False))}, [])
 
     def _update(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
         view.entry = entry
