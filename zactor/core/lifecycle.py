@@ -29,6 +29,7 @@ from zactor.core.directory import ALIVE, DEAD, PENDING, RESTARTING, STARTING, Ac
 from zactor.core.placement import shape_of_actor
 from zactor.core.resources import NOTHING, show_amounts
 from zactor.core.restarts import NO_FAULT_KINDS, CrashRecord, is_restarted, spawn_pause
+from zactor.ids import row_tag
 from zactor.wire.messages import Address, BindNetwork, StartActor, StartActors, StopActor
 
 if TYPE_CHECKING:
@@ -354,10 +355,14 @@ class Lifecycle:
         lives = {bytes(actor_id): int(life) for actor_id, life, *_ in hosted}
         for actor_id in self._directory.by_process.get(process, {}):
             lives.setdefault(actor_id, self._directory.actors[actor_id].life)
+        rows = rows_by_tag(progress)
         for actor_id, life in lives.items():
             actor = self._directory.actors.get(actor_id)
             if actor is not None and actor.has_life and actor.life == life:
-                self.life_over(actor, cause, progress, now)
+                own = rows.get(row_tag(actor_id)) or []
+                if len(lives) == 1:
+                    own = own + rows.get(0, [])
+                self.life_over(actor, cause, own, now)
 
     def node_lost(self, node: Node, cause: Cause, now: float) -> None:
         """End all lives on the node, which is still among the members."""
@@ -500,3 +505,12 @@ class Lifecycle:
         for node in self._membership.nodes.values():
             for actor_id in node.actors:
                 assert self._directory.actors[actor_id].node == node.id, "A1"
+
+
+def rows_by_tag(progress: list[Any]) -> dict[int, list[Any]]:
+    """Sort a dead worker's rows by the actor they are of (0: its only one)."""
+    found: dict[int, list[Any]] = {}
+    for caller, stream, started, finished in progress:
+        row = [caller, stream & 0xFFFF, started, finished]
+        found.setdefault(stream & ~0xFFFF, []).append(row)
+    return found

@@ -482,7 +482,9 @@ class NodeMachine:
     def _exited(
         self, worker: Worker, fields: list[Any], progress: list[Any], now: float
     ) -> None:
-        actor, life, cause = fields
+        actor, life, cause, *rows = fields
+        if rows:  # a worker that hosts others too, and lives, says itself what had run
+            progress = rows[0]
         if (actor, life) in worker.actors:
             self._pool.take_actor((actor, life))
             self._tell(ActorExited(actor, life, cause, progress))

@@ -458,7 +458,8 @@ class Node:
         for message in heard:
             if message[0] == "up":
                 self._up.add(worker.process)
-            progress = worker.progress() if message[0] == "exited" else []
+            is_last = message[0] == "exited" and len(message) < 5
+            progress = worker.progress() if is_last else []
             now = self._loop.now()
             self._machine.worker_said(worker.process, message, now, progress)
         self._step()

@@ -267,6 +267,7 @@ class SharedHost:
         process.__class__ = SharedProcess  # it has learned what it is for
         self.process: SharedProcess = process  # type: ignore[assignment]
         self.process.shared = self
+        process.callee.hosts_many = True
         self.say = say
         self.lock = allocate_lock()
         self.actors: dict[tuple[bytes, int], Any] = {}
@@ -645,10 +646,11 @@ class SharedHost:
 
     def over(self, actor: Any, cause: dict[str, Any]) -> None:
         """The actor is gone: say so once its last replies have arrived. Any thread."""
+        rows = self.process.callee.rows_of(actor.id)
         if not self.gone(actor):
             return
         with self.lock:
-            self._ended.append(["exited", actor.id, actor.life, cause])
+            self._ended.append(["exited", actor.id, actor.life, cause, rows])
             starts, self._is_telling = not self._is_telling, True
         if starts:
             threading.Thread(target=self._tell_ends, name="zactor-ends", daemon=True).start()
