@@ -167,6 +167,8 @@ class ClientRequests:
         directory, lifecycle = cluster.directory, cluster.lifecycle
         refused: list[Any] = []
         shape = None
+        if not all(type(row) is list and len(row) == 2 for row in message.rows):
+            raise RefusedError("BadRequest", "a row of CreateActors is an id and arguments")
         for actor_id, args in message.rows:
             spec = {**common, "id": actor_id, "args": args}
             if shape is None:
@@ -177,7 +179,9 @@ class ClientRequests:
                     raise RefusedError("BadRequest", str(error)) from None
                 self._check_owner(spec, "actor")
                 namespace = spec.get("namespace") or cluster.sessions.jobs[spec["job"]].namespace
-            if actor_id in directory.actors:
+            if type(actor_id) is not bytes or len(actor_id) != len(spec["owner"]):
+                refused.append([actor_id, ["BadRequest", "that is no actor id", {}]])
+            elif actor_id in directory.actors:
                 directory.watch(directory.actors[actor_id], peer)
             elif len(directory.actors) >= cluster.config.max_actors:
                 text = f"the cluster holds {len(directory.actors)} actors"

@@ -98,6 +98,9 @@ ATTEMPTS = 2
 FAILED_SPARES = 4
 """Spare workers that fail to start, one after the other, until no more are tried."""
 
+FEW = 8
+"""Actors of one worker whose coming up is told one by one."""
+
 REFILL_PAUSE = 0.1
 """Seconds without a new start after which spare workers are made."""
 
@@ -437,10 +440,9 @@ class NodeMachine:
         is_first, worker.address = worker.address is None, list(address)
         worker.work.clear()
         self._failed_spares = 0
-        if worker.home is not None:
+        if len(worker.actors) > FEW:
             lives = [[actor, life] for actor, life in worker.actors]
-            if lives:
-                self._tell(ActorsUp(lives, worker.address, worker.pid))
+            self._tell(ActorsUp(lives, worker.address, worker.pid))
         else:
             for actor, life in worker.actors:
                 self._tell(ActorUp(actor, life, worker.address, worker.pid))

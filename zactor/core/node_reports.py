@@ -145,14 +145,14 @@ class NodeReports:
         node, address = self._node(peer), read_address(message.address)
         if node is not None and address is not None:
             up = self._cluster.lifecycle.up
-            for actor_id, life in message.rows:
+            for actor_id, life in _wide(message.rows, 2):
                 up(node, actor_id, life, address, message.pid)
 
     def _actors_ready(self, peer: bytes, message: m.ActorsReady, now: float) -> None:
         node = self._node(peer)
         if node is not None:
             ready = self._cluster.lifecycle.ready
-            for actor_id, life, repr_name in message.rows:
+            for actor_id, life, repr_name in _wide(message.rows, 3):
                 ready(node, actor_id, life, repr_name)
 
     def _actor_failed(self, peer: bytes, message: m.ActorFailed, now: float) -> None:
@@ -225,3 +225,15 @@ def _rows(progress: list[Any]) -> list[Any]:
 
 def _cause(cause: dict[str, Any]) -> dict[str, Any]:
     return {**FORGOTTEN, "text": "", **cause}
+
+
+def _wide(rows: list[Any], width: int) -> list[Any]:
+    """Return the rows that have `width` fields, an id and a number before others."""
+    return [
+        row
+        for row in rows
+        if type(row) is list
+        and len(row) == width
+        and type(row[0]) is bytes
+        and type(row[1]) is int
+    ]
