@@ -216,6 +216,14 @@ class _Facts:
         self.owner = owner
         self.view = view
 
+    def of(self, actor: bytes, owner: Address | None, view: ActorView) -> _Facts:
+        """Return the facts of another actor of the same kind."""
+        other = object.__new__(_Facts)
+        for slot in _SAME:
+            setattr(other, slot, getattr(self, slot))
+        other.id, other.owner, other.view = actor, owner, view
+        return other
+
     def entry(self) -> dict[str, Any]:
         """Return what `__init__` takes."""
         return {
@@ -231,6 +239,9 @@ class _Facts:
                 "groups": self.groups,
             },
         }
+
+
+_SAME = tuple(slot for slot in _Facts.__slots__ if slot not in ("id", "owner", "view"))
 
 
 class ActorHandle(Generic[T]):
@@ -351,6 +362,7 @@ class ActorClass(Generic[T]):
     def __init__(self, cls: type[T], options: ActorOptions) -> None:
         self._class = cls
         self._options = options
+        self._pattern: Any = None  # what its actors have in common (api.creation)
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
         self.__module__ = cls.__module__
@@ -380,7 +392,7 @@ class ActorClass(Generic[T]):
         """
         from zactor.api.creation import create
 
-        return create(self._class, self._options, args, kwargs)
+        return create(self, self._options, args, kwargs)
 
     def options(self, **options: Any) -> ActorClass[T]:
         """Return the class with other options for the actors made of it.

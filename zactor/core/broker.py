@@ -212,6 +212,7 @@ class BrokerMachine:
         Raises:
             StaleError: Another broker has written to the state.
         """
+        self._cluster.directory.publish()
         return self._cluster.journal.drain()
 
     def close(self) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, Result, Stream
 from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
 from zactor.serde.exceptions import revive
-from zactor.wire.messages import ActorChanged, Address, ReleaseActor, WatchActor
+from zactor.wire import batches
+from zactor.wire.messages import MOVED, ActorChanged, ActorsMoved, Address, ReleaseActor, WatchActor
 
 if TYPE_CHECKING:
     from zactor.runtime.caller import Identity
@@ -27,7 +28,7 @@ class ActorView:
     """One actor, as this process sees it."""
 
     __slots__ = (
-        "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "streams",
+        "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "strays", "streams",
         "waits_network", "wants_network",
     )  # fmt: skip
 
@@ -43,6 +44,7 @@ class ActorView:
         self.is_watched = False
         self.wants_network = False  # asked for a place that other machines can connect to
         self.waits_network = -1  # the life that was waited for long enough
+        self.strays: list[Result] = []  # came to where the actor was; the directory will say more
         self.pin: Any = None  # at its creator: the arguments of the constructor, for restarts
 
     @property
@@ -60,6 +62,8 @@ class ActorViews:
         self._views: dict[bytes, ActorView] = {}
         self._ended: list[tuple[ActorView, dict[str, Any], list[Any]]] = []
         process.post.on(ActorChanged, self._changed)
+        process.post.on(ActorsMoved, self._moved)
+        process.caller.special[batches.NOT_HERE] = self._not_here  # type: ignore[assignment]
         process.reception.housekeeping.append((self._ended, self.apply_ends))
 
     def view(self, actor: bytes, entry: dict[str, Any] | None = None) -> ActorView:
@@ -146,6 +150,13 @@ class ActorViews:
         view = self._views.get(message.entry["id"])
         if view is not None and message.entry["revision"] > view.entry.get("revision", 0):
             self._update(view, message.entry, message.progress)
+
+    def _moved(self, peer: bytes, address: Address, message: ActorsMoved) -> None:  # noqa: ARG002
+        views = self._views
+        for row in message.rows:
+            view = views.get(row[0])
+            if view is not None and row[1] > view.entry.get("revision", 0):
+                self._update(view, {**view.entry, **dict(zip(MOVED, row, strict=False))}, [])
 
     def _update(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
         view.entry = entry
@@ -239,11 +250,15 @@ class ActorViews:
             with caller.lock:
                 caller.make_way(stream, None, view.life)
                 pending = stream.take_pending()
+            strays = [result for result in view.strays if result.stream is stream]
+            if strays:
+                pending = sorted(pending + strays, key=lambda result: result.seq)
             again = []
             for result in pending:
-                executed = _executed(result.seq, started, finished)
+                is_stray = result in strays
+                executed = "no" if is_stray else _executed(result.seq, started, finished)
                 if goes_on and result.retries:
-                    if result.retries > 0:
+                    if result.retries > 0 and not is_stray:
                         result.retries -= 1
                     again.append(result)
                 elif goes_on:
@@ -252,6 +267,25 @@ class ActorViews:
                     result.settle(ERROR, self.death(view, executed))
             if again:
                 caller.send_again(stream, again)
+        view.strays.clear()
+
+    def _not_here(
+        self, peer: Any, stream: Stream, seq: int, life: int, extras: Any, frames: Any  # noqa: ARG002
+    ) -> int:
+        """A call came to a process that its actor has left. On the leader."""
+        result = stream.pending.pop(seq, None)
+        if result is None:
+            return 0
+        view: ActorView = stream.target
+        if view.is_dead:
+            result.settle(ERROR, self.death(view))
+        elif view.place is not None and view.life == life:
+            view.strays.append(result)  # until its end is known here too
+        elif result.retries:
+            self._process.caller.send_again(stream, [result])
+        else:
+            result.settle(ERROR, self.unavailable(view, "no"))
+        return 1
 
     # -- errors --------------------------------------------------------------------------------
 

@@ -43,39 +43,47 @@ def construct(process: Process, execution: Execution, host: Any, spec: dict[str,
     if isinstance(host, AsyncHost):
         host.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(host.loop)
-    execution.instance = instance = make_instance(process, spec)
+    execution.instance = instance = make_instance(
+        process, spec, spec["id"], spec.get("args")
+    )
+    spec.pop("definition", None)
+    spec.pop("definition", None)
     for number, row in enumerate(spec.get("methods") or ()):
         name = row[0]
         execution.bind(number, name, getattr(instance, name))
 
 
-def make_instance(process: Process, spec: dict[str, Any]) -> Any:
+def make_instance(process: Process, spec: dict[str, Any], actor: bytes, arguments: Any) -> Any:
     """Load the class and the arguments, and return what the constructor makes of them."""
     # The node hands on what it has, so that not every worker has to ask the broker.
-    blob = spec.pop("definition", None)
+    blob = spec.get("definition")
     definitions = process.definitions
     key = spec["class_key"]
     cls = definitions.known(key)
     if cls is None:
         cls = definitions.add(key, blob) if blob else definitions.load(key)
-    arguments = spec.get("args") or {}
+    if not arguments:
+        return cls()
+    if type(arguments) is bytes:
+        args, kwargs = loads_args(arguments, ())
+        return cls(*args, **kwargs)
     if not (arguments.get("refs") or arguments.get("slots")):
         if arguments.get("payload") is None:
             return cls()
         args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
         return cls(*args, **kwargs)
-    return _make_with_references(process, cls, spec, arguments)
+    return _make_with_references(process, cls, spec["owner"], actor, arguments)
 
 
 def _make_with_references(
-    process: Process, cls: Any, spec: dict[str, Any], arguments: dict[str, Any]
+    process: Process, cls: Any, owner: bytes, actor: bytes, arguments: dict[str, Any]
 ) -> Any:
     objects = process.objects
     args: Any = ()
     kwargs: dict[str, Any] = {}
     if arguments.get("refs"):
         rows = objects.learn(arguments["refs"])
-        objects.call_arrives(spec["id"] + b"init", spec["owner"], rows)
+        objects.call_arrives(actor + b"init", owner, rows)
     if arguments.get("payload") is not None:
         args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
     if arguments.get("slots"):
@@ -89,7 +97,7 @@ def _make_with_references(
     instance = cls(*args, **kwargs)
     args = kwargs = None  # type: ignore[assignment]
     if arguments.get("refs"):
-        objects.call_finishes(spec["id"] + b"init", spec["owner"], ())
+        objects.call_finishes(actor + b"init", owner, ())
     return instance
 
 

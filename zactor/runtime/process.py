@@ -21,6 +21,7 @@ from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
 from zactor.runtime.calling import is_main_thread
+from zactor.runtime.creations import Creations
 from zactor.runtime.deadlocks import Deadlocks
 from zactor.runtime.cancelling import cancel_shared
 from zactor.runtime.deadlines import Deadlines
@@ -101,6 +102,7 @@ class Process:
         )
         self.post.on_moved = self._peer_moved
         self._flush_due = False
+        self.creations = Creations(self)
         self.is_worker = progress is not None
         self.is_over: Exception | None = None  # why nothing can be asked for any more
         self.blocking: Callable[[bool], None] | None = None  # told around long waits
@@ -124,6 +126,8 @@ class Process:
 
     def flush(self) -> None:
         """Send all that was gathered, calls and replies."""
+        if self.creations.rows:
+            self.creations.flush()
         if self.tasks.unfilled:
             self.tasks.fill_all()
         self.caller.flush()

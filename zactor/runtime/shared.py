@@ -41,9 +41,9 @@ from zactor.runtime.process import Process
 from zactor.runtime.reception import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from zactor.core.calls import Stream
+    from zactor.core.calls import Result, Stream
     from zactor.core.intake import Intake
 
 MAX_THREADS = 2_000  # methods that may wait at a time; beyond, nothing new is begun until one returns
@@ -87,7 +87,9 @@ class SharedProcess(Process):
         actor = running_actor.get()
         return None if actor is None else actor.execution
 
-    def block_on(self, waiter: Waiter, deadline: float | None) -> None:
+    def block_on(
+        self, waiter: Waiter, deadline: float | None, needed: Sequence[Result] = ()  # noqa: ARG002
+    ) -> None:
         """Send what was gathered and wait, without the run token."""
         if waiter.is_done:
             return
@@ -103,9 +105,10 @@ class SharedProcess(Process):
 class Kind:
     """What all shared actors of one class and options have in common."""
 
-    __slots__ = ("label", "names", "streaks")
+    __slots__ = ("label", "names", "spec", "streaks")
 
     def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = {key: value for key, value in spec.items() if key not in ("args", "definition")}
         self.label = spec.get("class_name") or "Actor"
         self.names = {number: row[0] for number, row in enumerate(spec.get("methods") or ())}
         self.streaks: dict[int, int] = {}
@@ -148,7 +151,7 @@ class SharedActor:
         self.id = actor
         self.life = life
         self.kind = kind
-        self.spec: dict[str, Any] | None = spec  # until it is constructed
+        self.spec: tuple[dict[str, Any], Any] | None = spec  # and arguments, until it is constructed
         self.instance: Any = None
         self.caller: SharedIdentity | None = None  # once it calls
         self.seat: Seat | None = None  # where it runs, or waits
@@ -197,6 +200,15 @@ class Seat(Execution):
         self.flat: list[Any] = []  # replies of the present run, not yet gathered
         self.first = 0  # seq of the first of them
 
+    @property
+    def spec(self) -> dict[str, Any]:  # type: ignore[override]
+        """The spec of the actor that sits here."""
+        return {**self.actor.kind.spec, "id": self.actor.id} if self.actor is not None else {}
+
+    @spec.setter
+    def spec(self, spec: dict[str, Any]) -> None:
+        """Ignore what is not the actor's."""
+
     def sit(self, actor: SharedActor) -> None:
         """Be the execution of `actor` from now on."""
         self.actor = actor
@@ -208,6 +220,12 @@ class Seat(Execution):
         self.actor_id = actor.id.hex()
         self.repr = actor.repr
         running_actor.set(actor)
+
+    def enter(self, intake: Intake, offset: int, parent: Any) -> None:
+        """A run begins."""
+        self.intake, self.offset, self.parent = intake, offset, parent
+        caller = self.actor.caller if self.actor is not None else None
+        self.first_made = caller.numbers.__reduce__()[1][0] if caller is not None else 1
 
     def current(self) -> Call | None:
         """Return the call that runs here."""
@@ -249,6 +267,7 @@ class SharedHost:
         process.__class__ = SharedProcess  # it has learned what it is for
         self.process: SharedProcess = process  # type: ignore[assignment]
         self.process.shared = self
+        process.callee.hosts_many = True
         self.say = say
         self.lock = allocate_lock()
         self.actors: dict[tuple[bytes, int], Any] = {}
@@ -260,6 +279,7 @@ class SharedHost:
         self._kinds: dict[Any, Kind] = {}
         self._seats: dict[int, Seat] = {}
         self._pools: Any = None
+        self._ready_rows: list[list[Any]] = []  # constructed; the node does not know yet
         self._said: list[list[Any]] = []  # for the node, not yet sent
         self._ended: list[list[Any]] = []
         self._is_telling = False
@@ -268,16 +288,25 @@ class SharedHost:
 
     def create(self, actor: bytes, life: int, spec: dict[str, Any]) -> None:
         """Host an actor; its constructor runs when it is its turn."""
+        self._host(actor, life, spec, spec.get("args"))
+
+    def create_many(self, common: dict[str, Any], rows: list[Any]) -> None:
+        """Host actors that differ in their ids and arguments only."""
+        for actor, life, _, _, args in rows:
+            self._host(actor, life, common, args)
+
+    def _host(self, actor: bytes, life: int, spec: dict[str, Any], args: Any) -> None:
         if (actor, life) in self.actors:
             return
         if spec.get("is_async") or (spec.get("max_concurrency") or 1) != 1 or spec.get("concurrency_groups"):
-            made: Any = self.pools().make(actor, life, spec)
+            whole = {**spec, "id": actor, "args": args}
+            made: Any = self.pools().make(actor, life, whole)
         else:
             key = spec["class_key"]
             kind = self._kinds.get(key)
             if kind is None:
                 kind = self._kinds[key] = Kind(spec)
-            made = SharedActor(self, actor, life, kind, spec)
+            made = SharedActor(self, actor, life, kind, (spec, args))
         self.actors[actor, life] = made
         self.process.callee.adopt(actor, made)
         self.queue(made, None)
@@ -426,10 +455,10 @@ class SharedHost:
                 seat.actor = actor.seat = None
                 running_actor.set(None)
             turns += 1
-            if len(self._said) >= SAY_MANY:
+            if len(self._ready_rows) >= SAY_MANY:
                 self._tell_node()
         callee.flush()
-        if self._said:
+        if self._said or self._ready_rows:
             self._tell_node()
         with self.lock:
             self.holder = None
@@ -473,11 +502,12 @@ class SharedHost:
         from zactor.runtime.construction import make_instance
         from zactor.runtime.worker import constructor_error, repr_of
 
-        spec, actor.spec = actor.spec, None
-        assert spec is not None
+        assert actor.spec is not None
+        common, args = actor.spec
+        actor.spec = None
         seat.parent = None
         try:
-            actor.instance = make_instance(self.process, spec)
+            actor.instance = make_instance(self.process, common, actor.id, args)
         except StopServing:
             self.ended(actor, "exited")
             return False
@@ -488,7 +518,7 @@ class SharedHost:
             return False
         seat.functions.instance = seat.instance = actor.instance  # type: ignore[attr-defined]
         actor.repr = seat.repr = repr_of(actor.instance)
-        self._said.append(["ready", actor.id, actor.life, actor.repr])
+        self._ready_rows.append([actor.id, actor.life, actor.repr])
         return not actor.is_over
 
     def _begin(self, seat: Seat, actor: Any) -> None:
@@ -505,7 +535,7 @@ class SharedHost:
             failed = constructor_error(error, actor.execution)
             self._said.append(["failed", actor.id, actor.life, failed])
         else:
-            self._said.append(["ready", actor.id, actor.life, actor.execution.repr])
+            self._ready_rows.append([actor.id, actor.life, actor.execution.repr])
             actor.begin()
 
     @enters_user_code
@@ -518,6 +548,7 @@ class SharedHost:
         instance, names, streaks, loads = actor.instance, seat.names, seat.streaks, seat.loads
         seat.enter(intake, number - seq, parent)
         seat.flat, seat.first = [], seq
+        seat.run_calls = (seq, calls)
         pairs = iter(calls)
         started = perf_counter()
         for method, arguments in zip(pairs, pairs, strict=True):
@@ -530,6 +561,7 @@ class SharedHost:
             if not seat.flat:
                 seat.first = seq
             seat.started = started
+            seat.method = method
             words[row] = seq
             seat.seq = seq
             if type(arguments) is list or method < 0 or intake.cancelled:
@@ -591,7 +623,7 @@ class SharedHost:
         with callee.lock:
             group = callee.group_of(intake)
             group += flat
-            intake.kept.append((seat.first, flat[-3], flat))
+            intake.keep(seat.first, flat)
             intake.unfinished -= len(flat) // 3
             if not callee.oldest:
                 callee.oldest = perf_counter()
@@ -614,10 +646,11 @@ class SharedHost:
 
     def over(self, actor: Any, cause: dict[str, Any]) -> None:
         """The actor is gone: say so once its last replies have arrived. Any thread."""
+        rows = self.process.callee.rows_of(actor.id)
         if not self.gone(actor):
             return
         with self.lock:
-            self._ended.append(["exited", actor.id, actor.life, cause])
+            self._ended.append(["exited", actor.id, actor.life, cause, rows])
             starts, self._is_telling = not self._is_telling, True
         if starts:
             threading.Thread(target=self._tell_ends, name="zactor-ends", daemon=True).start()
@@ -651,7 +684,10 @@ class SharedHost:
 
     def _tell_node(self) -> None:
         with self.lock:
+            rows, self._ready_rows = self._ready_rows, []
             said, self._said = self._said, []
+        if rows:
+            self.say(["readies", rows])
         for message in said:
             self.say(message)
 

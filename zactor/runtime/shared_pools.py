@@ -95,7 +95,9 @@ class _Shared:
         spec, self.spec = self.spec, None
         assert spec is not None
         execution: Execution = self.execution  # type: ignore[attr-defined]
-        execution.instance = instance = make_instance(self.pools.shared.process, spec)
+        execution.instance = instance = make_instance(
+            self.pools.shared.process, spec, self.id, spec.get("args")
+        )
         for number, row in enumerate(spec.get("methods") or ()):
             execution.bind(number, row[0], getattr(instance, row[0]))
         execution.repr = repr_of(instance)

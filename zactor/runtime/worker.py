@@ -105,12 +105,12 @@ class Worker:
 
     def _ordered(self, order: list[Any]) -> None:
         what = order[0]
-        if what == "actor":
+        if what in ("actor", "actors"):
             with self._orders_lock:
                 if self.shared is None:
                     self.orders.put(order)
                     return
-            self.shared.create(*order[1:4])
+            self._host_shared(self.shared, order)
         elif what in ("lease", "exit"):
             self.orders.put(order)
             if what == "exit":
@@ -164,8 +164,10 @@ class Worker:
         """Do what is ordered until the end; return the exit code."""
         order = self.orders.get()
         try:
-            if order[0] == "actor" and order[3].get("isolation") == "shared":
-                self._run_shared(order)
+            if order[0] == "actors":
+                self._run_shared(order, order[1])
+            elif order[0] == "actor" and order[3].get("isolation") == "shared":
+                self._run_shared(order, order[3])
             elif order[0] == "actor":
                 self._run_actor(*order[1:4])
             elif order[0] == "lease":
@@ -199,22 +201,30 @@ class Worker:
 
     # -- actors --------------------------------------------------------------------------------
 
-    def _run_shared(self, order: list[Any]) -> None:
+    @staticmethod
+    def _host_shared(shared: Any, order: list[Any]) -> None:
+        if order[0] == "actors":
+            shared.create_many(*order[1:3])
+        else:
+            shared.create(*order[1:4])
+
+    def _run_shared(self, order: list[Any], spec: dict[str, Any]) -> None:
         from zactor.runtime.shared import SharedHost
 
-        spec = order[3]
         self.process.job = spec["job"]
         self.process.namespace = spec.get("namespace") or ""
         self.process.session.update(spec.get("options", {}).get("session") or {})
+        self.process.session["group"] = spec.get("group")
+        self.process.session["runtime_env"] = spec.get("env") or {}
         shared = SharedHost(self.process, self._say)
         with self._orders_lock:
-            shared.create(*order[1:4])
+            self._host_shared(shared, order)
             while not self.orders.empty():
                 later = self.orders.get()
                 if later[0] == "exit":
                     shared.close()
-                elif later[0] == "actor":
-                    shared.create(*later[1:4])
+                elif later[0] in ("actor", "actors"):
+                    self._host_shared(shared, later)
             self.shared = shared
         for actor, life in list(self._stopped):
             shared.stop(actor, life)
