@@ -164,6 +164,10 @@ class References:
             entry.local = 1
         self._contain(entry, inner)
 
+    def knows(self, object_id: bytes) -> bool:
+        """Whether the object is in the table."""
+        return object_id in self._entries
+
     def cached(self, object_id: bytes, inner: Iterable[Ref]) -> None:
         """The value of an object of somebody else is kept here, with these references inside.
 
