@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from zactor.runtime.process import Process
 
 Ref = tuple[bytes, bytes]
+PLAIN_KEPT = 1_000
 
 _to_status = {
     NATIVE: batches.NATIVE,
@@ -114,6 +115,7 @@ class Objects:
         self._actors: set[bytes] = set()  # object ids of the table that are actors of ours
         self._places: dict[bytes, Any] = {}  # where stored values of ours lie
         self._watched: set[bytes] = set()
+        self._plain: dict[bytes, tuple[Any, ...]] = {}  # see `plain`
         self._addresses: dict[bytes, Address] = {}
         self._pinned_forever: list[Guard] = []
         self._asked_again: dict[bytes, Borrowed] = {}  # others', whose owners look for the value
@@ -168,19 +170,32 @@ class Objects:
                 return guard, self._process.post.address
             return self.guard(object_id, self._process.post.address), self._process.post.address
 
-    def receive(self, object_id: bytes, owner: Address) -> tuple[Result, Guard | None]:
+    def plain(self, owner: Address) -> tuple[Any, ...]:
+        """Return an owner's address as it is pickled: always the same tuple."""
+        known = self._plain.get(owner.process)
+        if known is None or known != owner:
+            if len(self._plain) >= PLAIN_KEPT:
+                self._plain.clear()
+            known = self._plain[owner.process] = tuple(owner)
+        return known
+
+    def receive(self, object_id: bytes, owner: Any) -> tuple[Result, Guard | None]:
         """Return the result (and guard) behind a reference that was unpickled here."""
         with self.lock:
-            if owner.process == self._process.id:
-                result = self._shared.get(object_id)
+            is_mine = owner[0] == self._process.id
+            result = (self._shared if is_mine else self._borrowed).get(object_id)
+            known = self._guards.get(object_id)
+            found = known() if known is not None else None
+            if found is not None and result is not None:
+                return result, found
+            if not is_mine:
                 if result is None:
-                    gone = Put(b"", 0, ERROR, ObjectFreedError(_gone_text(object_id)))
-                    return gone, None
-                return result, self.guard(object_id, owner)
-            borrowed = self._borrowed.get(object_id)
-            if borrowed is None:
-                borrowed = self._borrowed[object_id] = Borrowed(object_id, owner)
-            return borrowed, self.guard(object_id, owner)
+                    result = Borrowed(object_id, Address._make(owner))
+                    self._borrowed[object_id] = result  # type: ignore[assignment]
+            elif result is None:
+                gone = Put(b"", 0, ERROR, ObjectFreedError(_gone_text(object_id)))
+                return gone, None
+            return result, self.guard(object_id, Address._make(owner))
 
     def keep_for_ever(self, guard: Guard) -> None:
         """A reference was pickled outside of zactor: nobody can tell when its bytes are gone."""
