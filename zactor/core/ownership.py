@@ -194,6 +194,14 @@ class References:
             outer.pins += 1
             entry.waiters.append(("unpin", via))
 
+    def add_known(self, object_id: bytes) -> bool:
+        """`add_local` of an object that is held already, if it is: then there is nothing to drain."""
+        entry = self._entries.get(object_id)
+        if entry is None or (entry.state is not _HELD and entry.state is not _OWNED):
+            return False
+        entry.local += 1
+        return True
+
     def drop_local(self, object_id: bytes) -> bool:
         """A Python reference or a mapped view is gone.
 

@@ -140,6 +140,8 @@ class Objects:
             if found is None:
                 found = Guard(object_id, self.dropped)
                 self._guards[object_id] = weakref.ref(found)
+                if self.references.add_known(object_id):
+                    return found
                 if owner.process == self._process.id:
                     self.references.export(object_id, owner.process)
                     self.references.add_local(object_id, owner.process)
@@ -190,12 +192,16 @@ class Objects:
                 return result, found
             if not is_mine:
                 if result is None:
-                    result = Borrowed(object_id, Address._make(owner))
+                    address = self._addresses.get(owner[0])
+                    if address is None:
+                        address = self._addresses[owner[0]] = Address._make(owner)
+                    result = Borrowed(object_id, address)
                     self._borrowed[object_id] = result  # type: ignore[assignment]
             elif result is None:
                 gone = Put(b"", 0, ERROR, ObjectFreedError(_gone_text(object_id)))
                 return gone, None
-            return result, self.guard(object_id, Address._make(owner))
+            address = self._addresses.get(owner[0]) or Address._make(owner)
+            return result, self.guard(object_id, address)
 
     def keep_for_ever(self, guard: Guard) -> None:
         """A reference was pickled outside of zactor: nobody can tell when its bytes are gone."""
