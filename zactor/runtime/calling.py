@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import (
     DeadlineExceededError,
+    ObjectLostError,
     SerializationError,
     TaskCancelledError,
     TaskError,
@@ -29,7 +30,7 @@ from zactor.runtime import interrupts
 from zactor.runtime.arguments import references_of
 from zactor.runtime.cancelling import cancel_made_since
 from zactor.runtime.interrupts import enters_user_code, protected
-from zactor.runtime.values import LARGE, decode_wire
+from zactor.runtime.values import LARGE, decode, decode_wire
 from zactor.serde.exceptions import pack_exception
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps, loads_args
@@ -287,7 +288,7 @@ class Execution:
         if slots:
             args = list(args)
             for slot, status, value, *name in slots:
-                value = decode_wire(self.process, status, value, *name)
+                value = self._slot(status, value, name, refs)
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)
@@ -303,6 +304,16 @@ class Execution:
         if found is None:
             raise SerializationError(f"method number {method} is not one of {self.label}'s")
         return found, args, kwargs, refs
+
+    def _slot(self, status: int, value: Any, name: list[bytes], refs: list[Any]) -> Any:
+        """Return the value of a reference that was an argument of its own."""
+        try:
+            return decode_wire(self.process, status, value, *name)
+        except ObjectLostError:
+            owner = dict(refs).get(name[0]) if name else None
+            if owner is None:
+                raise
+            return decode(self.process.objects.recover_argument(name[0], owner, value))
 
     def finish(
         self, intake: Intake, seq: int, number: int, method: int, value: Any, extras: Any, call: bytes

@@ -47,6 +47,7 @@ ANSWER_TIMEOUT = 60.0  # for what a broker or node is asked; it survives a resta
 BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back for
 
 _current: Process | None = None
+_is_fork = False  # `_current` is that of the process this one was forked from
 
 
 class Process:
@@ -292,15 +293,23 @@ class Process:
 
 def current() -> Process | None:
     """Return this process's `Process`, or None before `init`, after `shutdown`, or in a fork."""
-    if _current is not None and _current.pid != os.getpid():
-        return None
-    return _current
+    return None if _is_fork else _current
 
 
 def set_current(process: Process | None) -> None:
     """Make `process` the one that `current` returns."""
-    global _current  # noqa: PLW0603 - one runtime a process
+    global _current, _is_fork  # noqa: PLW0603 - one runtime a process
     _current = process
+    _is_fork = False
+
+
+def _forked() -> None:
+    """Asking for the pid at each `current` would cost more than all else that it does."""
+    global _is_fork  # noqa: PLW0603
+    _is_fork = _current is not None
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 lock = threading.RLock()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import STORED
 from zactor.exceptions import ObjectLostError, ObjectStoreFullError, ZactorSystemError
 from zactor.runtime.objects import Borrowed
+from zactor.runtime.recovery import Recovery
+from zactor.runtime.values import decode
 from zactor.serde.values import loads
 from zactor.store import layout
 from zactor.store.segments import SegmentMissingError, SegmentPool
@@ -48,6 +50,7 @@ class Sharing:
         self._moved: dict[bytes, str] = {}  # objects that lie elsewhere than their place says
         process.reception.housekeeping.append((self._pool.unviewed, self._look))
         process.objects.store = self
+        Recovery(process)
         process.post.on(FreeSegment, self._segment_freed)
 
     @property
@@ -85,7 +88,12 @@ class Sharing:
         """Return the value of a stored result; its arrays are views of shared memory."""
         assert result.state == STORED
         owner = result.owner.process if isinstance(result, Borrowed) else self._process.id
-        return self._load(result.object_id(), result.value, owner)
+        place = result.value
+        try:
+            return self._load(result.object_id(), place, owner)
+        except ObjectLostError:
+            self._process.objects.recover(result, place)
+            return decode(result)
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
@@ -196,10 +204,16 @@ class FarStore:
     def __init__(self, process: Process) -> None:
         self._process = process
         process.objects.store = self
+        Recovery(process)
 
     def read(self, result: Result) -> Any:
         """Return the value of a stored result."""
-        return self._load(result.object_id(), result.value)
+        place = result.value
+        try:
+            return self._load(result.object_id(), place)
+        except ObjectLostError:
+            self._process.objects.recover(result, place)
+            return decode(result)
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
