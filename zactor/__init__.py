@@ -25,6 +25,7 @@ from zactor.api.control import cancel, exit_actor, get_actor, kill
 from zactor.api.functions import RemoteFunction
 from zactor.api.remote import method, remote
 from zactor.api.session import ClusterContext, init, is_initialized, shutdown
+from zactor.api.typed import Actor
 from zactor.api.values import get, put, wait
 from zactor.ids import (
     ActorID,
@@ -60,6 +61,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Actor",
     "ActorClass",
     "ActorHandle",
     "ActorID",
