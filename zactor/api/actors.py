@@ -22,8 +22,6 @@ from zactor.wire import batches
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
-    from typing_extensions import ParamSpec as ParamSpecWithDefault
-
     from zactor.core.calls import Stream
     from zactor.runtime.actors import ActorView
     from zactor.runtime.objects import Guard
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Ref = TypeVar("Ref")
-if TYPE_CHECKING:
-    Q = ParamSpecWithDefault("Q", default=...)
-else:
-    Q = ParamSpec("Q")
 
 # Names under which zactor's own methods can be called, on every actor.
 _OWN_METHODS = {
@@ -362,7 +356,7 @@ def own_handle(spec: dict[str, Any]) -> ActorHandle[Any]:
     return ActorHandle(_Facts(spec, None, view), None)
 
 
-class ActorClass(Calls[Q, ActorHandle[T]], Generic[T, Q]):
+class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
     """What `@remote` makes of a class: `.remote(...)` creates an actor, `.options(...)` says how."""
 
     def __init__(self, cls: type[T], options: ActorOptions) -> None:
@@ -402,10 +396,7 @@ class ActorClass(Calls[Q, ActorHandle[T]], Generic[T, Q]):
     if not TYPE_CHECKING:
         remote = _create  # to checkers, it is as `Calls` says
 
-        def __class_getitem__(cls, _parameters):
-            return cls  # whether or not the constructor's parameters are named
-
-    def options(self, **options: Any) -> ActorClass[T, Q]:
+    def options(self, **options: Any) -> ActorClass[T]:
         """Return the class with other options for the actors made of it.
 
         Raises:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from zactor.api.generators import ObjectRefGenerator
     from zactor.api.typed import (
         C,
-        Constructor,
+        ClassOf,
+        K,
         Method,
         MethodDecorator,
         OpenMethodDecorator,
@@ -29,14 +30,13 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 Y = TypeVar("Y")
 
 
 @overload
 def remote(definition: C, /) -> C: ...
 @overload
-def remote(definition: Constructor[P, T], /) -> ActorClass[T, P]: ...
+def remote(definition: K, /) -> ClassOf[K]: ...
 @overload
 def remote(
     definition: Callable[P, Iterator[Y]], /

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-    from typing import Concatenate, Protocol, Self
+    from typing import Concatenate, Protocol
 
-    from zactor.api.actors import ActorClass, ActorMethod
+    from zactor.api.actors import ActorClass, ActorHandle, ActorMethod
     from zactor.api.functions import RemoteFunction
     from zactor.api.generators import ObjectRefGenerator
     from zactor.runtime.refs import ObjectRef
@@ -104,25 +104,39 @@ class Actor:
             """Create an actor and return its handle; does not wait for it to come up."""
 
         @classmethod
-        def options(cls, **options: Any) -> type[Self]:
+        def options(cls: Callable[P, T], **options: Any) -> Creates[P, T]:
             """Return the class with other options for the actors made of it."""
 
 
 if TYPE_CHECKING:
+
+    class Creates(Calls[P, Ref]):
+        """What `.options()` of an `Actor` class is, to a checker."""
+
+        def options(self, **options: Any) -> Creates[P, Ref]: ...
+
     C = TypeVar("C", bound=type[Actor])
-    T_co = TypeVar("T_co", covariant=True)
+    K = TypeVar("K", bound=type[Any])
+    F = TypeVar("F", bound=Callable[..., Any], covariant=True)
 
-    class Constructor(Protocol[P, T_co]):
-        """A class, as something that is called."""
+    class ClassOf(ActorClass[Any], Generic[F]):
+        """What `@remote` makes of the class `F`, to a checker: it knows the constructor."""
 
-        __name__: str
-        __qualname__: str
-        __module__: str
+        @overload
+        def remote(
+            self: ClassOf[Callable[P, T]], *args: P.args, **kwargs: P.kwargs
+        ) -> ActorHandle[T]: ...
+        @overload
+        def remote(
+            self: ClassOf[Callable[..., T]], _a: ObjectRef[Any], /, *args: Any, **kwargs: Any
+        ) -> ActorHandle[T]: ...
+        @overload
+        def remote(
+            self: ClassOf[Callable[..., T]], _a: Any, _b: ObjectRef[Any], /, *args: Any, **kwargs: Any
+        ) -> ActorHandle[T]: ...
+        def remote(self, *args: Any, **kwargs: Any) -> Any: ...
 
-        @property
-        def __mro__(self) -> tuple[type, ...]: ...
-
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co: ...
+        def options(self, **options: Any) -> ClassOf[F]: ...
 
     class BoundMethod(ActorMethod[P, Ref], Generic[P, R, Ref]):
         """A method seen through `self` (call it) or through a handle (`.remote`)."""
@@ -173,7 +187,7 @@ if TYPE_CHECKING:
         @overload
         def __call__(self, definition: C, /) -> C: ...
         @overload
-        def __call__(self, definition: Constructor[P, T], /) -> ActorClass[T, P]: ...
+        def __call__(self, definition: K, /) -> ClassOf[K]: ...
         @overload
         def __call__(
             self, definition: Callable[P, Iterator[Y]], /
