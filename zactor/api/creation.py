@@ -114,7 +114,7 @@ class _Constructor:
         self.caller = spec["id"] + b"\0\0\0\0"
 
 
-def check_signature(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def check_signature(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Check constructor arguments where the call is made.
 
     Raises:

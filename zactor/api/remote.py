@@ -34,11 +34,11 @@ Y = TypeVar("Y")
 
 
 @overload
-def remote(definition: C, /) -> C: ...
+def remote(definition: C, /) -> C: ...  # type: ignore[overload-overlap]
 @overload
-def remote(definition: K, /) -> ClassOf[K]: ...
+def remote(definition: K, /) -> ClassOf[K]: ...  # type: ignore[overload-overlap]
 @overload
-def remote(
+def remote(  # type: ignore[overload-overlap]
     definition: Callable[P, Iterator[Y]], /
 ) -> StreamingFunction[P, ObjectRefGenerator[Y]]: ...
 @overload
@@ -95,11 +95,11 @@ def method(
     function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
 ) -> Method[P, Coroutine[Any, Any, R], ObjectRef[R]]: ...
 @overload
-def method(
+def method(  # type: ignore[overload-overlap]
     function: Callable[Concatenate[Any, P], Iterator[Y]], /
 ) -> Method[P, Iterator[Y], ObjectRefGenerator[Y]]: ...
 @overload
-def method(
+def method(  # type: ignore[overload-overlap]
     function: Callable[Concatenate[Any, P], AsyncIterator[Y]], /
 ) -> Method[P, AsyncIterator[Y], ObjectRefGenerator[Y]]: ...
 @overload

@@ -164,11 +164,11 @@ if TYPE_CHECKING:
             self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
         ) -> Method[P, Coroutine[Any, Any, R], ObjectRef[R]]: ...
         @overload
-        def __call__(
+        def __call__(  # type: ignore[overload-overlap]
             self, function: Callable[Concatenate[Any, P], Iterator[Y]], /
         ) -> Method[P, Iterator[Y], ObjectRefGenerator[Y]]: ...
         @overload
-        def __call__(
+        def __call__(  # type: ignore[overload-overlap]
             self, function: Callable[Concatenate[Any, P], AsyncIterator[Y]], /
         ) -> Method[P, AsyncIterator[Y], ObjectRefGenerator[Y]]: ...
         @overload
@@ -185,11 +185,11 @@ if TYPE_CHECKING:
         """What `@remote(...)` with options is, to a checker."""
 
         @overload
-        def __call__(self, definition: C, /) -> C: ...
+        def __call__(self, definition: C, /) -> C: ...  # type: ignore[overload-overlap]
         @overload
-        def __call__(self, definition: K, /) -> ClassOf[K]: ...
+        def __call__(self, definition: K, /) -> ClassOf[K]: ...  # type: ignore[overload-overlap]
         @overload
-        def __call__(
+        def __call__(  # type: ignore[overload-overlap]
             self, definition: Callable[P, Iterator[Y]], /
         ) -> StreamingFunction[P, ObjectRefGenerator[Y]]: ...
         @overload
