@@ -17,7 +17,7 @@ guaranteed stands in docs/guarantees.md.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zactor import exceptions
 from zactor.api.actors import ActorClass, ActorHandle, ActorMethod
@@ -25,6 +25,7 @@ from zactor.api.control import cancel, exit_actor, get_actor, kill
 from zactor.api.functions import RemoteFunction
 from zactor.api.remote import method, remote
 from zactor.api.session import ClusterContext, init, is_initialized, shutdown
+from zactor.api.typed import Actor
 from zactor.api.values import get, put, wait
 from zactor.ids import (
     ActorID,
@@ -36,6 +37,13 @@ from zactor.ids import (
     WorkerID,
 )
 from zactor.runtime.refs import ObjectRef
+
+if TYPE_CHECKING:
+    from zactor import actor, cluster_utils, remote_function, runtime_context, testing, util
+    from zactor.api.cluster import available_resources, cluster_resources, nodes, timeline
+    from zactor.api.context import call_id, get_gpu_ids, get_runtime_context
+    from zactor.api.generators import ObjectRefGenerator
+    from zactor.api.log_config import LoggingConfig
 
 __version__ = "0.1.0"
 
@@ -60,6 +68,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Actor",
     "ActorClass",
     "ActorHandle",
     "ActorID",

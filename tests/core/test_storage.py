@@ -463,7 +463,8 @@ def test_a_copy_that_nobody_asks_for_goes_after_a_while(store):
     assert store.back("took", write.name, False) == []
     store.now = 150.0
     assert store.back("tick") == [Take(write.name, X)]
-    (ask,) = [*store.locate(X, "zactor-far-1", THERE), *store.back("took", write.name, True)]
+    located: list[Any] = store.locate(X, "zactor-far-1", THERE)
+    (ask,) = located + store.back("took", write.name, True)
     assert type(ask) is Ask  # it was asked for just then, and is pulled again
     store.back("answered", ask.token, False, None)
     assert store.machine.stats().objects == 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from zactor.api.session import process
 from zactor.api.submission import MethodCall
+from zactor.api.typed import Calls
 from zactor.core.calls import Result
 from zactor.exceptions import ActorClassInheritanceError
 from zactor.ids import ActorID
@@ -21,12 +22,13 @@ from zactor.wire import batches
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
-
     from zactor.core.calls import Stream
     from zactor.runtime.actors import ActorView
     from zactor.runtime.objects import Guard
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Ref = TypeVar("Ref")
 
 # Names under which zactor's own methods can be called, on every actor.
 _OWN_METHODS = {
@@ -39,7 +41,7 @@ _OWN_METHODS = {
 }
 
 
-class ActorMethod:
+class ActorMethod(Calls[P, Ref]):
     """A method of an actor: `.remote(...)` calls it, `.options(...)` says how."""
 
     __slots__ = (
@@ -79,7 +81,7 @@ class ActorMethod:
             and number != batches.APPLY
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def _submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a call; return its ObjectRef (or as many as `num_returns` says).
 
         Does not wait. Calls from this process to one plain actor start in the order submitted.
@@ -122,6 +124,9 @@ class ActorMethod:
                     return ObjectRef(result)
         return MethodCall(self, args, kwargs).submit()
 
+    if not TYPE_CHECKING:
+        remote = _submit  # to checkers, it is as `Calls` says
+
     def _parameters(self) -> str:
         """Return the method's parameters, see `runtime.signatures`."""
         if self._number < 0:
@@ -138,14 +143,20 @@ class ActorMethod:
                 name = f"{self._handle.class_name}.{self._name}"
                 raise TypeError(f"{name}(): {error}") from None
 
-    def options(self, **options: Any) -> ActorMethod:
+    @overload
+    def options(
+        self, *, num_returns: int | str | None, **options: Any
+    ) -> ActorMethod[P, Any]: ...
+    @overload
+    def options(self, **options: Any) -> ActorMethod[P, Ref]: ...
+    def options(self, **options: Any) -> Any:
         """Return the method with other options for its calls.
 
         Raises:
             ValueError: An option is unknown or out of range.
             TypeError: A value is of the wrong type.
         """
-        again = object.__new__(ActorMethod)
+        again: ActorMethod[P, Ref] = object.__new__(ActorMethod)
         for slot in ("_guard", "_handle", "_least", "_most", "_name", "_number", "_stream"):
             setattr(again, slot, getattr(self, slot))
         again._options = self._options.merged(**options)
@@ -177,8 +188,8 @@ class ActorMethod:
 _SMALL = 1 << 20
 
 
-def _load_method(handle: ActorHandle[Any], name: str) -> ActorMethod:
-    method: ActorMethod = getattr(handle, name)
+def _load_method(handle: ActorHandle[Any], name: str) -> ActorMethod[..., Any]:
+    method: ActorMethod[..., Any] = getattr(handle, name)
     return method
 
 
@@ -259,7 +270,7 @@ class ActorHandle(Generic[T]):
         self.__dict__["_facts"] = facts
         self.__dict__["_guard"] = guard
 
-    def __getattr__(self, name: str) -> ActorMethod:
+    def __getattr__(self, name: str) -> ActorMethod[..., Any]:
         facts = self._facts
         number = facts.numbers.get(name)
         if number is not None:
@@ -270,7 +281,7 @@ class ActorHandle(Generic[T]):
             options = MethodOptions().under(facts.actor_options)
         else:
             raise AttributeError(f"'{facts.class_name}' object has no attribute '{name}'")
-        method = ActorMethod(self, name, number, options)
+        method: ActorMethod[..., Any] = ActorMethod(self, name, number, options)
         self.__dict__[name] = method  # the next look-up is a plain one
         return method
 
@@ -356,7 +367,7 @@ def own_handle(spec: dict[str, Any]) -> ActorHandle[Any]:
     return ActorHandle(_Facts(spec, None, view), None)
 
 
-class ActorClass(Generic[T]):
+class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
     """What `@remote` makes of a class: `.remote(...)` creates an actor, `.options(...)` says how."""
 
     def __init__(self, cls: type[T], options: ActorOptions) -> None:
@@ -383,7 +394,7 @@ class ActorClass(Generic[T]):
             f"Actors cannot be instantiated directly. Instead of '{name}()', use '{name}.remote()'."
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[T]:
+    def _create(self, *args: Any, **kwargs: Any) -> ActorHandle[T]:
         """Create an actor and return its handle; does not wait for it to come up.
 
         Raises:
@@ -393,6 +404,9 @@ class ActorClass(Generic[T]):
         from zactor.api.creation import create
 
         return create(self, self._options, args, kwargs)
+
+    if not TYPE_CHECKING:
+        remote = _create  # to checkers, it is as `Calls` says
 
     def options(self, **options: Any) -> ActorClass[T]:
         """Return the class with other options for the actors made of it.

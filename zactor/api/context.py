@@ -24,7 +24,8 @@ class RuntimeContext:
 
     @staticmethod
     def _running() -> Execution | None:
-        return process().running
+        running: Execution | None = process().running
+        return running
 
     def _spec(self) -> dict[str, Any]:
         running = self._running()

@@ -6,6 +6,7 @@ from typing import Any
 
 from zactor.api.actors import ActorHandle, weak_handle
 from zactor.api.session import process
+from zactor.api.typed import Actor
 from zactor.exceptions import ActorHandleNotFoundError
 from zactor.runtime.calling import StopServing
 from zactor.runtime.cancelling import cancel_result
@@ -14,7 +15,7 @@ from zactor.runtime.several import Part
 from zactor.wire.messages import FindActor, KillActor, ListNames
 
 
-def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
+def get_actor(name: str, namespace: str | None = None) -> Any:
     """Return a handle of the actor with this name. The handle does not keep the actor alive.
 
     Args:
@@ -54,7 +55,7 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:  # noqa: FBT00
     return [name for _, name in rows]
 
 
-def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
+def kill(actor: ActorHandle[Any] | Actor, *, no_restart: bool = True) -> None:
     """End an actor's process now: no clean-up, and its unsettled calls fail.
 
     Args:

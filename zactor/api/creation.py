@@ -183,7 +183,7 @@ class _Constructor:
         self.caller = spec["id"] + b"\0\0\0\0"
 
 
-def _signature_of(cls: type) -> Any:
+def _signature_of(cls: Any) -> Any:
     """Return the signature of the constructor; None if nobody can tell, False if it takes nothing."""
     if cls.__init__ is object.__init__ and cls.__new__ is object.__new__:
         return False
@@ -194,7 +194,7 @@ def _signature_of(cls: type) -> Any:
 
 
 def check_signature(
-    cls: type, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    cls: Any, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Check constructor arguments where the call is made.
 

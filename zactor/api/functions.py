@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from zactor.api.environments import check_environment, for_node, merged
 from zactor.api.placing import placing_of
 from zactor.api.session import process
 from zactor.api.submission import call_extras, references
+from zactor.api.typed import Calls
 from zactor.core.calls import PENDING
 from zactor.options import TaskOptions
 from zactor.runtime.arguments import complete, encode, wait_for_arguments
 from zactor.runtime.deadlines import deadline_of
+from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Several
 from zactor.runtime.tasks import TaskResult
 from zactor.wire.batches import X_DEADLINE
@@ -22,13 +24,14 @@ from zactor.wire.batches import X_DEADLINE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zactor.api.typed import StreamingFunction
     from zactor.runtime.process import Process
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class RemoteFunction(Generic[P, R]):
+class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
     """What `@remote` makes of a function: `.remote(...)` runs it as a task, `.options(...)` says how."""
 
     def __init__(self, function: Callable[P, R], options: TaskOptions) -> None:
@@ -55,7 +58,13 @@ class RemoteFunction(Generic[P, R]):
             f"try '{name}.remote()'."
         )
 
-    def options(self, **options: Any) -> RemoteFunction[P, R]:
+    @overload
+    def options(
+        self, *, num_returns: int | str | None, **options: Any
+    ) -> StreamingFunction[P, Any]: ...
+    @overload
+    def options(self, **options: Any) -> RemoteFunction[P, R]: ...
+    def options(self, **options: Any) -> Any:
         """Return the function with other options for its tasks.
 
         Raises:
@@ -68,7 +77,7 @@ class RemoteFunction(Generic[P, R]):
         """Return a node of a call graph."""
         raise NotImplementedError("call graphs made with .bind() are not part of zactor")
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def _submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a task; return its ObjectRef (or as many as `num_returns` says). Does not wait.
 
         Raises:
@@ -94,6 +103,9 @@ class RemoteFunction(Generic[P, R]):
         else:
             wait_for_arguments(runtime, result, awaited, lambda r: _ready(runtime, r))
         return references(result, self._returns)
+
+    if not TYPE_CHECKING:
+        remote = _submit  # to checkers, it is as `Calls` says
 
     def _make_result(self, runtime: Process) -> Any:
         number = next(runtime.identity.numbers)

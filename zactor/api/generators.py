@@ -48,7 +48,7 @@ class ObjectRefGenerator(Generic[R]):
         if item is None:
             item = self._wait(None)
         if stream.__class__ is not RemoteStream and stream.backpressure:  # type: ignore[union-attr]
-            process().streams.took(stream)  # type: ignore[arg-type]
+            process().streams.took(stream)
         return item if type(item) is ObjectRef else ObjectRef(item)  # type: ignore[arg-type]
 
     def _wait(self, deadline: float | None) -> Any:
@@ -65,7 +65,7 @@ class ObjectRefGenerator(Generic[R]):
 
     def _next_sync(self, timeout_s: float | None = None) -> ObjectRef[R]:
         """Return the next reference, or a nil one if there is none within `timeout_s`."""
-        item = self._wait(None if timeout_s in (None, -1) else time.monotonic() + timeout_s)  # type: ignore[operator]
+        item = self._wait(None if timeout_s in (None, -1) else time.monotonic() + timeout_s)
         if item is None:
             return ObjectRef.nil()
         return self._took(item)
@@ -130,7 +130,7 @@ class ObjectRefGenerator(Generic[R]):
 
     def __del__(self) -> None:
         stream = self._stream
-        if type(stream) is RemoteStream or stream.is_over:  # type: ignore[union-attr]
+        if type(stream) is RemoteStream or stream.is_over:
             return
         if self._ref is not None and self._ref._guard is not None:
             return  # others may have it: the end of the last of them is noticed

@@ -100,7 +100,7 @@ def placement_group(
     _check(bundles, strategy, lifetime, bundle_label_selector)
     runtime = process()
     group = os.urandom(12)
-    spec = {
+    spec: dict[str, Any] = {
         "id": group,
         "bundles": [{key: float(amount) for key, amount in each.items()} for each in bundles],
         "strategy": strategy,

@@ -30,7 +30,7 @@ class ClusterContext(dict[str, Any]):
         """End the session."""
         shutdown()
 
-    def __enter__(self) -> ClusterContext:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -121,7 +121,7 @@ def init(
         _driver = join(
             address,
             resources={"CPU": num_cpus, "GPU": num_gpus, **(resources or {})},
-            labels=labels or {},
+            labels=dict(labels or {}),
             store_bytes=object_store_memory,
             namespace=namespace or "",
             runtime_env=environment,

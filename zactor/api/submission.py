@@ -27,7 +27,7 @@ class MethodCall:
 
     def __init__(
         self,
-        method: ActorMethod,
+        method: ActorMethod[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         pickled: Any = None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError
 from zactor.ids import caller_id
-from zactor.runtime import cancelling, several
+from zactor.runtime import several
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
@@ -115,7 +115,7 @@ class Process:
         self.actors = ActorViews(self)
         self.tasks = Tasks(self)
         self.deadlocks = Deadlocks(self)
-        install(self)
+        several.install(self)
         self.callee.cancel_shared = partial(cancel_shared, self)
         self.streams = Streams(self)
         self.groups = GroupViews(self)

@@ -105,7 +105,11 @@ class Proxy:
 
     def cut(self) -> None:
         """Close all connections; new ones are accepted. Returns once that is done."""
-        self._do(lambda: [pair.close() for pair in list(self._pairs)])
+        self._do(self._cut)
+
+    def _cut(self) -> None:
+        for pair in list(self._pairs):
+            pair.close()
 
     def part(self) -> None:
         """Close all connections, and each new one at once, until `heal`."""
@@ -143,7 +147,7 @@ class Proxy:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
