@@ -452,7 +452,10 @@ class Execution:
         """Reply with what the user's code raised. Actor exits pass on."""
         if isinstance(error, StopServing | SystemExit):
             raise error
-        if isinstance(error, KeyboardInterrupt) and self.is_cancelled:
+        if (isinstance(error, KeyboardInterrupt) and self.is_cancelled) or (
+            # What it called was cancelled with it, and was heard of first.
+            isinstance(error, TaskCancelledError) and self._cancel_target == (intake, seq)
+        ):
             self.settle_references(call, intake.peer, (), ())
             self.is_cancelled = False
             self.reply_error(intake, seq, TaskCancelledError(executed="unknown"))
