@@ -284,7 +284,7 @@ class Caller:
         self.on_gathered = on_gathered
         self.history: deque[tuple[Stream, int, int, list[int]]] = deque(maxlen=BATCHES_KEPT)
         self.failures: dict[bytes, tuple[str, str]] = {}
-        self.special: dict[int, Callable[[Peer, Stream, int, int, Any, Any], None]] = {}
+        self.special: dict[int, Callable[..., int]] = {}
         # Told of replies that bring references or stored values, before they are settled.
         self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
         self.max_payload = MAX_PAYLOAD
@@ -511,7 +511,7 @@ class Caller:
             value, extras = value
         handler = self.special.get(status)
         if handler is not None:
-            return int(handler(peer, stream, seq, value, extras, frames))  # type: ignore[call-arg]
+            return handler(peer, stream, seq, value, extras, frames)
         result = stream.pending.pop(seq, None)
         if result is None:
             return 0

@@ -394,7 +394,7 @@ class Objects:
         if place is not None and self.store is not None:
             self.store.object_freed(object_id, place)
         if result is not None and hasattr(result, "arrived"):
-            self._process.streams.drop(result)
+            self._process.streams.drop(result)  # type: ignore[arg-type]
         del result
 
     def _lose(self, object_id: bytes, effect: Any) -> None:

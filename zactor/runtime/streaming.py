@@ -129,7 +129,7 @@ class Streaming(Result):
             )
             return
         if self.is_dynamic:
-            refs = [ObjectRef(item) for item in iter(self.take_nowait, None)]
+            refs: list[ObjectRef[Any]] = [ObjectRef(item) for item in iter(self.take_nowait, None)]
             payload, _, inner = dumps(DynamicObjectRefGenerator(refs))
             process.objects.hold_value(self, references_of(process, inner))
             self._end(PICKLED, payload)
@@ -292,7 +292,7 @@ class Streams:
                 objects.value_arrives(object_id, peer.id, None, rows)
             if not is_new and status != batches.STORED:
                 return
-            item = Item(result, index + 1)
+            item: Result = Item(result, index + 1)
             if result is None or not is_new:
                 item = _Unwanted(object_id)  # its end frees what is stored
             if rows:
