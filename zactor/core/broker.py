@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerMachine", "BrokerStats", "Effect", "Report", "Send", "Watch"]
 
+HEARD_FROM_THE_DEAD = frozenset({"Attach", "NodeUp", "Renew"})
 STORY = 64  # events kept for the text of a broken invariant
 
 
