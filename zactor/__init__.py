@@ -39,7 +39,12 @@ from zactor.ids import (
 from zactor.runtime.refs import ObjectRef
 
 if TYPE_CHECKING:
-    from zactor import actor, cluster_utils, remote_function, runtime_context, testing, util
+    from zactor import actor as actor
+    from zactor import cluster_utils as cluster_utils
+    from zactor import remote_function as remote_function
+    from zactor import runtime_context as runtime_context
+    from zactor import testing as testing
+    from zactor import util as util
     from zactor.api.cluster import available_resources, cluster_resources, nodes, timeline
     from zactor.api.context import call_id, get_gpu_ids, get_runtime_context
     from zactor.api.generators import ObjectRefGenerator

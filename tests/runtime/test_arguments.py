@@ -53,9 +53,9 @@ def process() -> Iterator[Any]:
         identity=SimpleNamespace(caller=ME + bytes(4), numbers=iter(range(100, 200))),
     )  # fmt: skip
     made.pid = os.getpid()
-    made.objects = Objects(made)  # type: ignore[arg-type]
+    made.objects = Objects(made)
     made.objects.store = Store()
-    processes.set_current(made)  # type: ignore[arg-type]
+    processes.set_current(made)
     yield made
     processes.set_current(None)
 

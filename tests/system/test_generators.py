@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 import zactor
-from zactor.exceptions import ActorDiedError, StreamingGeneratorReplayInconsistentError, TaskCancelledError
+from zactor.exceptions import (
+    ActorDiedError,
+    StreamingGeneratorReplayInconsistentError,
+    TaskCancelledError,
+)
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.timeout(30)]
 

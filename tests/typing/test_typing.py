@@ -60,7 +60,7 @@ def test_mypy_says_what_the_sample_promises(tmp_path: Path) -> None:
     )  # fmt: skip
     revealed: dict[int, str] = {}
     wrong = set()
-    for found in re.finditer(r"^tests/typing/sample\.py:(\d+)(?::\d+)?: (\w+): (.*)$", output, re.M):
+    for found in re.finditer(r"^tests/typing/sample\.py:(\d+)(?::\d+)?: (\w+): (.*)$", output, re.MULTILINE):
         number, text = int(found[1]), found[3]
         if found[2] == "error":
             wrong.add(number)

@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from zactor.api.session import process
-from zactor.ids import split_caller_id
 from zactor.wire.messages import Query
 
 if TYPE_CHECKING:

@@ -48,8 +48,8 @@ class ObjectRefGenerator(Generic[R]):
         if item is None:
             item = self._wait(None)
         if stream.__class__ is not RemoteStream and stream.backpressure:  # type: ignore[union-attr]
-            process().streams.took(stream)
-        return item if type(item) is ObjectRef else ObjectRef(item)  # type: ignore[arg-type]
+            process().streams.took(stream)  # type: ignore[arg-type]
+        return item if type(item) is ObjectRef else ObjectRef(item)
 
     def _wait(self, deadline: float | None) -> Any:
         stream = self._stream

@@ -20,7 +20,7 @@ _IGNORED = {
 }  # fmt: skip
 
 
-def check_init_arguments(**given: Any) -> None:
+def check_init_arguments(**given: Any) -> None:  # noqa: C901 - one check after the other
     """Check what `init` was given.
 
     Raises:

@@ -117,10 +117,10 @@ if TYPE_CHECKING:
 
     C = TypeVar("C", bound=type[Actor])
     K = TypeVar("K", bound=type[Any])
-    F = TypeVar("F", bound=Callable[..., Any], covariant=True)
+    F_co = TypeVar("F_co", bound=Callable[..., Any], covariant=True)
 
-    class ClassOf(ActorClass[Any], Generic[F]):
-        """What `@remote` makes of the class `F`, to a checker: it knows the constructor."""
+    class ClassOf(ActorClass[Any], Generic[F_co]):
+        """What `@remote` makes of the class `F_co`, to a checker: it knows the constructor."""
 
         @overload
         def remote(
@@ -136,7 +136,7 @@ if TYPE_CHECKING:
         ) -> ActorHandle[T]: ...
         def remote(self, *args: Any, **kwargs: Any) -> Any: ...
 
-        def options(self, **options: Any) -> ClassOf[F]: ...
+        def options(self, **options: Any) -> ClassOf[F_co]: ...
 
     class BoundMethod(ActorMethod[P, Ref], Generic[P, R, Ref]):
         """A method seen through `self` (call it) or through a handle (`.remote`)."""

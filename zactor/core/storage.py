@@ -78,8 +78,8 @@ RETRY = 0.05
 
 class _Object:
     __slots__ = (
-        "address", "home", "is_copy", "is_moving", "is_spilled", "maker", "object_id", "owner", "segment", "size", "used_at",
-        "waiters",
+        "address", "home", "is_copy", "is_moving", "is_spilled", "maker", "object_id", "owner",
+        "segment", "size", "used_at", "waiters",
     )  # fmt: skip
 
     def __init__(

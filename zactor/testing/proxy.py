@@ -19,7 +19,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 GREETING = 64  # bytes of ZMTP's greeting
 MORE, LONG, COMMAND = 1, 2, 4  # flags of a ZMTP frame
