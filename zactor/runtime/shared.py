@@ -33,8 +33,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from zactor.ids import caller_id
-from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing
 from zactor.runtime.caller import Identity
+from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing
 from zactor.runtime.hosts import FAST, FAST_RUNS, REPLY_AGE
 from zactor.runtime.interrupts import enters_user_code
 from zactor.runtime.process import Process
@@ -539,7 +539,7 @@ class SharedHost:
             actor.begin()
 
     @enters_user_code
-    def _run(self, seat: Seat, actor: SharedActor, run: Any) -> None:
+    def _run(self, seat: Seat, actor: SharedActor, run: Any) -> None:  # noqa: C901 - the hot path
         """Run the calls that came together. The counterpart of `MainHost._run_ready`."""
         callee = self.process.callee
         words = callee.progress.words  # type: ignore[union-attr]
