@@ -164,9 +164,9 @@ class References:
             entry.local = 1
         self._contain(entry, inner)
 
-    def knows(self, object_id: bytes) -> bool:
-        """Whether the object is in the table."""
-        return object_id in self._entries
+    def is_dead(self, peer: bytes) -> bool:
+        """Whether `lost` was said of a process."""
+        return peer in self._dead
 
     def cached(self, object_id: bytes, inner: Iterable[Ref]) -> None:
         """The value of an object of somebody else is kept here, with these references inside.

@@ -617,6 +617,8 @@ class Storage:
     def _locate(self, asker: _Asker, message: LocateSegment, now: float) -> None:
         _, object_id, name, node, address = message
         known = self._objects.get(object_id)
+        if known is not None and known.home != name and name in self._room.segments:
+            known = None  # it was made again, after what we know of was lost
         if known is None:
             if name in self._room.segments:
                 # Its maker's word is still on the way; the asker looks for itself.

@@ -128,7 +128,7 @@ def complete(process: Process, result: Result) -> bool:
     Returns:
         False if one of them is an error: the call is settled with it.
     """
-    payload, extras = result.payload
+    _, extras = result.payload
     slots = extras.get(X_SLOTS)
     refs = [ref for ref in extras.get(X_REFS, ()) if not isinstance(ref, list)]
     contained: list[tuple[bytes, bytes]] = []

@@ -518,8 +518,13 @@ class Objects:
             asked = self._asked_again.get(result.id)
             if asked is not None:
                 return asked
-            asked = self._asked_again[result.id] = Borrowed(result.id, result.owner)
+            asked = Borrowed(result.id, result.owner)
             asked.is_wanted = True
+            if self.references.is_dead(result.owner.process):
+                text = f"the owner of object {result.id.hex()} is dead"
+                asked.settle(ERROR, OwnerDiedError(text))
+                return asked
+            self._asked_again[result.id] = asked
         peer = self._process.post.peer(result.owner)
         with peer.lock:
             peer.transmit(OBJECT_WANTED, [result.id, list(lost)])

@@ -78,6 +78,8 @@ class Again(TaskResult):
 
     __slots__ = ("parents",)
 
+    parents: dict[bytes, Any]
+
 
 class Recovery:
     """The records of what this process owns, and what is being made again."""

@@ -47,7 +47,7 @@ class Sharing:
         self._pool = SegmentPool(process.id, self._reserve, directory=shm_dir)
         self._is_telling = False
         self._viewed: dict[bytes, int] = {}  # objects with views that the reference table knows of
-        self._moved: dict[bytes, str] = {}  # objects that lie elsewhere than their place says
+        self._moved: dict[tuple[bytes, str], str] = {}  # what lies elsewhere than its place says
         process.reception.housekeeping.append((self._pool.unviewed, self._look))
         process.objects.store = self
         Recovery(process)
@@ -100,7 +100,7 @@ class Sharing:
         return self._load(object_id, place)
 
     def _load(self, object_id: bytes, place: Any, owner: bytes = b"") -> Any:
-        name = self._moved.get(object_id, place[0])
+        name = self._moved.get((object_id, place[0]), place[0])
         for attempt in range(3):
             try:
                 value = self._pool.get(name, object_id)
@@ -124,7 +124,7 @@ class Sharing:
         locate = LocateSegment(0, object_id, place[0], place[2], place[3])
         name: str = _ask_node(process, locate, process.node, object_id)
         if name != place[0]:
-            self._moved[object_id] = name
+            self._moved[object_id, place[0]] = name
             if len(self._moved) > 10_000:
                 del self._moved[next(iter(self._moved))]
         return name
@@ -133,7 +133,7 @@ class Sharing:
 
     def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds a stored object of ours any more."""
-        self._moved.pop(object_id, None)
+        self._moved.pop((object_id, place[0]), None)
         if self._pool.free(place[0], object_id):
             self._tell_soon()
             return

@@ -34,7 +34,11 @@ def decode(result: Result) -> Any:
         return loads(value[0], value[1])
     if state == STORED:
         process = processes.current()
-        assert process is not None
+        if process is None:
+            raise RuntimeError(
+                "the value is in a store that this process has no part in: zactor was shut down, or "
+                "this is a fork of the process that has the reference (get the value before forking)"
+            )
         return process.objects.store.read(result)
     raise error_of(result)
 
