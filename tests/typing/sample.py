@@ -53,6 +53,7 @@ halve.options(num_cpus=1).remote("3")  # error
 reveal_type(halve.options(num_returns=2).remote(3))  # -> Any
 for item in count.remote(3):
     reveal_type(item)  # -> ObjectRef[str]
+reveal_type(count.options(name="c").remote(3))  # -> ObjectRefGenerator[str]
 count.remote("3")  # error
 first, second = split.remote(3)
 split.remote("3")  # error

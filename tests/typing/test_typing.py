@@ -60,12 +60,16 @@ def test_mypy_says_what_the_sample_promises(tmp_path: Path) -> None:
     )  # fmt: skip
     revealed: dict[int, str] = {}
     wrong = set()
-    for found in re.finditer(r"^tests/typing/sample\.py:(\d+)(?::\d+)?: (\w+): (.*)$", output, re.MULTILINE):
+    for found in re.finditer(
+        r"^tests/typing/sample\.py:(\d+)(?::\d+)?: (\w+): (.*)$", output, re.MULTILINE
+    ):
         number, text = int(found[1]), found[3]
         if found[2] == "error":
             wrong.add(number)
         elif text.startswith("Revealed type is "):
-            revealed[number] = re.sub(r"\b(\w+\.)+(?=\w)", "", text[len("Revealed type is ") :].strip('"'))
+            revealed[number] = re.sub(
+                r"\b(\w+\.)+(?=\w)", "", text[len("Revealed type is ") :].strip('"')
+            )
     assert (revealed, wrong) == promised("mypy"), output
 
 
@@ -74,10 +78,16 @@ def test_pyright_says_what_the_sample_promises(tmp_path: Path) -> None:
     config = tmp_path / "pyrightconfig.json"
     config.write_text(
         json.dumps(
-            {"include": [str(SAMPLE)], "typeCheckingMode": "standard", "extraPaths": [str(ROOT)]}
+            {
+                "include": [str(SAMPLE)],
+                "typeCheckingMode": "standard",
+                "extraPaths": [str(ROOT)],
+            }
         )
     )
-    output = run(str(PYRIGHT), "--outputjson", "-p", str(config), "--pythonpath", sys.executable)
+    output = run(
+        str(PYRIGHT), "--outputjson", "-p", str(config), "--pythonpath", sys.executable
+    )
     found: list[dict[str, Any]] = json.loads(output)["generalDiagnostics"]
     revealed: dict[int, str] = {}
     wrong = set()

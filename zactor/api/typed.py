@@ -52,7 +52,15 @@ class Calls(Generic[P, Ref]):
         ) -> Ref: ...
         @overload
         def remote(
-            self, _a: Any, _b: Any, _c: Any, _d: Any, _e: ObjectRef[Any], /, *args: Any, **kwargs: Any
+            self,
+            _a: Any,
+            _b: Any,
+            _c: Any,
+            _d: Any,
+            _e: ObjectRef[Any],
+            /,
+            *args: Any,
+            **kwargs: Any,
         ) -> Ref: ...
         def remote(self, *args: Any, **kwargs: Any) -> Any:
             """Submit a call; return the reference of its result. Does not wait."""
@@ -97,7 +105,13 @@ class Actor:
         @overload
         @classmethod
         def remote(
-            cls: Callable[..., T], _a: Any, _b: Any, _c: ObjectRef[Any], /, *args: Any, **kwargs: Any
+            cls: Callable[..., T],
+            _a: Any,
+            _b: Any,
+            _c: ObjectRef[Any],
+            /,
+            *args: Any,
+            **kwargs: Any,
         ) -> T: ...
         @classmethod
         def remote(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -132,7 +146,12 @@ if TYPE_CHECKING:
         ) -> ActorHandle[T]: ...
         @overload
         def remote(
-            self: ClassOf[Callable[..., T]], _a: Any, _b: ObjectRef[Any], /, *args: Any, **kwargs: Any
+            self: ClassOf[Callable[..., T]],
+            _a: Any,
+            _b: ObjectRef[Any],
+            /,
+            *args: Any,
+            **kwargs: Any,
         ) -> ActorHandle[T]: ...
         def remote(self, *args: Any, **kwargs: Any) -> Any: ...
 
@@ -179,7 +198,9 @@ if TYPE_CHECKING:
     class OpenMethodDecorator(Protocol):
         """What `@method(num_returns=...)` is, to a checker: what calls return is not known."""
 
-        def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Method[P, R, Any]: ...
+        def __call__(
+            self, function: Callable[Concatenate[Any, P], R], /
+        ) -> Method[P, R, Any]: ...
 
     class RemoteDecorator(Protocol):
         """What `@remote(...)` with options is, to a checker."""
@@ -203,4 +224,10 @@ if TYPE_CHECKING:
     class StreamingFunction(Calls[P, Ref]):
         """What `@remote` makes of a function whose calls do not return one reference."""
 
-        def options(self, **options: Any) -> StreamingFunction[P, Any]: ...
+        @overload
+        def options(
+            self, *, num_returns: int | str | None, **options: Any
+        ) -> StreamingFunction[P, Any]: ...
+        @overload
+        def options(self, **options: Any) -> StreamingFunction[P, Ref]: ...
+        def options(self, **options: Any) -> Any: ...

@@ -166,7 +166,7 @@ class ClientRequests:
         cluster, common = self._cluster, message.common
         directory, lifecycle = cluster.directory, cluster.lifecycle
         refused: list[Any] = []
-        shape = None
+        shape, namespace = None, ""
         if not all(type(row) is list and len(row) == 2 for row in message.rows):
             raise RefusedError("BadRequest", "a row of CreateActors is an id and arguments")
         for actor_id, args in message.rows:

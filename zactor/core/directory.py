@@ -20,7 +20,8 @@ column is what an absent key means.
     class_key           bytes      key of the pickled class, see `Define`
     class_name          str        ""   for errors, logs and `list actors`
     methods             any        None opaque here; comes back in the entry, so that a handle can be made of it
-    args                dict       {}   opaque, also bytes: {"payload": bytes, "frames": [bytes], "slots": list}; dropped at death
+    args                dict       {}   opaque, also bytes: {"payload": bytes, "frames": [bytes], "slots": list};
+                                   dropped at death
     placing             {str: num} {}   what a node must have in all to be chosen ({"CPU": 1} by default).
                                    Compared with what the node (or bundle) has in total; held by nobody.
     running             {str: num} {}   what the actor holds from `StartActor` to the end of that life

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from zactor.core.groups import Groups
     from zactor.core.journal import Journal
     from zactor.core.membership import Membership, Node
-    from zactor.core.placement import Obstacle, Spot
+    from zactor.core.placement import Obstacle, Shape, Spot
     from zactor.core.processes import Processes
     from zactor.core.resources import Pool
     from zactor.core.waiting import Waiting
