@@ -76,6 +76,8 @@ class Result:
         "waiting",
     )
 
+    seq: int  # unset until it has left
+
     def __init__(
         self, stream: Any, number: int, method: int, payload: Any, pin: Any, retries: int
     ) -> None:
@@ -104,7 +106,7 @@ class Result:
         self.pin = self.payload = self.frames = None
         if self.waiters is not None:
             tell(self)
-        if error_watchers and (state == USER_ERROR or state == ERROR):  # noqa: PLR1714, SIM109 - the hot path
+        if error_watchers and (state == USER_ERROR or state == ERROR):  # noqa: PLR1714, SIM109, SIM109 - the hot path
             for watcher in list(error_watchers):  # noqa: PERF101 - they take themselves off
                 watcher.error_settled()
 

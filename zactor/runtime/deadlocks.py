@@ -105,7 +105,7 @@ class Deadlocks:
         return f"{own}, blocked in a get on a call of {target}"
 
     def _ask(self, wait: Wait, asker: bytes, number: int, chain: list[str]) -> None:
-        asked = set()
+        asked: set[Any] = set()
         for result in wait.results:
             stream = result.stream
             outgoing = getattr(stream, "outgoing", None)

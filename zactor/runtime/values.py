@@ -26,7 +26,7 @@ def decode(result: Result) -> Any:
         ZactorError: There is no value, and never will be.
     """
     state, value = result.state, result.value
-    if state == NATIVE or state == LOCAL:  # noqa: PLR1714 - the hot comparison first
+    if state == NATIVE or state == LOCAL:  # noqa: PLR1714, SIM109 - the hot comparison first
         return value
     if state == PICKLED:
         if type(value) is bytes:
@@ -46,8 +46,7 @@ def decode(result: Result) -> Any:
 def error_of(result: Result) -> BaseException:
     """Return the exception that a settled result holds, fresh for each raise."""
     if result.state == USER_ERROR:
-        error = unpack_exception(result.value)
-        return error
+        return unpack_exception(result.value)
     if result.state == ERROR:
         found: BaseException = result.value
         if isinstance(found, TaskError):
