@@ -164,6 +164,10 @@ class References:
             entry.local = 1
         self._contain(entry, inner)
 
+    def knows(self, object_id: bytes) -> bool:
+        """Whether the object is in the table."""
+        return object_id in self._entries
+
     def is_dead(self, peer: bytes) -> bool:
         """Whether `lost` was said of a process."""
         return peer in self._dead

@@ -231,7 +231,7 @@ class Execution:
             self.not_run(intake, seq, method, error)
             return
         if extras.get(batches.X_RETURNS, 1) < 0:
-            from zactor.runtime.streaming import run_stream
+            from zactor.runtime.outflow import run_stream
 
             name = call if refs else b""
             run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)

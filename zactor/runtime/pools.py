@@ -7,6 +7,7 @@ import inspect
 import threading
 from collections import deque
 from contextlib import nullcontext
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
 from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing, current_call
 from zactor.runtime.deadlines import Inherited
+from zactor.runtime.outflow import run_stream_async
 from zactor.runtime.reception import Waiter
-from zactor.runtime.streaming import run_stream_async
 from zactor.wire import batches
 
 if TYPE_CHECKING:
@@ -302,7 +303,7 @@ class AsyncHost:
                 value = function(*args, **kwargs)
                 if extras.get(batches.X_RETURNS, 1) < 0:
                     await run_stream_async(
-                        execution, intake, seq, number, value, lambda: function(*args, **kwargs),
+                        execution, intake, seq, number, value, partial(function, *args, **kwargs),
                         extras, object_id if refs else b"",
                     )  # fmt: skip
                     return
