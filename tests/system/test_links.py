@@ -47,7 +47,8 @@ def work():
     global submitted
     kind = choose.randrange(6)
     if kind == 0:
-        refs.append((0, submitted, counter.note.remote(submitted))); submitted += 1
+        submitted += 1
+        refs.append((0, submitted - 1, counter.note.remote(submitted - 1)))
         zactor.get(refs[-1][2])
     elif kind == 1:
         for _ in range(20):
@@ -75,9 +76,9 @@ def check():
         refs.pop()
 
 for k in range(count):
-    sender.stdin.write(b"x"); sender.stdin.flush()
     sent = time.monotonic()
     try:
+        os.write(sender.stdin.fileno(), b"x")
         while time.monotonic() - sent < 10:
             work()
         print("NO INTERRUPT"); os._exit(4)
