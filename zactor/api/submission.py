@@ -12,6 +12,7 @@ from zactor.core.calls import PENDING, Result
 from zactor.exceptions import PendingCallsLimitExceeded
 from zactor.runtime.arguments import complete, encode, wait_for_arguments
 from zactor.runtime.deadlines import deadline_of
+from zactor.runtime.interrupts import protected
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Several
 from zactor.serde.values import dumps
@@ -75,15 +76,18 @@ class MethodCall:
         if not awaited and type(result.payload) is not list:
             send(runtime, result)
             return references(result, returns)
-        if facts.is_ordered:
+        self._hold_until_ready(runtime, result, awaited)
+        return references(result, returns)
+
+    def _hold_until_ready(self, runtime: Any, result: Result, awaited: Any) -> None:
+        # Not to be interrupted: what is held and waits for nobody would hold all later calls up.
+        if self._method._handle.is_ordered:
             # Held in its place: later calls of the stream wait behind it.
             result.waiting = 1
-            with runtime.caller.lock:
-                runtime.caller.hold(result)
+            runtime.caller.hold(result)
             wait_for_arguments(runtime, result, awaited, lambda r: self._ready(runtime, r))
         else:
             wait_for_arguments(runtime, result, awaited, lambda r: self._ready_alone(runtime, r))
-        return references(result, returns)
 
     @staticmethod
     def _ready(runtime: Any, result: Result) -> None:
@@ -121,6 +125,9 @@ def undeclared_group(group: str, class_name: str, declared: Any) -> str:
         f"concurrency group {group!r} is not one of {class_name}'s: {sorted(declared)}. Declare it: "
         f"@remote(concurrency_groups={{{group!r}: n}})"
     )
+
+
+protected(MethodCall._hold_until_ready)
 
 
 def pending_calls(stream: Stream) -> int:

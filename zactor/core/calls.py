@@ -135,7 +135,11 @@ class Result:
 
 
 def tell(result: Result) -> None:
-    """Tell who waits for a result that it is settled."""
+    """Tell who waits for a result that it is settled.
+
+    Raises:
+        Exception: What one of them raised, after all were told.
+    """
     waiters = result.waiters
     result.waiters = None
     while waiters:
@@ -143,7 +147,12 @@ def tell(result: Result) -> None:
             waiter = waiters.pop()
         except IndexError:
             return
-        waiter.settled(result)
+        try:
+            waiter.settled(result)
+        except BaseException:
+            result.waiters = waiters
+            tell(result)  # the others
+            raise
 
 
 def _number(result: Result) -> int:

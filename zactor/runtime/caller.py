@@ -42,6 +42,7 @@ from zactor.exceptions import (
     from_wire,
 )
 from zactor.runtime.interrupts import protect_module
+from zactor.runtime.post import report_bug
 from zactor.transport.sockets import MAX_MESSAGE
 from zactor.wire import batches
 from zactor.wire.codec import CALLS, CANCEL, REPLIES, pack
@@ -479,7 +480,10 @@ class Caller:
             flat = iter(group[1])
             for seq, status, value in zip(flat, flat, flat, strict=True):
                 if status > 1:
-                    settled += self._settle_special(peer, stream, seq, status, value, frames)
+                    try:
+                        settled += self._settle_special(peer, stream, seq, status, value, frames)
+                    except Exception:  # noqa: BLE001 - the same
+                        self._settle_broken(stream, seq)
                     continue
                 result = pop(seq, None)
                 if result is None:
@@ -487,9 +491,12 @@ class Caller:
                 result.value = value
                 result.state = status + 1
                 result.payload = result.pin = None
-                if result.waiters is not None:
-                    tell(result)
                 settled += 1
+                if result.waiters is not None:
+                    try:
+                        tell(result)
+                    except Exception:  # noqa: BLE001 - the rest of the batch must be settled
+                        report_bug("telling of a result")
             if stream.held:
                 outgoing.settled += settled
                 settled = 0
@@ -501,6 +508,14 @@ class Caller:
             outgoing.lease.replied()
         if outgoing.gathered:
             outgoing.flush()
+
+    def _settle_broken(self, stream: Stream, seq: int) -> None:
+        """A reply could not be read: its call has at least that outcome."""
+        report_bug("reading a reply")
+        result = stream.pending.pop(seq, None)
+        if result is not None:
+            error = RemoteProtocolError("the reply to the call could not be read")
+            result.settle(ERROR, error)
 
     def _settle_special(
         self, peer: Peer, stream: Stream, seq: int, status: int, value: Any, frames: Any

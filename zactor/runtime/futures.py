@@ -88,13 +88,12 @@ class _Asyncio:
         self._ref = ref  # the value lives while somebody awaits it
 
     def settled(self, result: Result) -> None:
-        if self._process.reception.is_on(self._loop):
-            self._loop.call_soon(_settle, self._future, result)  # decoding is not the leader's
-        else:
-            try:
-                self._loop.call_soon_threadsafe(_settle, self._future, result)
-            except RuntimeError:
-                pass  # the loop is closed: nobody waits any more
+        is_here = self._process.reception.is_on(self._loop)
+        call = self._loop.call_soon if is_here else self._loop.call_soon_threadsafe
+        try:
+            call(_settle, self._future, result)  # decoding is not the leader's
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
 
 
 def _settle(future: asyncio.Future[Any], result: Result) -> None:

@@ -533,7 +533,7 @@ class Post:
             self.counters["refused"] += 1
             check = self._checks.get(kind)
             if check is None or check(body):
-                _report_bug(f"handling a message of kind {kind}")
+                report_bug(f"handling a message of kind {kind}")
 
     def _out_of_sequence(self, peer: Peer, verdict: int) -> None:
         if verdict == DUPLICATE:
@@ -898,7 +898,7 @@ def _nothing(peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
 protect_module(__name__)
 
 
-def _report_bug(doing: str) -> None:
+def report_bug(doing: str) -> None:
     import traceback
 
     sys.stderr.write(f"zactor: internal error while {doing}; please report it\n")
