@@ -125,9 +125,14 @@ def test_one_is_killed_and_its_neighbours_are_not(options: dict[str, Any]) -> No
 
     zactor.kill(victim)
 
-    with pytest.raises(ActorDiedError) as error:
-        zactor.get(victim.add.remote())
-    assert error.value.executed == "no"
+    def refusal() -> ActorDiedError | None:
+        try:
+            zactor.get(victim.add.remote())
+        except ActorDiedError as error:
+            return error
+        return None  # it was quicker than the order to end
+
+    assert wait_for(refusal).executed in ("no", "unknown")
     assert zactor.get(other.add.remote()) == 2
 
 

@@ -8,6 +8,7 @@ Owned by the leader, except `stream`, which any thread may ask for (under the ca
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, Result, Stream
@@ -28,7 +29,7 @@ class ActorView:
     """One actor, as this process sees it."""
 
     __slots__ = (
-        "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "strays", "streams",
+        "ends", "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "strays", "streams",
         "waits_network", "wants_network",
     )  # fmt: skip
 
@@ -40,6 +41,7 @@ class ActorView:
         self.life = 0
         self.failure: BaseException | None = None
         self.is_dead = False
+        self.ends = 0  # what was said of it and is not applied yet (see `apply_ends`)
         self.is_alive = False
         self.is_watched = False
         self.wants_network = False  # asked for a place that other machines can connect to
@@ -60,7 +62,7 @@ class ActorViews:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._views: dict[bytes, ActorView] = {}
-        self._ended: list[tuple[ActorView, dict[str, Any], list[Any]]] = []
+        self._ended: deque[tuple[ActorView, dict[str, Any], list[Any]]] = deque()
         process.post.on(ActorChanged, self._changed)
         process.post.on(ActorsMoved, self._moved)
         process.caller.special[batches.NOT_HERE] = self._not_here  # type: ignore[assignment]
@@ -164,10 +166,11 @@ class ActorViews:
         if (
             state in ("DEAD", "RESTARTING")
             or (view.place is not None and entry["life"] != view.life)
-            or any(view is waiting for waiting, _, _ in self._ended)
+            or view.ends
         ):
             # What the dead worker sent may still be in the inbox: applied once that is empty,
             # and before anything that was said of the actor later.
+            view.ends += 1
             self._ended.append((view, entry, progress))
             self._process.reception.wake()
         elif entry.get("address"):
@@ -213,7 +216,8 @@ class ActorViews:
     def apply_ends(self) -> None:
         """Settle what the ends of lives leave behind. On the leader, when the inbox is empty."""
         while self._ended:
-            view, entry, progress = self._ended.pop(0)
+            view, entry, progress = self._ended.popleft()
+            view.ends -= 1
             state = entry["state"]
             if state in ("DEAD", "RESTARTING") or (
                 view.place is not None and entry["life"] != view.life
