@@ -46,6 +46,10 @@ class TaskResult(Result):
 
     __slots__ = ("function", "max_calls", "queue")
 
+    function: tuple[bytes, str]
+    max_calls: int
+    queue: TaskQueue
+
 
 class Lease:
     """A worker that runs our tasks."""
