@@ -196,7 +196,7 @@ class Objects:
                     if address is None:
                         address = self._addresses[owner[0]] = Address._make(owner)
                     result = Borrowed(object_id, address)
-                    self._borrowed[object_id] = result  # type: ignore[assignment]
+                    self._borrowed[object_id] = result
             elif result is None:
                 gone = Put(b"", 0, ERROR, ObjectFreedError(_gone_text(object_id)))
                 return gone, None
