@@ -15,7 +15,14 @@ from zactor.core.calls import ERROR, Result, Stream
 from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
 from zactor.serde.exceptions import revive
 from zactor.wire import batches
-from zactor.wire.messages import MOVED, ActorChanged, ActorsMoved, Address, ReleaseActor, WatchActor
+from zactor.wire.messages import (
+    MOVED,
+    ActorChanged,
+    ActorsMoved,
+    Address,
+    ReleaseActor,
+    WatchActor,
+)
 
 if TYPE_CHECKING:
     from zactor.runtime.caller import Identity

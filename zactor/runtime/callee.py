@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.intake import LOOK_AT_KEPT, Intake
 from zactor.exceptions import RemoteProtocolError, SerializationError, to_wire
+from zactor.ids import row_tag
 from zactor.runtime.interrupts import protect_module
 from zactor.transport.sockets import MAX_MESSAGE
-from zactor.ids import row_tag
 from zactor.wire import batches
 from zactor.wire.codec import CALLS, CANCEL, REPLIES, pack
 

@@ -151,9 +151,9 @@ class Execution:
 
     def current_name(self) -> str:
         """Return what the main thread runs, for humans."""
-        method = self.names.get(self.method, "a call")
+        name = self.names.get(self.method, "a call")
         who = self.label or "task"
-        return f"{who}.{method}() ({self.actor_id or self.process.id.hex()})"
+        return f"{who}.{name}() ({self.actor_id or self.process.id.hex()})"
 
     def current(self) -> Call | None:
         """Return the call that runs in the asking thread or task."""

@@ -21,7 +21,8 @@ def future_of(ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
     process = processes.current()
     assert process is not None
     future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-    future.object_ref = ref  # type: ignore[attr-defined] - the value lives while the future does
+    # The value lives while the future does.
+    future.object_ref = ref  # type: ignore[attr-defined]
     result = ref._result
     process.objects.want(result)
     result.add_waiter(_Concurrent(process, future))

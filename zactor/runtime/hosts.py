@@ -81,10 +81,10 @@ class MainHost:
                 self.process.callee.reply(intake, seq + at, batches.HANDED_BACK, None)
         with self.lock:
             # From here on the main thread takes no further call of its present run.
-            run, at = self._run, self.execution.seq
+            current, at = self._run, self.execution.seq
             self.execution.hand_back_rest = True
-        if run is not None:
-            intake, seq, _, calls = run[:4]
+        if current is not None:
+            intake, seq, _, calls = current[:4]
             for behind in range(max(at + 1, seq), seq + len(calls) // 2):
                 self.process.callee.reply(intake, behind, batches.HANDED_BACK, None)
         self.process.callee.flush()
@@ -127,7 +127,7 @@ class MainHost:
             waiter.wake()
 
     @enters_user_code
-    def _run_ready(self) -> None:
+    def _run_ready(self) -> None:  # noqa: C901 - the hot path: one function, nothing called twice
         process, execution = self.process, self.execution
         callee, runs = process.callee, self.runs
         words = callee.progress.words  # type: ignore[union-attr]

@@ -21,18 +21,18 @@ from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
 from zactor.runtime.calling import is_main_thread
-from zactor.runtime.creations import Creations
-from zactor.runtime.deadlocks import Deadlocks
 from zactor.runtime.cancelling import cancel_shared
+from zactor.runtime.creations import Creations
 from zactor.runtime.deadlines import Deadlines
+from zactor.runtime.deadlocks import Deadlocks
 from zactor.runtime.definitions import Definitions
 from zactor.runtime.groups import GroupViews
 from zactor.runtime.objects import Objects
 from zactor.runtime.post import Post
 from zactor.runtime.reception import Reception, Waiter
 from zactor.runtime.routing import Routing
-from zactor.runtime.succession import hand_over
 from zactor.runtime.streaming import Streams
+from zactor.runtime.succession import hand_over
 from zactor.runtime.tasks import Tasks
 
 if TYPE_CHECKING:
