@@ -74,7 +74,7 @@ class Intake:
         self._dropped = 0  # entries that have left `kept`, ever
         self._carried = 0  # how many entries had entered `kept`, ever, when ...
         self._carried_by = 0  # ... this message of the link left with the last of them; 0: none
-        self.cancelled: set[int] | frozenset[int] = _NONE
+        self.cancelled: Any = _NONE  # a set once one is cancelled
         self.row = 0
         self.peer: Any = None
         self.channel = -1

@@ -404,10 +404,6 @@ class References:
         entry = self._entries.get(object_id)
         return entry is not None and entry.state is _LOST
 
-    def knows(self, object_id: bytes) -> bool:
-        """Whether the object is in the table."""
-        return object_id in self._entries
-
     def holders(self, object_id: bytes) -> list[bytes]:
         """The processes that hold this object of ours."""
         entry = self._entries.get(object_id)

@@ -36,7 +36,8 @@ class ActorView:
     """One actor, as this process sees it."""
 
     __slots__ = (
-        "ends", "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "strays", "streams",
+        "ends", "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place",
+        "strays", "streams",
         "waits_network", "wants_network",
     )  # fmt: skip
 
@@ -72,7 +73,7 @@ class ActorViews:
         self._ended: deque[tuple[ActorView, dict[str, Any], list[Any]]] = deque()
         process.post.on(ActorChanged, self._changed)
         process.post.on(ActorsMoved, self._moved)
-        process.caller.special[batches.NOT_HERE] = self._not_here  # type: ignore[assignment]
+        process.caller.special[batches.NOT_HERE] = self._not_here
         process.reception.housekeeping.append((self._ended, self.apply_ends))
 
     def view(self, actor: bytes, entry: dict[str, Any] | None = None) -> ActorView:

@@ -138,7 +138,7 @@ class Execution:
         self.offset = offset
         self.parent = parent
         # What comes next from itertools.count, without taking it.
-        self.first_made = self.process.identity.numbers.__reduce__()[1][0]
+        self.first_made = int(self.process.identity.numbers.__reduce__()[1][0])
 
     def leave(self) -> None:
         """The main thread is between runs."""
@@ -247,12 +247,12 @@ class Execution:
                 if attempts and self._is_retried(error, extras):
                     attempts -= attempts > 0
                     continue
-                args = kwargs = None  # type: ignore[assignment]
+                args = kwargs = None
                 self.failed(intake, seq, method, error, call if refs else b"")
                 return
         if is_main_thread():
             self.seq_over()
-        args = kwargs = None  # type: ignore[assignment]
+        args = kwargs = None
         self.finish(intake, seq, number, method, value, extras, call if refs else b"")
 
     def seq_over(self) -> None:
@@ -342,7 +342,7 @@ class Execution:
         try:
             pickled = dumps(value, f"the result of {self.label or 'a task'}")
         except SerializationError as error:
-            error.executed = "yes"  # type: ignore[attr-defined]
+            error.executed = "yes"
             return -1, error
         payload, buffers, refs = pickled
         if buffers or refs or len(payload) > LARGE:

@@ -6,6 +6,7 @@ owns (actors that are not detached, leases, values) goes with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -187,10 +188,8 @@ class Driver:
         process = self.process
         interrupts.uninstall()
         if process.is_over is None:
-            try:
+            with contextlib.suppress(Exception):  # the session ends either way
                 process.ask(Detach(0), timeout=DETACH_TIMEOUT)
-            except Exception:  # noqa: BLE001 - the session ends either way
-                pass
         process.close(0.2)
         if process.objects.store is not None:
             process.objects.store.close()

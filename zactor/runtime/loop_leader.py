@@ -38,7 +38,7 @@ class LoopLeader:
         self._selector: Any = getattr(loop, "_selector", None)
         self._select: Any = getattr(self._selector, "select", None)
         if self._select is not None:
-            self._selector.select = self._select_as_leader
+            setattr(self._selector, "select", self._select_as_leader)  # noqa: B010 - it is of the loop's type
         loop.call_soon(self.readable)
 
     def readable(self) -> None:

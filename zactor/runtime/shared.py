@@ -82,7 +82,7 @@ class SharedProcess(Process):
         return self.__dict__["identity"] if actor is None else actor.identity()  # type: ignore[no-any-return]
 
     @property
-    def running(self) -> Any:  # type: ignore[override]
+    def running(self) -> Any:
         """What runs the actor whose code asks."""
         actor = running_actor.get()
         return None if actor is None else actor.execution
@@ -201,7 +201,7 @@ class Seat(Execution):
         self.first = 0  # seq of the first of them
 
     @property
-    def spec(self) -> dict[str, Any]:  # type: ignore[override]
+    def spec(self) -> dict[str, Any]:
         """The spec of the actor that sits here."""
         return {**self.actor.kind.spec, "id": self.actor.id} if self.actor is not None else {}
 
@@ -225,7 +225,7 @@ class Seat(Execution):
         """A run begins."""
         self.intake, self.offset, self.parent = intake, offset, parent
         caller = self.actor.caller if self.actor is not None else None
-        self.first_made = caller.numbers.__reduce__()[1][0] if caller is not None else 1
+        self.first_made = int(caller.numbers.__reduce__()[1][0]) if caller is not None else 1
 
     def current(self) -> Call | None:
         """Return the call that runs here."""

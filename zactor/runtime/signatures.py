@@ -13,7 +13,7 @@ from inspect import Parameter
 from typing import Any
 
 UNKNOWN = "*? **?"
-_PREFIX = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
+_PREFIX: dict[Any, str] = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
 
 
 def describe(function: Any, *, skip_first: bool) -> str:
@@ -43,7 +43,7 @@ def describe(function: Any, *, skip_first: bool) -> str:
 def signature(text: str) -> inspect.Signature:
     """Return the signature that `describe` made text of."""
     parameters: list[Parameter] = []
-    kind = Parameter.POSITIONAL_OR_KEYWORD
+    kind: Any = Parameter.POSITIONAL_OR_KEYWORD
     if text == UNKNOWN:
         return inspect.Signature(
             [Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)]

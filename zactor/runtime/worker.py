@@ -317,7 +317,7 @@ def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
 
 def repr_of(instance: Any) -> str:
     """Return what the actor calls itself, if it does; "" otherwise."""
-    if type(instance).__repr__ is object.__repr__:
+    if "__repr__" not in {name for cls in type(instance).__mro__[:-1] for name in vars(cls)}:
         return ""
     try:
         return str(repr(instance))[:200]
