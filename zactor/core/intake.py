@@ -146,7 +146,7 @@ class Intake:
         if len(self.cancelled) < MAX_CANCELS:
             if not self.cancelled:
                 self.cancelled = set()
-            self.cancelled.add(seq)  # type: ignore[union-attr]
+            self.cancelled.add(seq)
 
     def check(self) -> None:
         """Assert the invariants."""

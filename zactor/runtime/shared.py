@@ -482,7 +482,7 @@ class SharedHost:
                 calls += len(run[3]) >> 1
                 self._run(seat, actor, run)
                 if actor.is_over:
-                    return
+                    return  # type: ignore[unreachable]  # mypy does not see that the run may end it
         except StopServing as stop:
             self.ended(actor, stop.cause)
             return
