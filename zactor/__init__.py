@@ -17,7 +17,7 @@ guaranteed stands in docs/guarantees.md.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zactor import exceptions
 from zactor.api.actors import ActorClass, ActorHandle, ActorMethod
@@ -25,6 +25,7 @@ from zactor.api.control import cancel, exit_actor, get_actor, kill
 from zactor.api.functions import RemoteFunction
 from zactor.api.remote import method, remote
 from zactor.api.session import ClusterContext, init, is_initialized, shutdown
+from zactor.api.typed import Actor
 from zactor.api.values import get, put, wait
 from zactor.ids import (
     ActorID,
@@ -37,10 +38,23 @@ from zactor.ids import (
 )
 from zactor.runtime.refs import ObjectRef
 
+if TYPE_CHECKING:
+    from zactor import actor as actor
+    from zactor import cluster_utils as cluster_utils
+    from zactor import remote_function as remote_function
+    from zactor import runtime_context as runtime_context
+    from zactor import testing as testing
+    from zactor import util as util
+    from zactor.api.cluster import available_resources, cluster_resources, nodes, timeline
+    from zactor.api.context import call_id, get_gpu_ids, get_runtime_context
+    from zactor.api.generators import ObjectRefGenerator
+    from zactor.api.log_config import LoggingConfig
+
 __version__ = "0.1.0"
 
 # Imported on first use: what a program does not use does not slow its start.
 _LAZY = {
+    "LoggingConfig": "zactor.api.log_config",
     "ObjectRefGenerator": "zactor.api.generators",
     "actor": "zactor.actor",
     "available_resources": "zactor.api.cluster",
@@ -49,18 +63,24 @@ _LAZY = {
     "get_gpu_ids": "zactor.api.context",
     "get_runtime_context": "zactor.api.context",
     "nodes": "zactor.api.cluster",
-    "runtime_context": "zactor.api.context",
+    "runtime_context": "zactor.runtime_context",
+    "cloudpickle": "zactor.cloudpickle",
+    "cluster_utils": "zactor.cluster_utils",
+    "remote_function": "zactor.remote_function",
     "testing": "zactor.testing",
+    "timeline": "zactor.api.cluster",
     "util": "zactor.util",
 }
 
 __all__ = [
+    "Actor",
     "ActorClass",
     "ActorHandle",
     "ActorID",
     "ActorMethod",
     "ClusterContext",
     "JobID",
+    "LoggingConfig",
     "NodeID",
     "ObjectID",
     "ObjectRef",
@@ -87,6 +107,7 @@ __all__ = [
     "put",
     "remote",
     "shutdown",
+    "timeline",
     "wait",
 ]
 

@@ -57,6 +57,14 @@ def split_object_id(object_id: bytes) -> tuple[bytes, int, int]:
     return caller, number, index
 
 
+def row_tag(actor: bytes) -> int:
+    """Return what marks the rows of one actor in the progress page of a worker that hosts many.
+
+    It stands above the 16 bits of the stream's number.
+    """
+    return int.from_bytes(actor[:6], "big") << 16
+
+
 class _Id(bytes):
     """An id as users see it: bytes with a hexadecimal form."""
 

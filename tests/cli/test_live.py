@@ -211,7 +211,6 @@ def test_a_broker_whose_state_is_kept_goes_on_with_it(daemons: Daemons) -> None:
     assert nodes[0]["resources_total"]["camera"] == 1
 
 
-@pytest.mark.xfail(reason="workers that were started before ask the old broker for definitions")
 def test_work_goes_on_after_a_restart_of_the_broker(daemons: Daemons, program: Any) -> None:
     restarted(daemons)
     source = JOINING.format(file=daemons.file).replace(

@@ -137,3 +137,16 @@ def test_a_stream_that_is_open_holds_nothing(stream: Stream) -> None:
     stream.outgoing = object()
     stream.check()
     assert call(stream).state == PENDING
+
+
+def test_a_waiter_that_fails_takes_no_other_with_it(stream: Stream) -> None:
+    class Failing:
+        def settled(self, result: Result) -> None:
+            raise RuntimeError("its loop is closed")
+
+    result, first, last = call(stream), Listener(), Listener()
+    for waiter in (first, Failing(), last):
+        result.add_waiter(waiter)
+    with pytest.raises(RuntimeError):
+        result.settle(NATIVE, 5)
+    assert first.heard == last.heard == [result]

@@ -160,3 +160,21 @@ def test_shapes_that_ask_the_same_are_the_same():
     assert "label a in ['b']" in str(
         Shape({}, {}, strategy=None, group=None, selector={"a": "b"})
     )
+
+
+@pytest.mark.parametrize("how", ["lost", "unreachable", "draining"])
+def test_soft_affinity_does_not_wait_for_a_node_that_takes_nothing_more(world, how):  # W3
+    node, other = world.node(1, CPU=1), world.node(2, CPU=1)
+    driver = world.driver()
+    soft = {"kind": "node", "node": node.id, "soft": True}
+    driver.create(strategy=soft, running={"CPU": 1})
+    waiting = driver.create(strategy=soft, running={"CPU": 1})["id"]
+    assert driver.entry(waiting)["state"] == "PENDING"  # its node is only busy
+    if how == "lost":
+        node.stopped = "dead"
+        node.say(m.ProcessDied(node.process, {"kind": "exit"}))
+    elif how == "unreachable":
+        world.lose(node.process)
+    else:
+        driver.get(m.DrainNode, node.id)
+    assert driver.entry(waiting)["node"] == other.id

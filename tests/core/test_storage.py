@@ -218,13 +218,13 @@ def test_a_segment_kept_warm_while_it_is_spilled_is_taken_then(store):
     store.say(FreeSegment(name, keep=True))
     assert store.back("spilled", name, False) == []
     store.now = RETRY
-    assert store.back("tick") == [Take(name, b"")]
+    assert store.back("tick") == [Take(name, b"", X)]
 
 
 def test_a_warm_segment_filled_again_before_we_heard_is_kept(store):
     name = store.fill(X, 80)
     store.say(FreeSegment(name, keep=True))
-    assert store.say(ReserveSegment(9, 60), Q) == [Take(name, b"")]
+    assert store.say(ReserveSegment(9, 60), Q) == [Take(name, b"", X)]
     store.say(SegmentFilled(name, Y, 80, P))
     assert store.back("took", name, False) == []  # still somebody waits
     assert store.locate(Y, name) == [answer(name)]
@@ -260,10 +260,10 @@ def test_only_its_maker_fills_a_segment_and_keeps_it_warm(store):
 
 def test_who_made_a_segment_is_told_that_its_owner_freed_it(store):
     name = store.fill(X, 80, owner=OWNER)
-    tell = Tell(P, None, FreeSegment(name, keep=True))
+    tell = Tell(P, None, FreeSegment(name, True, X))
     assert store.say(FreeSegment(name, keep=False), OWNER) == [tell]
     assert store.machine.used() == 80
-    assert store.say(FreeSegment(name, keep=False), OWNER) == [tell]
+    assert store.say(FreeSegment(name, False, X), OWNER) == [tell]
     store.say(FreeSegment(name, keep=True))
     assert store.machine.stats().warm == 80
     unheard = store.reserve(10)
@@ -277,19 +277,28 @@ def test_who_made_a_spilled_value_is_told_too(store):
     name = store.fill(X, 80, owner=OWNER)
     store.say(ReserveSegment(9, 60), Q)
     assert store.say(FreeSegment(name, keep=False), OWNER) == [
-        Tell(P, None, FreeSegment(name, keep=True))
+        Tell(P, None, FreeSegment(name, True, X))
     ]
     assert store.back("spilled", name, False) == []
     assert store.say(FreeSegment(name, keep=True)) == []
     store.now = RETRY
-    assert store.back("tick") == [Take(name, b"")]
+    assert store.back("tick") == [Take(name, b"", X)]
     store.back("took", name, True)
     name = store.fill(Y, 30, owner=OWNER)
     store.say(ReserveSegment(9, 60), Q)
     store.back("spilled", name, True)
     assert store.say(FreeSegment(name, keep=False), OWNER) == [
-        Forget(name), Tell(P, None, FreeSegment(name, keep=True))
+        Forget(name), Tell(P, None, FreeSegment(name, True, Y))
     ]  # fmt: skip
+
+
+def test_a_late_word_about_what_was_in_a_segment_frees_nothing(store):
+    name = store.fill(X, 80, owner=OWNER)
+    store.say(FreeSegment(name, False, X), OWNER)
+    store.say(FreeSegment(name, keep=True))
+    store.say(SegmentFilled(name, Y, 80, OWNER))
+    assert store.say(FreeSegment(name, False, X), OWNER) == []
+    assert store.machine.stats().objects == 1
 
 
 def test_a_maker_that_died_before_it_was_told_does_not_bring_the_object_back(store):
@@ -454,7 +463,8 @@ def test_a_copy_that_nobody_asks_for_goes_after_a_while(store):
     assert store.back("took", write.name, False) == []
     store.now = 150.0
     assert store.back("tick") == [Take(write.name, X)]
-    (ask,) = [*store.locate(X, "zactor-far-1", THERE), *store.back("took", write.name, True)]
+    located: list[Any] = store.locate(X, "zactor-far-1", THERE)
+    (ask,) = located + store.back("took", write.name, True)
     assert type(ask) is Ask  # it was asked for just then, and is pulled again
     store.back("answered", ask.token, False, None)
     assert store.machine.stats().objects == 0

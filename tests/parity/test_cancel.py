@@ -226,6 +226,9 @@ def children_are_cancelled(ray, tmp_path):
         def put(self, refs):
             self.refs = refs
 
+        def has_refs(self):
+            return hasattr(self, "refs")
+
         def is_cancelled(self):
             try:
                 ray.get(self.refs[0], timeout=20)
@@ -235,6 +238,7 @@ def children_are_cancelled(ray, tmp_path):
     box = Box.remote()
     ref = parent.remote(box)
     assert wait_until(lambda: count_at(tmp_path / "n"))
+    assert wait_until(lambda: ray.get(box.has_refs.remote()))
     ray.cancel(ref)
     return ray.get(box.is_cancelled.remote())
 

@@ -191,7 +191,7 @@ def exit_actor_is_final(ray, tmp_path):
     return count_at(tmp_path / "n")
 
 
-@table.row("exit_actor from an async method.", gives="ActorDiedError")
+@table.row("exit_actor from an async method.", gives=True)
 def exit_actor_in_a_coroutine(ray):
     @ray.remote
     class A:
@@ -203,8 +203,11 @@ def exit_actor_in_a_coroutine(ray):
 
     a = A.remote()
     a.leave.remote()
-    time.sleep(0.5)
-    return error_of(lambda: ray.get(a.m.remote(), timeout=20))
+
+    def is_dead():
+        return error_of(lambda: ray.get(a.m.remote(), timeout=20)) == "ActorDiedError"
+
+    return wait_until(is_dead)
 
 
 @table.row("exit_actor outside an actor: TypeError.", raises="TypeError")

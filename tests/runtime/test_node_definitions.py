@@ -15,7 +15,7 @@ class Broker:
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, Future[Any]]] = []
         self.delivered: list[Any] = []
-        self.definitions = NodeDefinitions(self, lambda: BROKER, self.delivered.append)  # type: ignore[arg-type]
+        self.definitions = NodeDefinitions(self, lambda: BROKER, self.delivered.append)
 
     def request(self, to: Address, message: FetchDefinition) -> Future[Any]:
         future: Future[Any] = Future()

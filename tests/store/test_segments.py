@@ -93,9 +93,43 @@ def test_what_another_process_looks_at_is_not_used_again_though_it_was_freed(
 
     maker.free(stored.name)  # against the protocol: the reader holds it
 
-    assert maker.drain() == [FreeSegment(stored.name, keep=False)]
-    assert maker.put(B, b"", [values(1 << 20, of=2)]).name != stored.name
+    assert maker.drain() == [FreeSegment(stored.name, keep=True)]
+    other = maker.put(B, b"", [values(1 << 20, of=2)]).name
+    assert other != stored.name
     assert bytes(seen[:3]) == b"\1\1\1"
+    del seen
+    reader.drain_unmapped()
+    assert maker.put(C, b"", [values(1 << 20, of=3)]).name == stored.name
+    assert maker.stats().warm == 0
+
+
+def test_of_freed_segments_that_others_look_at_only_some_are_kept(shm, make_pool):
+    maker, reader = make_pool(shm), make_pool(shm)
+    seen = []
+    for number in range(70):
+        stored = maker.put(bytes([number]) * 28, b"", [values(1 << 16)])
+        seen.append(reader.get(stored.name, bytes([number]) * 28))
+        maker.free(stored.name)
+    assert maker.stats().warm == 64
+    del seen
+    reader.drain_unmapped()
+    for number in range(64):
+        maker.put(bytes([number]) * 28, b"", [values(1 << 16)])
+    assert maker.stats().warm == 0
+
+
+def test_a_late_word_does_not_free_what_is_in_the_segment_by_then(shm, make_pool):
+    pool = make_pool(shm)
+    first = pool.put(A, b"", [values(1 << 20, of=1)])
+    assert pool.free(first.name, A)
+    second = pool.put(B, b"", [values(1 << 20, of=2)])
+    assert second.name == first.name
+
+    assert pool.free(first.name, A)
+
+    third = pool.put(C, b"", [values(1 << 20, of=3)])
+    assert third.name != second.name
+    assert bytes(pool.get(second.name, B).buffers[0][:2]) == b"\2\2"
 
 
 def test_a_freed_segment_is_warm_for_the_next_value_that_fits(shm, make_pool):

@@ -8,6 +8,7 @@ the directories of segments must be empty by then.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import shutil
@@ -177,7 +178,7 @@ class Machines:
         self.sweep()
         shutil.rmtree(self.base, ignore_errors=True)
         for directory in self.shm.values():
-            left = settled(lambda directory=directory: os.listdir(directory))
+            left = settled(functools.partial(os.listdir, directory))
             assert not left, f"left in {directory}: {left}"
             directory.rmdir()
 

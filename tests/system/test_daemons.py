@@ -189,7 +189,7 @@ def test_a_broker_that_is_stopped_and_its_nodes_leave_nothing(world: Machines) -
     zactor.shutdown()
     assert node.stop() == 0
     assert broker.stop() == 0
-    sessions = [path for path in Path(os.environ["ZACTOR_TMPDIR"]).glob("*/lock")]
+    sessions = list(Path(os.environ["ZACTOR_TMPDIR"]).glob("*/lock"))
     assert not sessions
 
 

@@ -13,7 +13,6 @@ import pytest
 
 import zactor
 from tests.system.daemons import PATIENCE, Machines, cpus, query, wait_until
-from zactor.options.scheduling import NodeAffinitySchedulingStrategy
 from zactor.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
@@ -21,6 +20,7 @@ from zactor.exceptions import (
     WorkerCrashedError,
     ZactorError,
 )
+from zactor.options.scheduling import NodeAffinitySchedulingStrategy
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

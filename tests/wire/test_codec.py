@@ -38,7 +38,7 @@ def test_what_follows_the_body_is_left_alone() -> None:
 
 @given(st.sampled_from(sorted(CODES)), st.data())
 def test_a_control_message_comes_back(kind: int, data: st.DataObject) -> None:
-    fields = CODES[kind]._fields  # type: ignore[attr-defined]
+    fields = CODES[kind]._fields
     message = CODES[kind](*(data.draw(plain) for _ in fields))
     packed, body = codec.pack_control(message)
     assert packed == kind

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from zactor.api.session import process
 from zactor.api.submission import MethodCall
+from zactor.api.typed import Calls
 from zactor.core.calls import Result
 from zactor.exceptions import ActorClassInheritanceError
 from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
+from zactor.runtime.deadlines import ACTIVE
 from zactor.runtime.refs import ObjectRef
+from zactor.runtime.signatures import UNKNOWN, positional_range, signature
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import collect, dumps_args, loaded
 from zactor.wire import batches
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
-
     from zactor.core.calls import Stream
     from zactor.runtime.actors import ActorView
     from zactor.runtime.objects import Guard
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Ref = TypeVar("Ref")
 
 # Names under which zactor's own methods can be called, on every actor.
 _OWN_METHODS = {
@@ -37,12 +41,14 @@ _OWN_METHODS = {
 }
 
 
-class ActorMethod:
+class ActorMethod(Calls[P, Ref]):
     """A method of an actor: `.remote(...)` calls it, `.options(...)` says how."""
 
     __slots__ = (
         "_guard",
         "_handle",
+        "_least",
+        "_most",
         "_name",
         "_number",
         "_options",
@@ -63,6 +69,8 @@ class ActorMethod:
         # What a handle needs to be made again; the handle itself would make a cycle, and its end
         # would wait for the garbage collector.
         self._handle = handle._facts
+        # How many arguments will do; calls with others, or with keywords, are looked at closely.
+        self._least, self._most = positional_range(self._parameters())
         self._plain = (
             options.num_returns in (None, 1)
             and not options.retry_exceptions
@@ -73,7 +81,7 @@ class ActorMethod:
             and number != batches.APPLY
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def _submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a call; return its ObjectRef (or as many as `num_returns` says).
 
         Does not wait. Calls from this process to one plain actor start in the order submitted.
@@ -83,16 +91,21 @@ class ActorMethod:
             SerializationError: An argument cannot be pickled.
             PendingCallsLimitExceeded: More calls wait than the limits allow.
         """
-        if self._plain and not kwargs:
+        if (
+            self._plain
+            and not kwargs
+            and self._least <= len(args) <= self._most
+            and not ACTIVE
+        ):
             stream = self._stream
             if stream.is_open and stream.identity.is_current:
                 if args:
                     for value in args:
                         if type(value) is ObjectRef:
                             return MethodCall(self, args, kwargs).submit()
-                    payload, buffers, refs = dumps_args(args, None, self._name)
+                    payload, buffers, refs = pickled = dumps_args(args, None, self._name)
                     if buffers or refs or len(payload) > _SMALL:
-                        return MethodCall(self, args, kwargs).submit()
+                        return MethodCall(self, args, kwargs, pickled).submit()
                     result = Result(
                         stream, next(stream.numbers), self._number, payload, self._guard, self._retries
                     )
@@ -111,15 +124,40 @@ class ActorMethod:
                     return ObjectRef(result)
         return MethodCall(self, args, kwargs).submit()
 
-    def options(self, **options: Any) -> ActorMethod:
+    if not TYPE_CHECKING:
+        remote = _submit  # to checkers, it is as `Calls` says
+
+    def _parameters(self) -> str:
+        """Return the method's parameters, see `runtime.signatures`."""
+        if self._number < 0:
+            return UNKNOWN
+        found: str = self._handle.methods[self._number][1].get("takes", UNKNOWN)
+        return found
+
+    def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError if the arguments do not fit the method's signature."""
+        if kwargs or not self._least <= len(args) <= self._most:
+            try:
+                signature(self._parameters()).bind(*args, **kwargs)
+            except TypeError as error:
+                name = f"{self._handle.class_name}.{self._name}"
+                raise TypeError(f"{name}(): {error}") from None
+
+    @overload
+    def options(
+        self, *, num_returns: int | str | None, **options: Any
+    ) -> ActorMethod[P, Any]: ...
+    @overload
+    def options(self, **options: Any) -> ActorMethod[P, Ref]: ...
+    def options(self, **options: Any) -> Any:
         """Return the method with other options for its calls.
 
         Raises:
             ValueError: An option is unknown or out of range.
             TypeError: A value is of the wrong type.
         """
-        again = object.__new__(ActorMethod)
-        for slot in ("_guard", "_handle", "_name", "_number", "_stream"):
+        again: ActorMethod[P, Ref] = object.__new__(ActorMethod)
+        for slot in ("_guard", "_handle", "_least", "_most", "_name", "_number", "_stream"):
             setattr(again, slot, getattr(self, slot))
         again._options = self._options.merged(**options)
         retries = again._options.max_task_retries
@@ -150,8 +188,8 @@ class ActorMethod:
 _SMALL = 1 << 20
 
 
-def _load_method(handle: ActorHandle[Any], name: str) -> ActorMethod:
-    method: ActorMethod = getattr(handle, name)
+def _load_method(handle: ActorHandle[Any], name: str) -> ActorMethod[..., Any]:
+    method: ActorMethod[..., Any] = getattr(handle, name)
     return method
 
 
@@ -161,6 +199,7 @@ class _Facts:
     __slots__ = (
         "actor_options",
         "class_name",
+        "groups",
         "id",
         "is_async",
         "is_ordered",
@@ -178,6 +217,7 @@ class _Facts:
         self.numbers = {row[0]: number for number, row in enumerate(self.methods)}
         self.max_pending_calls: int = entry.get("max_pending_calls", -1)
         options = entry.get("options") or {}
+        self.groups: list[str] | None = options.get("groups")
         self.is_ordered: bool = options.get("ordered", True)
         self.is_async: bool = entry.get("is_async", False)
         self.actor_options = ActorOptions.of(
@@ -186,6 +226,14 @@ class _Facts:
         )
         self.owner = owner
         self.view = view
+
+    def of(self, actor: bytes, owner: Address | None, view: ActorView) -> _Facts:
+        """Return the facts of another actor of the same kind."""
+        other = object.__new__(_Facts)
+        for slot in _SAME:
+            setattr(other, slot, getattr(self, slot))
+        other.id, other.owner, other.view = actor, owner, view
+        return other
 
     def entry(self) -> dict[str, Any]:
         """Return what `__init__` takes."""
@@ -196,8 +244,15 @@ class _Facts:
             "max_pending_calls": self.max_pending_calls,
             "max_task_retries": self.actor_options.max_task_retries,
             "is_async": self.is_async,
-            "options": {"ordered": self.is_ordered, "on_full": self.actor_options.on_full},
+            "options": {
+                "ordered": self.is_ordered,
+                "on_full": self.actor_options.on_full,
+                "groups": self.groups,
+            },
         }
+
+
+_SAME = tuple(slot for slot in _Facts.__slots__ if slot not in ("id", "owner", "view"))
 
 
 class ActorHandle(Generic[T]):
@@ -215,7 +270,7 @@ class ActorHandle(Generic[T]):
         self.__dict__["_facts"] = facts
         self.__dict__["_guard"] = guard
 
-    def __getattr__(self, name: str) -> ActorMethod:
+    def __getattr__(self, name: str) -> ActorMethod[..., Any]:
         facts = self._facts
         number = facts.numbers.get(name)
         if number is not None:
@@ -226,7 +281,7 @@ class ActorHandle(Generic[T]):
             options = MethodOptions().under(facts.actor_options)
         else:
             raise AttributeError(f"'{facts.class_name}' object has no attribute '{name}'")
-        method = ActorMethod(self, name, number, options)
+        method: ActorMethod[..., Any] = ActorMethod(self, name, number, options)
         self.__dict__[name] = method  # the next look-up is a plain one
         return method
 
@@ -279,6 +334,8 @@ def _method_options(about: dict[str, Any]) -> dict[str, Any]:
         "group": "concurrency_group",
         "retries": "max_task_retries",
         "timeout": "timeout",
+        "on_full": "on_full",
+        "backpressure": "_generator_backpressure_num_objects",
     }
     options = {names[key]: value for key, value in about.items() if key in names}
     kinds = about.get("retry")
@@ -304,12 +361,19 @@ def weak_handle(entry: dict[str, Any]) -> ActorHandle[Any]:
     return ActorHandle(_Facts(entry, None, runtime.actors.view(entry["id"], entry)), None)
 
 
-class ActorClass(Generic[T]):
+def own_handle(spec: dict[str, Any]) -> ActorHandle[Any]:
+    """Return a handle of the actor that runs here, which does not keep it."""
+    view = process().actors.view(spec["id"])
+    return ActorHandle(_Facts(spec, None, view), None)
+
+
+class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
     """What `@remote` makes of a class: `.remote(...)` creates an actor, `.options(...)` says how."""
 
     def __init__(self, cls: type[T], options: ActorOptions) -> None:
         self._class = cls
         self._options = options
+        self._pattern: Any = None  # what its actors have in common (api.creation)
         self.__name__ = cls.__name__
         self.__qualname__ = cls.__qualname__
         self.__module__ = cls.__module__
@@ -330,7 +394,7 @@ class ActorClass(Generic[T]):
             f"Actors cannot be instantiated directly. Instead of '{name}()', use '{name}.remote()'."
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[T]:
+    def _create(self, *args: Any, **kwargs: Any) -> ActorHandle[T]:
         """Create an actor and return its handle; does not wait for it to come up.
 
         Raises:
@@ -339,7 +403,10 @@ class ActorClass(Generic[T]):
         """
         from zactor.api.creation import create
 
-        return create(self._class, self._options, args, kwargs)
+        return create(self, self._options, args, kwargs)
+
+    if not TYPE_CHECKING:
+        remote = _create  # to checkers, it is as `Calls` says
 
     def options(self, **options: Any) -> ActorClass[T]:
         """Return the class with other options for the actors made of it.

@@ -6,6 +6,7 @@ from typing import Any
 
 from zactor.api.actors import ActorHandle, weak_handle
 from zactor.api.session import process
+from zactor.api.typed import Actor
 from zactor.exceptions import ActorHandleNotFoundError
 from zactor.runtime.calling import StopServing
 from zactor.runtime.cancelling import cancel_result
@@ -14,7 +15,7 @@ from zactor.runtime.several import Part
 from zactor.wire.messages import FindActor, KillActor, ListNames
 
 
-def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
+def get_actor(name: str, namespace: str | None = None) -> Any:
     """Return a handle of the actor with this name. The handle does not keep the actor alive.
 
     Args:
@@ -26,7 +27,9 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """
     if not isinstance(name, str) or not name:
         raise ValueError("Please supply a non-empty value to get_actor")
-    if namespace is not None and (not isinstance(namespace, str) or not namespace):
+    if namespace is not None and not isinstance(namespace, str):
+        raise TypeError(f"namespace must be a string, not {type(namespace)}")
+    if namespace is not None and not namespace:
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
     runtime = process()
     entry = runtime.ask(FindActor(0, name, namespace or runtime.namespace))
@@ -52,7 +55,7 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:  # noqa: FBT00
     return [name for _, name in rows]
 
 
-def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
+def kill(actor: ActorHandle[Any] | Actor, *, no_restart: bool = True) -> None:
     """End an actor's process now: no clean-up, and its unsettled calls fail.
 
     Args:
@@ -69,7 +72,7 @@ def kill(actor: ActorHandle[Any], *, no_restart: bool = True) -> None:
         )
     runtime = process()
     known = runtime.ask(KillActor(0, actor._facts.id, no_restart))
-    if not known and actor._facts.view.entry.get("state") in (None, "PENDING"):
+    if not known and actor._facts.view.entry.get("state") != "DEAD":
         raise ActorHandleNotFoundError(
             f"{actor!r} is not of this cluster: it was made in another session."
         )
@@ -94,7 +97,7 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     from zactor.api.generators import is_generator
 
     if is_generator(ref):
-        result = ref._call
+        result = ref.call()
     elif isinstance(ref, ObjectRef):
         result = ref._result
     else:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zactor.api.environments import check_environment, for_node, merged
 from zactor.api.session import process
+from zactor.api.submission import undeclared_group
 from zactor.core.calls import PENDING, Result
 from zactor.exceptions import ActorAlreadyExistsError
 from zactor.runtime.arguments import complete, encode, wait_for_arguments
 from zactor.runtime.construction import describe_methods, is_async_class
+from zactor.runtime.refs import ObjectRef
+from zactor.runtime.values import LARGE
+from zactor.serde.values import dumps_args
 from zactor.wire.batches import X_FRAMES, X_REFS, X_SLOTS
 from zactor.wire.messages import CreateActor
 
@@ -21,20 +26,87 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Pattern:
+    """What all actors that one caller makes of one `ActorClass` have in common.
+
+    Attributes:
+        spec: Of each, but for its id and arguments.
+        entry: What a handle has to know, but for the id.
+        is_plain: Many may be created with one message.
+    """
+
+    def __init__(self, runtime: Process, cls: type, options: ActorOptions) -> None:
+        from zactor.api.actors import _Facts
+
+        self.runtime = runtime
+        self.identity = runtime.identity
+        is_async = is_async_class(cls)
+        self.options = options = options.resolved(is_async=is_async)
+        self.spec = make_spec(runtime, b"", cls, options, is_async=is_async)
+        self.entry = _entry_of(self.spec)
+        self.facts = _Facts(self.entry, None, None)  # type: ignore[arg-type]
+        self.is_plain = options.isolation == "shared" and not options.name
+        self.signature = _signature_of(cls)
+        del self.spec["id"], self.entry["id"]
+
+    def is_valid(self, runtime: Process) -> bool:
+        """Whether it is this session's and this caller's."""
+        return self.runtime is runtime and self.identity.is_current
+
+
 def create(
-    cls: type[T], options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
+    actor_class: Any, options: ActorOptions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ActorHandle[T]:
     """Create an actor; see `ActorClass.remote`."""
+    runtime = process()
+    pattern: Pattern | None = actor_class._pattern  # noqa: SLF001
+    if pattern is None or not pattern.is_valid(runtime):
+        pattern = actor_class._pattern = Pattern(runtime, actor_class._class, options)  # noqa: SLF001
+    cls: type[T] = actor_class._class  # noqa: SLF001
+    check_signature(cls, pattern.signature, args, kwargs)
+    if pattern.is_plain:
+        for value in args:
+            if type(value) is ObjectRef:
+                break
+        else:
+            if not kwargs:
+                return _create_with_others(runtime, pattern, cls, args)
+    return _create_alone(runtime, pattern, cls, args, kwargs)
+
+
+def _create_with_others(
+    runtime: Process, pattern: Pattern, cls: type, args: tuple[Any, ...]
+) -> ActorHandle[Any]:
+    payload: Any = b""
+    if args:
+        payload, buffers, refs = dumps_args(args, None, f"{cls.__name__}.__init__")
+        if buffers or refs or len(payload) > LARGE:
+            return _create_alone(runtime, pattern, cls, args, {})
+    from zactor.api.actors import ActorHandle, fresh_actor_id
+
+    actor = fresh_actor_id()
+    view = runtime.actors.view(actor)
+    view.entry = {**view.entry, **pattern.entry}
+    view.is_watched = True
+    is_detached = pattern.options.is_detached()
+    guard = None if is_detached else runtime.objects.own_actor(actor)
+    runtime.creations.add(pattern.spec, actor, payload)
+    owner = None if is_detached else runtime.post.address
+    return ActorHandle(pattern.facts.of(actor, owner, view), guard)
+
+
+def _create_alone(
+    runtime: Process, pattern: Pattern, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ActorHandle[Any]:
     from zactor.api.actors import ActorHandle, _Facts, fresh_actor_id, weak_handle
 
-    runtime = process()
-    is_async = is_async_class(cls)
-    options = options.resolved(is_async=is_async)
-    check_signature(cls, args, kwargs)
+    options = pattern.options
     actor = fresh_actor_id()
-    spec = make_spec(runtime, actor, cls, options, is_async=is_async)
+    spec = {**pattern.spec, "id": actor}
     carrier = Result(None, 0, 0, None, None, 0)
-    awaited = encode(runtime, carrier, args, kwargs, None, f"{cls.__name__}.__init__")
+    # They are kept for restarts, by the broker: in the store they might go before the actor does.
+    name = f"{cls.__name__}.__init__"
+    awaited = encode(runtime, carrier, args, kwargs, None, name, stores=False)
     view = runtime.actors.view(actor)
     view.entry = {**view.entry, **_entry_of(spec)}
     view.is_watched = True  # whoever creates an actor watches it
@@ -111,19 +183,27 @@ class _Constructor:
         self.caller = spec["id"] + b"\0\0\0\0"
 
 
-def check_signature(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def _signature_of(cls: Any) -> Any:
+    """Return the signature of the constructor; None if nobody can tell, False if it takes nothing."""
+    if cls.__init__ is object.__init__ and cls.__new__ is object.__new__:
+        return False
+    try:
+        return inspect.signature(cls.__init__)
+    except (ValueError, TypeError):
+        return None
+
+
+def check_signature(
+    cls: Any, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
     """Check constructor arguments where the call is made.
 
     Raises:
         TypeError: They do not fit.
     """
-    if cls.__init__ is object.__init__ and cls.__new__ is object.__new__:
-        if args or kwargs:
-            raise TypeError(f"{cls.__name__}() takes no arguments")
-        return
-    try:
-        signature = inspect.signature(cls.__init__)
-    except (ValueError, TypeError):
+    if signature is False and (args or kwargs):
+        raise TypeError(f"{cls.__name__}() takes no arguments")
+    if not signature:
         return
     try:
         signature.bind(None, *args, **kwargs)
@@ -137,9 +217,13 @@ def make_spec(
     """Return the spec of an actor, without its arguments (see core.directory)."""
     from zactor.api.placing import placing_of
 
-    env = options.runtime_env
-    if env is None:
-        env = runtime.session.get("runtime_env") or {}
+    job = runtime.session.get("runtime_env") or {}
+    env = for_node(merged(job, check_environment(options.runtime_env)))
+    methods = describe_methods(cls, options.actor_generator_backpressure)
+    declared = options.concurrency_groups or {}
+    for _, about in methods:
+        if about.get("group") and about["group"] not in declared:
+            raise ValueError(undeclared_group(about["group"], cls.__name__, declared))
     return {
         "id": actor,
         "job": runtime.job,
@@ -151,7 +235,7 @@ def make_spec(
         "get_if_exists": options.get_if_exists,
         "class_key": runtime.definitions.publish(cls),
         "class_name": cls.__name__,
-        "methods": describe_methods(cls),
+        "methods": methods,
         "placing": options.demand(),
         "running": options.running_demand(),
         **placing_of(runtime, options),
@@ -167,6 +251,7 @@ def make_spec(
         "options": {
             "ordered": not options.allow_out_of_order_execution,
             "on_full": options.on_full,
+            "groups": sorted(options.concurrency_groups or ()),
             "session": runtime.inherited_session(),
         },
     }

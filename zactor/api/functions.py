@@ -5,27 +5,33 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
+from zactor.api.environments import check_environment, for_node, merged
 from zactor.api.placing import placing_of
 from zactor.api.session import process
 from zactor.api.submission import call_extras, references
+from zactor.api.typed import Calls
 from zactor.core.calls import PENDING
 from zactor.options import TaskOptions
 from zactor.runtime.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.deadlines import deadline_of
+from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Several
 from zactor.runtime.tasks import TaskResult
+from zactor.wire.batches import X_DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zactor.api.typed import StreamingFunction
     from zactor.runtime.process import Process
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class RemoteFunction(Generic[P, R]):
+class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
     """What `@remote` makes of a function: `.remote(...)` runs it as a task, `.options(...)` says how."""
 
     def __init__(self, function: Callable[P, R], options: TaskOptions) -> None:
@@ -33,6 +39,10 @@ class RemoteFunction(Generic[P, R]):
             raise ValueError(
                 "'async def' should not be used for remote tasks. You can wrap the async "
                 "function with `asyncio.run(f())`, or make it a method of an actor."
+            )
+        if options.num_returns == "streaming" and not _is_generator(function):
+            raise ValueError(
+                f"num_returns='streaming' needs a generator function, and {function!r} has no yield"
             )
         self._function = function
         self._options = options
@@ -48,7 +58,13 @@ class RemoteFunction(Generic[P, R]):
             f"try '{name}.remote()'."
         )
 
-    def options(self, **options: Any) -> RemoteFunction[P, R]:
+    @overload
+    def options(
+        self, *, num_returns: int | str | None, **options: Any
+    ) -> StreamingFunction[P, Any]: ...
+    @overload
+    def options(self, **options: Any) -> RemoteFunction[P, R]: ...
+    def options(self, **options: Any) -> Any:
         """Return the function with other options for its tasks.
 
         Raises:
@@ -61,7 +77,7 @@ class RemoteFunction(Generic[P, R]):
         """Return a node of a call graph."""
         raise NotImplementedError("call graphs made with .bind() are not part of zactor")
 
-    def remote(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def _submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a task; return its ObjectRef (or as many as `num_returns` says). Does not wait.
 
         Raises:
@@ -74,9 +90,12 @@ class RemoteFunction(Generic[P, R]):
         if args or kwargs:
             self._check_signature(args, kwargs)
         result = self._make_result(runtime)
-        awaited = encode(
-            runtime, result, args, kwargs, dict(self._extras) or None, self._function.__name__
-        )
+        extras = dict(self._extras)
+        deadline = deadline_of(self._options.timeout)
+        if deadline is not None:
+            extras[X_DEADLINE] = deadline
+            runtime.deadlines.expect(result, deadline, self._function.__name__)
+        awaited = encode(runtime, result, args, kwargs, extras or None, self._function.__name__)
         if runtime.is_over is not None:
             result.settle(4, runtime.is_over)
         elif not awaited and type(result.payload) is not list:
@@ -85,12 +104,17 @@ class RemoteFunction(Generic[P, R]):
             wait_for_arguments(runtime, result, awaited, lambda r: _ready(runtime, r))
         return references(result, self._returns)
 
+    if not TYPE_CHECKING:
+        remote = _submit  # to checkers, it is as `Calls` says
+
     def _make_result(self, runtime: Process) -> Any:
         number = next(runtime.identity.numbers)
         kind = _result_type(self._returns)
         stand_in = self._queue.identity
         result = kind(stand_in, number, 0, None, None, self._retries)
-        if self._returns not in (1, "streaming", "dynamic"):
+        if type(self._returns) is str:
+            result.expect(self._returns, self._extras)
+        elif self._returns != 1:
             result.expect(self._returns)
         result.function = self._named
         result.queue = self._queue
@@ -113,9 +137,8 @@ class RemoteFunction(Generic[P, R]):
         self._max_calls = options.calls_per_worker()
         key = runtime.definitions.publish(self._function)
         self._named = (key, options.name or self._function.__name__)
-        env = options.runtime_env
-        if env is None:
-            env = runtime.session.get("runtime_env") or {}
+        job = runtime.session.get("runtime_env") or {}
+        env = for_node(merged(job, check_environment(options.runtime_env)))
         shape = {
             "resources": options.demand(),
             **placing_of(runtime, options),

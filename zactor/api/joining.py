@@ -20,7 +20,7 @@ _IGNORED = {
 }  # fmt: skip
 
 
-def check_init_arguments(**given: Any) -> None:
+def check_init_arguments(**given: Any) -> None:  # noqa: C901 - one check after the other
     """Check what `init` was given.
 
     Raises:
@@ -53,8 +53,10 @@ def check_init_arguments(**given: Any) -> None:
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise ValueError(f"resources[{name!r}] must be a number >= 0, not {value!r}")
     namespace = given["namespace"]
-    if namespace is not None and (not isinstance(namespace, str) or not namespace):
-        raise ValueError(f"namespace must be a string that is not empty, not {namespace!r}")
+    if namespace is not None and not isinstance(namespace, str):
+        raise TypeError(f"namespace must be a string, not {namespace!r}")
+    if namespace is not None and not namespace:
+        raise ValueError("namespace cannot be an empty string; None asks for one of the job's own")
     for name in ("labels", "runtime_env"):
         if given[name] is not None and not isinstance(given[name], dict):
             raise TypeError(f"{name} must be a dict, not {given[name]!r}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zactor.api.groups import check_bundle
+
 if TYPE_CHECKING:
     from zactor.options import ActorOptions, TaskOptions
     from zactor.runtime.process import Process
@@ -16,6 +18,7 @@ def placing_of(runtime: Process, options: ActorOptions | TaskOptions) -> dict[st
         group = chosen.placement_group
         if group is None:
             return {"strategy": None, "group": None}
+        check_bundle(group, chosen.placement_group_bundle_index, options.demand())
         return {
             "strategy": None,
             "group": {

@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from zactor.api.actors import ActorClass
 from zactor.api.functions import RemoteFunction
 from zactor.exceptions import ActorClassInheritanceError
 from zactor.options import ActorOptions, MethodOptions, TaskOptions
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from typing import Concatenate
 
+    from zactor.api.generators import ObjectRefGenerator
+    from zactor.api.typed import (
+        C,
+        ClassOf,
+        K,
+        Method,
+        MethodDecorator,
+        OpenMethodDecorator,
+        OpenRemoteDecorator,
+        RemoteDecorator,
+        StreamingFunction,
+    )
+    from zactor.runtime.refs import ObjectRef
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Y = TypeVar("Y")
+
+
+@overload
+def remote(definition: C, /) -> C: ...  # type: ignore[overload-overlap]
+@overload
+def remote(definition: K, /) -> ClassOf[K]: ...  # type: ignore[overload-overlap]
+@overload
+def remote(  # type: ignore[overload-overlap]
+    definition: Callable[P, Iterator[Y]], /
+) -> StreamingFunction[P, ObjectRefGenerator[Y]]: ...
+@overload
+def remote(definition: Callable[P, R], /) -> RemoteFunction[P, R]: ...
+@overload
+def remote(*, num_returns: int | str | None, **options: Any) -> OpenRemoteDecorator: ...
+@overload
+def remote(**options: Any) -> RemoteDecorator: ...
 def remote(*args: Any, **options: Any) -> Any:
     """Make an actor class of a class, or a remote function of a function.
 
@@ -54,6 +90,24 @@ def _make(definition: Any, options: dict[str, Any]) -> Any:
     )
 
 
+@overload
+def method(
+    function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+) -> Method[P, Coroutine[Any, Any, R], ObjectRef[R]]: ...
+@overload
+def method(  # type: ignore[overload-overlap]
+    function: Callable[Concatenate[Any, P], Iterator[Y]], /
+) -> Method[P, Iterator[Y], ObjectRefGenerator[Y]]: ...
+@overload
+def method(  # type: ignore[overload-overlap]
+    function: Callable[Concatenate[Any, P], AsyncIterator[Y]], /
+) -> Method[P, AsyncIterator[Y], ObjectRefGenerator[Y]]: ...
+@overload
+def method(function: Callable[Concatenate[Any, P], R], /) -> Method[P, R, ObjectRef[R]]: ...
+@overload
+def method(*, num_returns: int | str | None, **options: Any) -> OpenMethodDecorator: ...
+@overload
+def method(**options: Any) -> MethodDecorator: ...
 def method(*args: Any, **options: Any) -> Any:
     """Give a method of an actor class options of its own.
 

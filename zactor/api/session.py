@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from zactor.exceptions import ZactorError
 from zactor.runtime import process as processes
@@ -30,7 +30,7 @@ class ClusterContext(dict[str, Any]):
         """End the session."""
         shutdown()
 
-    def __enter__(self) -> ClusterContext:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -91,6 +91,7 @@ def init(
         ValueError: An argument makes no sense.
     """
     global _driver  # noqa: PLW0603 - one session a process
+    from zactor.api.environments import check_environment
     from zactor.api.joining import check_init_arguments, join
 
     with processes.lock:
@@ -112,6 +113,7 @@ def init(
             runtime_env=runtime_env,
             others=others,
         )
+        environment = check_environment(runtime_env)
         if logging_level is not None:
             import logging
 
@@ -119,15 +121,15 @@ def init(
         _driver = join(
             address,
             resources={"CPU": num_cpus, "GPU": num_gpus, **(resources or {})},
-            labels=labels or {},
+            labels=dict(labels or {}),
             store_bytes=object_store_memory,
             namespace=namespace or "",
-            runtime_env=runtime_env,
+            runtime_env=environment,
             log_to_driver=log_to_driver,
             preload=preload or [],
         )
         processes.set_current(_driver.process)
-        _driver.process.session["runtime_env"] = runtime_env or {}
+        _driver.process.session["runtime_env"] = environment
         atexit.register(_at_exit)
         return ClusterContext(_facts())
 

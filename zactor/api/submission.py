@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from zactor.api.session import process
 from zactor.core.calls import PENDING, Result
 from zactor.exceptions import PendingCallsLimitExceeded
 from zactor.runtime.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.deadlines import deadline_of
+from zactor.runtime.interrupts import protected
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Several
 from zactor.serde.values import dumps
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 class MethodCall:
     """One call that is not plain. `submit` does it all."""
 
-    def __init__(self, method: ActorMethod, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        method: ActorMethod[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        pickled: Any = None,
+    ) -> None:
+        self._pickled = pickled
         self._method = method
         self._args = args
         self._kwargs = kwargs
@@ -35,31 +43,51 @@ class MethodCall:
         method = self._method
         runtime = process()
         facts = method._handle
+        method.check_arguments(self._args, self._kwargs)
+        group = method._options.concurrency_group
+        if group is not None and facts.groups is not None and group not in facts.groups:
+            raise ValueError(undeclared_group(group, facts.class_name, facts.groups))
         stream = method._stream
         if not stream.identity.is_current or stream.caller != runtime.identity.caller:
             stream = runtime.actors.stream(facts.view, runtime.identity)
         self._check_limit(stream)
         returns, extras = call_extras(method._options)
-        result = make_result(
+        deadline = deadline_of(method._options.timeout)
+        if deadline is not None:
+            extras[batches.X_DEADLINE] = deadline
+        result: Any = make_result(
             stream, next(stream.numbers), method._number, method._guard, method._retries, returns
         )
+        if type(returns) is str:
+            result.expect(returns, extras)
         awaited = encode(
-            runtime, result, self._args, self._kwargs, extras or None, method._name
+            runtime,
+            result,
+            self._args,
+            self._kwargs,
+            extras or None,
+            method._name,
+            pickled=self._pickled,
         )
+        if deadline is not None:
+            runtime.deadlines.expect(result, deadline, method._name)
         if runtime.actors.refuse(result):
             return references(result, returns)
         if not awaited and type(result.payload) is not list:
             send(runtime, result)
             return references(result, returns)
-        if facts.is_ordered:
+        self._hold_until_ready(runtime, result, awaited)
+        return references(result, returns)
+
+    def _hold_until_ready(self, runtime: Any, result: Result, awaited: Any) -> None:
+        # Not to be interrupted: what is held and waits for nobody would hold all later calls up.
+        if self._method._handle.is_ordered:
             # Held in its place: later calls of the stream wait behind it.
             result.waiting = 1
-            with runtime.caller.lock:
-                runtime.caller.hold(result)
+            runtime.caller.hold(result)
             wait_for_arguments(runtime, result, awaited, lambda r: self._ready(runtime, r))
         else:
             wait_for_arguments(runtime, result, awaited, lambda r: self._ready_alone(runtime, r))
-        return references(result, returns)
 
     @staticmethod
     def _ready(runtime: Any, result: Result) -> None:
@@ -89,6 +117,17 @@ class MethodCall:
             f"The task {self._method._name} could not be submitted to "
             f"{self._method._handle.view.label}: {limit} calls are pending (max_pending_calls)."
         )
+
+
+def undeclared_group(group: str, class_name: str, declared: Any) -> str:
+    """Return what is said of a concurrency group that an actor class has not declared."""
+    return (
+        f"concurrency group {group!r} is not one of {class_name}'s: {sorted(declared)}. Declare it: "
+        f"@remote(concurrency_groups={{{group!r}: n}})"
+    )
+
+
+protected(MethodCall._hold_until_ready)
 
 
 def pending_calls(stream: Stream) -> int:
@@ -156,8 +195,6 @@ def call_extras(options: Any) -> tuple[Any, dict[int, Any]]:
         if options.retry_exceptions is not True:
             kinds = dumps(tuple(options.retry_exceptions))[0]
         extras[batches.X_RETRY] = [retries, kinds]
-    if options.timeout is not None:
-        extras[batches.X_DEADLINE] = time.monotonic() + options.timeout
     group = getattr(options, "concurrency_group", None)
     if group is not None:
         extras[batches.X_GROUP] = group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zactor.api.session import process
 from zactor.core.calls import NATIVE, PICKLED, STORED, Result, error_watchers
@@ -17,7 +17,11 @@ from zactor.runtime.refs import ObjectRef
 from zactor.runtime.values import LARGE, decode, error_of, has_error
 from zactor.serde.values import dumps
 
+if TYPE_CHECKING:
+    from zactor.api.generators import ObjectRefGenerator
+
 R = TypeVar("R")
+W = TypeVar("W", bound="ObjectRef[Any] | ObjectRefGenerator[Any]")
 _IMMUTABLE = frozenset((type(None), bool, int, float, bytes, str))
 
 
@@ -52,7 +56,7 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
         from zactor.api.generators import is_generator
 
         if is_generator(refs):
-            raise ValueError("Invalid type of object refs: iterate an ObjectRefGenerator instead")
+            return refs
         raise ValueError(
             f"Invalid type of object refs, {type(refs)}, is given. 'object_refs' must either be "
             "an ObjectRef or a list of ObjectRefs."
@@ -63,13 +67,13 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
 def _get_list(refs: list[Any], timeout: float | None) -> list[Any]:
     _check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
-    values = []
+    values: list[Any] = []
     append = values.append
     for position, ref in enumerate(refs):
         try:
             result = ref._result
         except AttributeError:
-            raise ValueError(
+            raise TypeError(
                 f"Invalid type of object refs: 'object_refs' must be an ObjectRef or a list of "
                 f"ObjectRefs, but item {position} is a {type(ref)}."
             ) from None
@@ -171,6 +175,22 @@ def put(value: R, *, _owner: Any = None, **_: Any) -> ObjectRef[R]:
     return ObjectRef(stored)
 
 
+@overload
+def wait(
+    ray_waitables: list[W],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[W], list[W]]: ...
+@overload
+def wait(
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+    object_refs: list[W],
+) -> tuple[list[W], list[W]]: ...
 def wait(
     ray_waitables: Any = None,
     *,

@@ -194,6 +194,8 @@ def node(
         config = replace(config, store_bytes=object_store_memory)
     place = joining.find_cluster(join, config)
     place.session.close()  # the node opens its own
+    keys = place.keys
+    assert keys is not None  # a cluster file has them
 
     def broker_now() -> Address | None:
         try:
@@ -203,7 +205,7 @@ def node(
 
     def ready(address: Address) -> None:
         local.leave_note("node", address)
-        own = joining.ClusterFile(place.cluster, place.broker, place.keys)
+        own = joining.ClusterFile(place.cluster, place.broker, keys)
         joining.write_cluster_file(str(local.directory_of(address) / joining.IN_SESSION), own)
         cluster = place.cluster.hex()[:8]
         click.echo(f"node {address.node.hex()} of cluster {cluster} at {address.tcp}")

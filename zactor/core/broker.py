@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerMachine", "BrokerStats", "Effect", "Report", "Send", "Watch"]
 
+HEARD_FROM_THE_DEAD = frozenset({"Attach", "NodeUp", "Renew"})
 STORY = 64  # events kept for the text of a broken invariant
 
 
@@ -119,7 +120,7 @@ class BrokerMachine:
         cause = cluster.processes.dead.get(peer)
         if cause is FORGOTTEN:
             del cluster.processes.dead[peer]  # it had only been out of sight
-        elif cause is not None and type(message).__name__ not in {"Attach", "NodeUp", "Renew"}:
+        elif cause is not None and type(message).__name__ not in HEARD_FROM_THE_DEAD:
             if cause.get("kind") == "lost":
                 book[peer] = address
                 cluster.journal.send(peer, SessionLost(str(cause.get("text"))))
@@ -162,6 +163,7 @@ class BrokerMachine:
         node = cluster.membership.by_process.get(peer)
         if node is not None:
             cluster.membership.unreachable(node)
+            cluster.waiting.recheck()
         if peer in cluster.sessions.by_driver:
             if ("driver", peer) not in cluster.deadlines:
                 cluster.deadlines.set(("driver", peer), now + cluster.config.driver_grace)
@@ -211,6 +213,7 @@ class BrokerMachine:
         Raises:
             StaleError: Another broker has written to the state.
         """
+        self._cluster.directory.publish()
         return self._cluster.journal.drain()
 
     def close(self) -> None:

@@ -76,6 +76,8 @@ class Result:
         "waiting",
     )
 
+    seq: int  # unset until it has left
+
     def __init__(
         self, stream: Any, number: int, method: int, payload: Any, pin: Any, retries: int
     ) -> None:
@@ -104,8 +106,8 @@ class Result:
         self.pin = self.payload = self.frames = None
         if self.waiters is not None:
             tell(self)
-        if error_watchers and (state == USER_ERROR or state == ERROR):  # noqa: PLR1714
-            for watcher in list(error_watchers):
+        if error_watchers and (state == USER_ERROR or state == ERROR):  # noqa: PLR1714, SIM109, SIM109 - the hot path
+            for watcher in list(error_watchers):  # noqa: PERF101 - they take themselves off
                 watcher.error_settled()
 
     def add_waiter(self, waiter: Any) -> None:
@@ -133,7 +135,11 @@ class Result:
 
 
 def tell(result: Result) -> None:
-    """Tell who waits for a result that it is settled."""
+    """Tell who waits for a result that it is settled.
+
+    Raises:
+        Exception: What one of them raised, after all were told.
+    """
     waiters = result.waiters
     result.waiters = None
     while waiters:
@@ -141,7 +147,12 @@ def tell(result: Result) -> None:
             waiter = waiters.pop()
         except IndexError:
             return
-        waiter.settled(result)
+        try:
+            waiter.settled(result)
+        except BaseException:
+            result.waiters = waiters
+            tell(result)  # the others
+            raise
 
 
 def _number(result: Result) -> int:

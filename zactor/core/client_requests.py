@@ -7,6 +7,7 @@ change something are answered the same when they are repeated (`CHANGING`).
     message           answered with                    kinds of error
     Attach            session dict                     SessionLost, TooMany
     Detach            True
+    CreateActors      [[actor id, error]]              as CreateActor
     CreateActor       entry                            NameTaken, BadRequest, JobEnded, ActorDied, TooMany
     WatchActor        entry                            ActorHandleNotFound (not heard of within a while)
     KillActor         True | False
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.directory import DEAD, check_spec
 from zactor.core.groups import Group
 from zactor.core.inventory import Inventory
+from zactor.core.placement import shape_of_actor
 from zactor.wire import messages as m
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 LATER = object()
 
-CHANGING = (m.Attach, m.CreateActor, m.KillActor, m.CreateGroup, m.RemoveGroup, m.DrainNode)
+CHANGING = (m.Attach, m.CreateActor, m.CreateActors, m.KillActor, m.CreateGroup, m.RemoveGroup, m.DrainNode)
 
 
 class RefusedError(Exception):
@@ -60,6 +62,7 @@ class ClientRequests:
             m.Attach: self._attach,
             m.Detach: self._detach,
             m.CreateActor: self._create_actor,
+            m.CreateActors: self._create_actors,
             m.WatchActor: self._watch_actor,
             m.UnwatchActor: self._unwatch_actor,
             m.ReleaseActor: self._release_actor,
@@ -103,7 +106,7 @@ class ClientRequests:
         if job is None:
             if len(sessions.by_driver) >= cluster.config.max_clients:
                 raise RefusedError("TooMany", "the cluster has no room for another driver")
-            namespace = message.namespace or cluster.ids.new_id().hex()
+            namespace = message.namespace or (cluster.ids.new_id() + cluster.ids.new_id()).hex()
             cluster.processes.enter(peer, "driver", b"", _pid(message.metadata))
             job = sessions.open(peer, address, namespace, message.metadata, now)
         return self._session(peer, job.id, job.namespace, cluster.find_home(peer))
@@ -158,6 +161,37 @@ class ClientRequests:
         if len(directory.actors) >= cluster.config.max_actors:
             raise RefusedError("TooMany", f"the cluster holds {len(directory.actors)} actors")
         return self._enter_actor(peer, spec, namespace, now)
+
+    def _create_actors(self, peer: bytes, message: m.CreateActors, now: float) -> Any:
+        cluster, common = self._cluster, message.common
+        directory, lifecycle = cluster.directory, cluster.lifecycle
+        refused: list[Any] = []
+        shape, namespace = None, ""
+        if not all(type(row) is list and len(row) == 2 for row in message.rows):
+            raise RefusedError("BadRequest", "a row of CreateActors is an id and arguments")
+        for actor_id, args in message.rows:
+            spec = {**common, "id": actor_id, "args": args}
+            if shape is None:
+                try:
+                    check_spec(spec)
+                    shape = shape_of_actor(spec)
+                except (ValueError, TypeError) as error:
+                    raise RefusedError("BadRequest", str(error)) from None
+                self._check_owner(spec, "actor")
+                namespace = spec.get("namespace") or cluster.sessions.jobs[spec["job"]].namespace
+            if type(actor_id) is not bytes or len(actor_id) != len(spec["owner"]):
+                refused.append([actor_id, ["BadRequest", "that is no actor id", {}]])
+            elif actor_id in directory.actors:
+                directory.watch(directory.actors[actor_id], peer)
+            elif len(directory.actors) >= cluster.config.max_actors:
+                text = f"the cluster holds {len(directory.actors)} actors"
+                refused.append([actor_id, ["TooMany", text, {}]])
+            else:
+                actor = lifecycle.create(spec, namespace, now, shape=shape, common=common)
+                directory.watch(actor, peer)
+                self._unpark(("actor", actor_id), now)
+        cluster.settle(now)
+        return refused
 
     def _enter_actor(
         self, peer: bytes, spec: dict[str, Any], namespace: str, now: float
@@ -327,6 +361,7 @@ class ClientRequests:
         if node is None:
             return False
         self._cluster.membership.drain(node)
+        self._cluster.waiting.recheck()
         return True
 
     # -- what is not there yet

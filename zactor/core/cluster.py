@@ -110,6 +110,7 @@ class Cluster:
         if self.groups.fill():
             self.waiting.recheck()
         self.waiting.fill(now)
+        self.lifecycle.send_starts()
         if self.waiting.lines and self.leases.by_pool:
             version = (self.waiting.version, self.leases.version)
             if version != self._recalled_at and ("recall",) not in self.deadlines:
@@ -216,6 +217,7 @@ class Cluster:
         self.groups.node_lost(node, now)
         self.membership.remove(node)
         self.waiting.forget_node(node)
+        self.waiting.recheck()
         for process in list(self.processes.on_node.get(node.id, {})):
             self.process_died(process, cause, now)
         for driver, home in list(self.leases.homes.items()):
@@ -237,6 +239,7 @@ class Cluster:
         """A driver's session is over."""
         self.deadlines.cancel(("driver", job.driver))
         self.sessions.close(job, cause)
+        self.directory.forget_watcher(job.driver)  # it is not told of all that ends with it
         self.lifecycle.job_ended(job.id, now)
         self.process_died(job.driver, cause, now)
         for node in self.membership.nodes.values():

@@ -20,7 +20,8 @@ column is what an absent key means.
     class_key           bytes      key of the pickled class, see `Define`
     class_name          str        ""   for errors, logs and `list actors`
     methods             any        None opaque here; comes back in the entry, so that a handle can be made of it
-    args                dict       {}   opaque: {"payload": bytes, "frames": [bytes], "slots": list}; dropped at death
+    args                dict       {}   opaque, also bytes: {"payload": bytes, "frames": [bytes], "slots": list};
+                                   dropped at death
     placing             {str: num} {}   what a node must have in all to be chosen ({"CPU": 1} by default).
                                    Compared with what the node (or bundle) has in total; held by nobody.
     running             {str: num} {}   what the actor holds from `StartActor` to the end of that life
@@ -101,7 +102,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.resources import NOTHING, Holding, show_amounts
 from zactor.core.restarts import CrashRecord
 from zactor.ids import CALLER_ID_SIZE, caller_id, split_caller_id
-from zactor.wire.messages import ActorChanged, Address
+from zactor.wire.messages import ActorChanged, ActorsMoved, Address
 
 if TYPE_CHECKING:
     from zactor.core.broker_config import BrokerConfig
@@ -113,6 +114,7 @@ PENDING = "PENDING"
 STARTING = "STARTING"
 ALIVE = "ALIVE"
 RESTARTING = "RESTARTING"
+FEW = 8  # actors that came up in one step and whose watchers get their whole entries
 DEAD = "DEAD"
 
 # What handles and callers need of the spec; copied into the entry as it is.
@@ -136,7 +138,7 @@ _DEFAULTS: dict[str, Any] = {
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "id": bytes, "job": bytes, "owner": bytes, "class_key": bytes, "owner_caller": bytes,
     "name": str, "namespace": str, "lifetime": str, "get_if_exists": bool, "class_name": str,
-    "args": dict, "placing": dict, "running": dict, "label_selector": dict,
+    "args": (dict, bytes), "placing": dict, "running": dict, "label_selector": dict,
     "max_restarts": int, "max_task_retries": int, "max_concurrency": int,
     "concurrency_groups": dict, "is_async": bool, "isolation": str, "max_pending_calls": int,
     "env": dict, "options": dict, "group": dict,
@@ -171,7 +173,7 @@ class Actor:
     """One actor, from `CreateActor` until it is forgotten."""
 
     __slots__ = (
-        "address", "attempts", "avoid", "bundle", "cause", "crashes", "ending", "epoch",
+        "address", "attempts", "avoid", "bundle", "cause", "common", "crashes", "ending", "epoch",
         "holding", "id", "is_blocked", "is_detached", "job", "life", "namespace", "network",
         "node", "owner", "pending_reason", "pid", "pool", "repr_name", "restarts", "revision", "shape",
         "spec", "state", "watchers",
@@ -206,6 +208,14 @@ class Actor:
         self.avoid: frozenset[bytes] = frozenset()  # nodes where they failed
         self.crashes: CrashRecord | None = None
         self.watchers: dict[bytes, None] | None = None  # process ids; made on first use
+        self.common: dict[str, Any] | None = None  # of the specs it was created with, if several
+
+    def moved(self) -> list[Any]:
+        """Return its row for `ActorsMoved`."""
+        return [
+            self.id, self.revision, self.state, self.life, self.epoch, self.node,
+            list(self.address) if self.address else None, self.pid, self.repr_name,
+        ]  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -272,6 +282,7 @@ class Directory:
         self.by_process: dict[bytes, dict[bytes, None]] = {}
         self.watched: dict[bytes, dict[bytes, None]] = {}  # watcher -> actors
         self.dead: OrderedDict[bytes, None] = OrderedDict()
+        self._moved: dict[bytes, Actor] = {}  # changed by coming up; watchers are not told yet
         self.counts = dict.fromkeys((PENDING, STARTING, ALIVE, RESTARTING, DEAD), 0)
 
     def enter(self, actor: Actor) -> None:
@@ -324,9 +335,35 @@ class Directory:
 
     def save(self, actor: Actor) -> None:
         """Write a change down without telling watchers."""
-        if not actor.revision:
-            self._save_spec(actor)
-        actor.revision = self._journal.put(b"actor/" + actor.id, actor.record())
+        if self._journal.forgets:
+            actor.revision = self._journal.rise()
+        else:
+            if not actor.revision:
+                self._save_spec(actor)
+            actor.revision = self._journal.put(b"actor/" + actor.id, actor.record())
+
+    def moved(self, actor: Actor) -> None:
+        """Write a change down that is no end; watchers are told with others' at the step's end."""
+        self.save(actor)
+        if actor.watchers:
+            self._moved[actor.id] = actor
+
+    def publish(self) -> None:
+        """Tell watchers of those that moved."""
+        moved, self._moved = self._moved, {}
+        if len(moved) <= FEW:
+            for actor in moved.values():
+                entry = actor.entry()
+                for watcher in actor.watchers or ():
+                    self._journal.send(watcher, ActorChanged(entry, []))
+            return
+        rows: dict[bytes, list[Any]] = {}
+        for actor in moved.values():
+            row = actor.moved()
+            for watcher in actor.watchers or ():
+                rows.setdefault(watcher, []).append(row)
+        for watcher, theirs in rows.items():
+            self._journal.send(watcher, ActorsMoved(theirs))
 
     def _save_spec(self, actor: Actor) -> None:
         # Apart from what changes: it can be large.
@@ -335,6 +372,7 @@ class Directory:
     def changed(self, actor: Actor, progress: list[Any] | None = None) -> None:
         """Write a change down and tell the watchers, each with the rows that are its own."""
         self.save(actor)
+        self._moved.pop(actor.id, None)
         if not actor.watchers:
             return
         entry = actor.entry()
@@ -377,8 +415,10 @@ class Directory:
         self.counts[DEAD] -= 1
         for watcher in actor.watchers or ():
             _discard(self.watched, watcher, actor_id)
-        self._journal.delete(b"actor/" + actor_id)
-        self._journal.delete(b"spec/" + actor_id)
+        self._moved.pop(actor_id, None)
+        if not self._journal.forgets:
+            self._journal.delete(b"actor/" + actor_id)
+            self._journal.delete(b"spec/" + actor_id)
 
     def watch(self, actor: Actor, watcher: bytes) -> None:
         """Have `watcher` told of each change from now on."""

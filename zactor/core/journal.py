@@ -46,6 +46,7 @@ class Journal:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.forgets = getattr(state, "forgets", False)  # nothing is ever read back
         self.revision = state.revision  # of the latest write, committed or not
         self.book: dict[bytes, Address] = {}  # process id -> where it was last heard from
         self._committed = state.revision
@@ -55,6 +56,11 @@ class Journal:
     def put(self, key: bytes, value: Any) -> int:
         """Write `value` under `key`; return the revision of this write."""
         self._writes[key] = value
+        self.revision += 1
+        return self.revision
+
+    def rise(self) -> int:
+        """Return the revision of a change that is not written."""
         self.revision += 1
         return self.revision
 

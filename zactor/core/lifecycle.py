@@ -29,7 +29,8 @@ from zactor.core.directory import ALIVE, DEAD, PENDING, RESTARTING, STARTING, Ac
 from zactor.core.placement import shape_of_actor
 from zactor.core.resources import NOTHING, show_amounts
 from zactor.core.restarts import NO_FAULT_KINDS, CrashRecord, is_restarted, spawn_pause
-from zactor.wire.messages import Address, BindNetwork, StartActor, StopActor
+from zactor.ids import row_tag
+from zactor.wire.messages import Address, BindNetwork, StartActor, StartActors, StopActor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,12 +41,15 @@ if TYPE_CHECKING:
     from zactor.core.groups import Groups
     from zactor.core.journal import Journal
     from zactor.core.membership import Membership, Node
-    from zactor.core.placement import Obstacle, Spot
+    from zactor.core.placement import Obstacle, Shape, Spot
     from zactor.core.processes import Processes
     from zactor.core.resources import Pool
     from zactor.core.waiting import Waiting
 
 Cause = dict[str, Any]
+
+
+START_MANY = 1_000  # actors in one message to a node
 
 
 class Lifecycle:
@@ -73,16 +77,23 @@ class Lifecycle:
         self._processes = processes
         self._queue = ActorQueue(self, waiting, home_of)
         self.on_buried: Callable[[Actor], None] = lambda actor: None
+        self._starts: dict[tuple[Any, ...], StartActors] = {}  # gathered in this step
 
     # -- towards a life
 
-    def create(self, spec: dict[str, Any], namespace: str, now: float) -> Actor:
+    def create(
+        self, spec: dict[str, Any], namespace: str, now: float, *, shape: Shape | None = None,
+        common: dict[str, Any] | None = None,
+    ) -> Actor:  # fmt: skip
         """Enter a new actor and have it wait for its place.
+
+        Of those that are created together, `shape` and `common` are the same objects.
 
         Raises:
             ValueError: What it asks for makes no sense.
         """
-        actor = Actor(spec, namespace, shape_of_actor(spec))
+        actor = Actor(spec, namespace, shape or shape_of_actor(spec))
+        actor.common = common
         self._directory.enter(actor)
         self._queue.enter(actor, now)
         return actor
@@ -101,6 +112,9 @@ class Lifecycle:
         self._occupy(actor, node)
         if actor.state == PENDING:
             self._directory.set_state(actor, STARTING)
+        if actor.common is not None and not actor.network and not actor.holding.gpu_ids:
+            self._start_with_others(actor, node)
+            return
         spec = {
             **actor.spec,
             "namespace": actor.namespace,
@@ -115,6 +129,32 @@ class Lifecycle:
             self._directory.changed(actor)
         else:
             self._directory.save(actor)
+
+    def _start_with_others(self, actor: Actor, node: Node) -> None:
+        """Start it with those that were created together with it."""
+        key = (node.address.process, id(actor.common))
+        batch = self._starts.get(key)
+        if batch is None:
+            assert actor.common is not None
+            common = {
+                **actor.common,
+                "namespace": actor.namespace,
+                "gpu_ids": [],
+                "assigned": show_amounts(actor.holding.amounts),
+                "network": False,
+            }
+            batch = self._starts[key] = StartActors(common, [])
+        row = [actor.id, actor.life, actor.epoch, actor.restarts, actor.spec.get("args")]
+        batch.rows.append(row)
+        self._directory.moved(actor)
+        if len(batch.rows) >= START_MANY:
+            self.send_starts()
+
+    def send_starts(self) -> None:
+        """Send the starts that were gathered; before anything is said of their actors."""
+        starts, self._starts = self._starts, {}
+        for (process, _), batch in starts.items():
+            self._journal.send(process, batch)
 
     def _occupy(self, actor: Actor, node: Node) -> None:
         node.actors[actor.id] = None
@@ -134,7 +174,7 @@ class Lifecycle:
         actor.attempts, actor.avoid = 0, frozenset()
         actor.pid = pid
         self._directory.set_address(actor, address)
-        self._directory.changed(actor)
+        self._directory.moved(actor)
         if actor.network and not address.tcp:
             self._journal.send(node.address.process, BindNetwork(actor_id, life))
 
@@ -144,7 +184,7 @@ class Lifecycle:
         if actor is not None and actor.state != ALIVE:
             self._directory.set_state(actor, ALIVE)
             actor.repr_name = repr_name
-            self._directory.changed(actor)
+            self._directory.moved(actor)
 
     def want_network(self, actor: Actor) -> None:
         """Somebody on another machine wants to call it: its worker is to bind tcp."""
@@ -164,6 +204,7 @@ class Lifecycle:
 
     def _disown(self, node: Node, actor_id: bytes, life: int) -> None:
         """Have a node end a life that is over for everybody else."""
+        self.send_starts()
         self._journal.send(node.address.process, StopActor(actor_id, life, False))
 
     # -- the end of a life
@@ -201,10 +242,11 @@ class Lifecycle:
         self, node: Node, actor_id: bytes, life: int, cause: Cause, progress: list[Any],
         now: float,
     ) -> None:  # fmt: skip
-        """The actor ended of itself."""
+        """The actor ended of itself; or it was killed, and its worker, which others share, was not."""
         actor = self._present(node, actor_id, life)
         if actor is not None:
-            self.life_over(actor, {"text": "", **cause, "kind": "exited"}, progress, now)
+            kind = "killed" if cause.get("kind") == "killed" else "exited"
+            self.life_over(actor, {"text": "", **cause, "kind": kind}, progress, now)
 
     def life_over(self, actor: Actor, cause: Cause, progress: list[Any], now: float) -> None:
         """The present life of `actor` has ended by `cause`: decide what follows."""
@@ -287,6 +329,7 @@ class Lifecycle:
         if node is None:
             self._bury(actor, cause, [])
         elif is_news:
+            self.send_starts()
             stop = StopActor(actor.id, actor.life, graceful)
             self._journal.send(node.address.process, stop)
             if not graceful:
@@ -312,10 +355,14 @@ class Lifecycle:
         lives = {bytes(actor_id): int(life) for actor_id, life, *_ in hosted}
         for actor_id in self._directory.by_process.get(process, {}):
             lives.setdefault(actor_id, self._directory.actors[actor_id].life)
+        rows = rows_by_tag(progress)
         for actor_id, life in lives.items():
             actor = self._directory.actors.get(actor_id)
             if actor is not None and actor.has_life and actor.life == life:
-                self.life_over(actor, cause, progress, now)
+                own = rows.get(row_tag(actor_id)) or []
+                if len(lives) == 1:
+                    own = own + rows.get(0, [])
+                self.life_over(actor, cause, own, now)
 
     def node_lost(self, node: Node, cause: Cause, now: float) -> None:
         """End all lives on the node, which is still among the members."""
@@ -458,3 +505,12 @@ class Lifecycle:
         for node in self._membership.nodes.values():
             for actor_id in node.actors:
                 assert self._directory.actors[actor_id].node == node.id, "A1"
+
+
+def rows_by_tag(progress: list[Any]) -> dict[int, list[Any]]:
+    """Sort a dead worker's rows by the actor they are of (0: its only one)."""
+    found: dict[int, list[Any]] = {}
+    for caller, stream, started, finished in progress:
+        row = [caller, stream & 0xFFFF, started, finished]
+        found.setdefault(stream & ~0xFFFF, []).append(row)
+    return found

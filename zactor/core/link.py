@@ -33,7 +33,7 @@ ACK_BYTES = 4 << 20
 class Link:
     """The state of both directions between this process and one peer."""
 
-    __slots__ = ("sent", "received", "unacked", "unacked_bytes", "told", "bytes_since_told")
+    __slots__ = ("bytes_since_told", "received", "sent", "told", "unacked", "unacked_bytes")
 
     def __init__(self) -> None:
         self.sent = 0  # highest seq stamped

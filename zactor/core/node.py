@@ -7,6 +7,7 @@ every end to the broker.
     a worker says                            then
     ["up", address]                          it takes calls; repeated when its address changed
     ["ready", actor, life, repr]             the constructor has returned
+    ["readies", [[actor, life, repr]]]       the same of many
     ["failed", actor, life, error]           the constructor raised, or the class cannot be had
     ["stopping", actor, life]                the queue is empty, the shutdown hook begins
     ["exited", actor, life, cause]           the actor has ended of itself, or was stopped in order
@@ -16,6 +17,7 @@ every end to the broker.
 
     the node says to a worker                which then
     ["actor", actor, life, spec]             constructs the actor
+    ["actors", common spec, [[actor, life, epoch, restarts, args]]]    constructs them
     ["lease", lease, job, shape]             takes tasks of the lease
     ["unlease", lease]                       takes no more of them
     ["stop", actor, life]                    ends the actor when its queue is empty
@@ -67,12 +69,15 @@ from zactor.wire.messages import (
     ActorExited,
     ActorFailed,
     ActorReady,
+    ActorsReady,
+    ActorsUp,
     ActorUp,
     BindNetwork,
     EndLease,
     JobEnded,
     LeaseFailed,
     StartActor,
+    StartActors,
     StartLease,
     StopActor,
     StopNode,
@@ -92,6 +97,9 @@ ATTEMPTS = 2
 
 FAILED_SPARES = 4
 """Spare workers that fail to start, one after the other, until no more are tried."""
+
+FEW = 8
+"""Actors of one worker whose coming up is told one by one."""
 
 REFILL_PAUSE = 0.1
 """Seconds without a new start after which spare workers are made."""
@@ -116,6 +124,7 @@ class NodeMachine:
         self.story: deque[tuple[float, str, Any]] = deque(maxlen=200)
         self._requests: dict[type, Callable[[Any, float], None]] = {
             StartActor: self._start_actor,
+            StartActors: self._start_actors,
             StopActor: self._stop_actor,
             BindNetwork: self._bind_network,
             StartLease: self._start_lease,
@@ -126,6 +135,7 @@ class NodeMachine:
         self._words: dict[str, Callable[..., None]] = {
             "up": self._up,
             "ready": self._ready,
+            "readies": self._readies,
             "failed": self._failed,
             "stopping": self._stopping,
             "exited": self._exited,
@@ -288,6 +298,40 @@ class NodeMachine:
         if worker.address is not None:
             self._tell(ActorUp(*key, worker.address, worker.pid))
 
+    def _start_actors(self, message: StartActors, now: float) -> None:
+        known = self._pool.by_actor
+        rows = []
+        for row in message.rows:
+            worker = known.get((row[0], row[1]))
+            if worker is None:
+                rows.append(row)
+            elif worker.address is not None:
+                self._tell(ActorUp(row[0], row[1], worker.address, worker.pid))
+        if not rows:
+            return
+        if self._end_reason is not None:
+            self._fail_all(rows, ["spawn", "the node is stopping", {}])
+            return
+        self._place_actors(message._replace(rows=rows), now, attempt=1)
+
+    def _place_actors(self, message: StartActors, now: float, *, attempt: int) -> None:
+        common, rows = message
+        environment, job = common.get("env") or {}, common["job"]
+        env = env_key(environment)
+        home = (job, env, (common.get("group") or {}).get("id"))
+        worker = self._pool.shared(home) or self._fresh(env, environment, attempt)
+        for row in rows:
+            self._pool.give_actor(worker, (row[0], row[1]), job, home)
+        self._relabel(worker, common.get("class_name") or "Actor")
+        self._assign(worker, message, ["actors", common, rows], now)
+        if worker.address is not None:
+            lives = [[row[0], row[1]] for row in rows]
+            self._tell(ActorsUp(lives, worker.address, worker.pid))
+
+    def _fail_all(self, rows: list[Any], error: list[Any]) -> None:
+        for row in rows:
+            self._tell(ActorFailed(row[0], row[1], error))
+
     def _start_lease(self, message: StartLease, now: float) -> None:
         if message.lease in self._pool.by_lease:
             return
@@ -396,8 +440,12 @@ class NodeMachine:
         is_first, worker.address = worker.address is None, list(address)
         worker.work.clear()
         self._failed_spares = 0
-        for actor, life in worker.actors:
-            self._tell(ActorUp(actor, life, worker.address, worker.pid))
+        if len(worker.actors) > FEW:
+            lives = [[actor, life] for actor, life in worker.actors]
+            self._tell(ActorsUp(lives, worker.address, worker.pid))
+        else:
+            for actor, life in worker.actors:
+                self._tell(ActorUp(actor, life, worker.address, worker.pid))
         if worker.lease and is_first:
             self._tell(WorkerLeased(worker.lease, worker.address, worker.pid))
 
@@ -412,6 +460,18 @@ class NodeMachine:
             if repr_name and worker.use == ACTOR and " object at 0x" not in repr_name:
                 self._relabel(worker, repr_name)
 
+    def _readies(
+        self, worker: Worker, fields: list[Any], progress: list[Any], now: float
+    ) -> None:
+        (rows,) = fields
+        ready = []
+        for actor, life, repr_name in rows:
+            if worker.unready.pop((actor, life), 0) is None:
+                worker.actors[actor, life] = repr_name
+                ready.append([actor, life, repr_name])
+        if ready:
+            self._tell(ActorsReady(ready))
+
     def _failed(
         self, worker: Worker, fields: list[Any], progress: list[Any], now: float
     ) -> None:
@@ -424,7 +484,9 @@ class NodeMachine:
     def _exited(
         self, worker: Worker, fields: list[Any], progress: list[Any], now: float
     ) -> None:
-        actor, life, cause = fields
+        actor, life, cause, *rows = fields
+        if rows:  # a worker that hosts others too, and lives, says itself what had run
+            progress = rows[0]
         if (actor, life) in worker.actors:
             self._pool.take_actor((actor, life))
             self._tell(ActorExited(actor, life, cause, progress))
@@ -493,7 +555,12 @@ class NodeMachine:
         if self._end_reason is not None:
             is_final, error = True, ["spawn", "the node is stopping", {}]
         for work in worker.work:
-            if not is_final and isinstance(work, StartActor):
+            if isinstance(work, StartActors):
+                if is_final:
+                    self._fail_all(work.rows, error)
+                else:
+                    self._place_actors(work, now, attempt=worker.attempt + 1)
+            elif not is_final and isinstance(work, StartActor):
                 self._place_actor(work, now, attempt=worker.attempt + 1)
             elif not is_final:
                 self._place_lease(work, now, attempt=worker.attempt + 1)

@@ -5,6 +5,8 @@
     Renew          I live                                        its lease begins anew
     ActorUp        the life's worker takes calls                 callers learn its address
     ActorReady     its constructor has returned                  ALIVE
+    ActorsUp       the same of many actors of one worker
+    ActorsReady    the same of many actors
     ActorFailed    the life never came to be                     elsewhere, or DEAD
     ActorExited    it ended of itself                            DEAD
     WorkerLeased   the lease's worker is up                      granted
@@ -42,6 +44,8 @@ class NodeReports:
             m.Renew: self._renew,
             m.ActorUp: self._actor_up,
             m.ActorReady: self._actor_ready,
+            m.ActorsUp: self._actors_up,
+            m.ActorsReady: self._actors_ready,
             m.ActorFailed: self._actor_failed,
             m.ActorExited: self._actor_exited,
             m.WorkerLeased: self._worker_leased,
@@ -137,6 +141,20 @@ class NodeReports:
             lifecycle = self._cluster.lifecycle
             lifecycle.ready(node, message.actor, message.life, message.repr_name)
 
+    def _actors_up(self, peer: bytes, message: m.ActorsUp, now: float) -> None:
+        node, address = self._node(peer), read_address(message.address)
+        if node is not None and address is not None:
+            up = self._cluster.lifecycle.up
+            for actor_id, life in _wide(message.rows, 2):
+                up(node, actor_id, life, address, message.pid)
+
+    def _actors_ready(self, peer: bytes, message: m.ActorsReady, now: float) -> None:
+        node = self._node(peer)
+        if node is not None:
+            ready = self._cluster.lifecycle.ready
+            for actor_id, life, repr_name in _wide(message.rows, 3):
+                ready(node, actor_id, life, repr_name)
+
     def _actor_failed(self, peer: bytes, message: m.ActorFailed, now: float) -> None:
         node = self._node(peer)
         if node is not None:
@@ -207,3 +225,15 @@ def _rows(progress: list[Any]) -> list[Any]:
 
 def _cause(cause: dict[str, Any]) -> dict[str, Any]:
     return {**FORGOTTEN, "text": "", **cause}
+
+
+def _wide(rows: list[Any], width: int) -> list[Any]:
+    """Return the rows that have `width` fields, an id and a number before others."""
+    return [
+        row
+        for row in rows
+        if type(row) is list
+        and len(row) == width
+        and type(row[0]) is bytes
+        and type(row[1]) is int
+    ]

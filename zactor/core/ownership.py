@@ -164,6 +164,14 @@ class References:
             entry.local = 1
         self._contain(entry, inner)
 
+    def knows(self, object_id: bytes) -> bool:
+        """Whether the object is in the table."""
+        return object_id in self._entries
+
+    def is_dead(self, peer: bytes) -> bool:
+        """Whether `lost` was said of a process."""
+        return peer in self._dead
+
     def cached(self, object_id: bytes, inner: Iterable[Ref]) -> None:
         """The value of an object of somebody else is kept here, with these references inside.
 
@@ -189,6 +197,14 @@ class References:
         if outer is not None and outer.owner != owner and via != object_id:
             outer.pins += 1
             entry.waiters.append(("unpin", via))
+
+    def add_known(self, object_id: bytes) -> bool:
+        """`add_local` of an object that is held already, if it is: then there is nothing to drain."""
+        entry = self._entries.get(object_id)
+        if entry is None or (entry.state is not _HELD and entry.state is not _OWNED):
+            return False
+        entry.local += 1
+        return True
 
     def drop_local(self, object_id: bytes) -> bool:
         """A Python reference or a mapped view is gone.
@@ -389,7 +405,7 @@ class References:
         return entry is not None and entry.state is _LOST
 
     def knows(self, object_id: bytes) -> bool:
-        """Whether the object is entered here."""
+        """Whether the object is in the table."""
         return object_id in self._entries
 
     def holders(self, object_id: bytes) -> list[bytes]:

@@ -185,8 +185,10 @@ class Placement:
             node = self._nodes.get(shape.node)
             if node is not None and self._fits(shape, node):
                 return Spot(node, node.pool, -1)
-            if not shape.soft or (node is not None and node.pool.could_hold(shape.need)):
+            if not shape.soft:
                 return None
+            if node is not None and node.is_open and self._could_hold(shape, node):
+                return None  # it is only busy
         elif prefer and not shape.spread and not shape.wishes and not shape.avoid:
             node = self._nodes.get(prefer)
             if node is not None and self._fits(shape, node) and not self._pressure(node):

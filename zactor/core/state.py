@@ -202,3 +202,10 @@ class MemoryState:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+class ForgetfulState(MemoryState):
+    """For a broker that is never started again on its state: actors are not written to it."""
+
+    forgets = True
+

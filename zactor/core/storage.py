@@ -78,8 +78,8 @@ RETRY = 0.05
 
 class _Object:
     __slots__ = (
-        "address", "home", "is_copy", "is_moving", "is_spilled", "maker", "object_id", "owner", "segment", "size", "used_at",
-        "waiters",
+        "address", "home", "is_copy", "is_moving", "is_spilled", "maker", "object_id", "owner",
+        "segment", "size", "used_at", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -174,8 +174,8 @@ class Storage:
                 self._wants.append(_Want(size, now + self._patience, asker=asker))
             case SegmentFilled():
                 self._filled(peer, message, now)
-            case FreeSegment(name, keep):
-                self._freed(peer, name, keep=keep)
+            case FreeSegment(name, keep, object_id):
+                self._freed(peer, name, object_id, keep=keep)
             case LocateSegment():
                 self._locate(_Asker(peer, address, message.request), message, now)
             case ReadSegment():
@@ -394,7 +394,8 @@ class Storage:
     def _start(self, segment: Segment, state: str) -> None:
         self._room.going_begins(segment, state)
         if state == TAKING:
-            self._effects.append(Take(segment.name, segment.object_id))
+            freed = b"" if segment.object_id else segment.freed
+            self._effects.append(Take(segment.name, segment.object_id, freed))
         else:
             segment.leaving = segment.object_id
             segment.spilling = self._objects[segment.object_id].size
@@ -481,27 +482,29 @@ class Storage:
             segment.state = FILLED
             self._room.enlist(name, PRIMARY)
 
-    def _freed(self, peer: bytes, name: str, *, keep: bool) -> None:
+    def _freed(self, peer: bytes, name: str, object_id: bytes, *, keep: bool) -> None:
         known = self._homes.get(name)
         segment = self._room.segments.get(name)
         is_makers = segment is not None and segment.maker == peer
+        if known is not None and object_id not in (b"", known.object_id):
+            return  # of a value that was in there before
         if known is not None and not is_makers:
             self._end(known, by=peer)
             return
         if known is not None:
+            if segment is not None:
+                segment.freed = known.object_id  # in case its maker dies before it is written over
             self._free(known, keep=keep and known.segment == name)
             segment = self._room.segments.get(name)
         if segment is None:
             return
         if not is_makers and segment.maker in self._makers:
-            self._tell(
-                segment.maker, name
-            )  # whose word about what is in it is still on the way
+            # Its word about what is in it is still on the way.
+            self._tell(segment.maker, name, object_id)
         elif segment.state not in (RESERVED, WARM):
             segment.is_doomed = not (keep and is_makers)
         elif keep and is_makers:
             segment.state = WARM
-            segment.freed = b""
             self._room.enlist(name, WARM)
         else:
             self._remove(segment)
@@ -518,10 +521,10 @@ class Storage:
             segment.freed = known.object_id
         self._free(known, keep=is_kept)
         if is_told:
-            self._tell(known.maker, known.home)
+            self._tell(known.maker, known.home, known.object_id)
 
-    def _tell(self, maker: bytes, name: str) -> None:
-        message = FreeSegment(name, keep=True)
+    def _tell(self, maker: bytes, name: str, object_id: bytes) -> None:
+        message = FreeSegment(name, True, object_id)
         self._effects.append(Tell(maker, self._makers[maker], message))
 
     def _inspect(self, segment: Segment) -> None:
@@ -614,6 +617,8 @@ class Storage:
     def _locate(self, asker: _Asker, message: LocateSegment, now: float) -> None:
         _, object_id, name, node, address = message
         known = self._objects.get(object_id)
+        if known is not None and known.home != name and name in self._room.segments:
+            known = None  # it was made again, after what we know of was lost
         if known is None:
             if name in self._room.segments:
                 # Its maker's word is still on the way; the asker looks for itself.
@@ -672,7 +677,7 @@ class Storage:
 _KINDS: dict[type, tuple[Any, ...]] = {
     ReserveSegment: (int, int),
     SegmentFilled: (str, bytes, int, bytes),
-    FreeSegment: (str, bool),
+    FreeSegment: (str, bool, bytes),
     LocateSegment: (int, bytes, str, bytes, (list, tuple)),
     ReadSegment: (int, str, int, int),
 }

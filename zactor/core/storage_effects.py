@@ -49,6 +49,7 @@ class Take(NamedTuple):
 
     name: str
     object_id: bytes
+    freed: bytes = b""  # or this one, which nobody holds any more
 
 
 class Spill(NamedTuple):

@@ -126,7 +126,10 @@ class Waiting:
         self._freed.pop(node.id, None)
 
     def recheck(self) -> None:
-        """Anything may fit now (a group was reserved, say)."""
+        """Anything may fit now, though nothing was freed.
+
+        A group was reserved; or a node closed, and who would rather have waited for it need not.
+        """
         for line in self.lines.values():
             line.checked = 0
         self._is_stale = True

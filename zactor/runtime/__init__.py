@@ -1,1 +1,1 @@
-
+"""The processes: brokers, nodes, workers and clients, around the machines of `core`."""

@@ -8,12 +8,21 @@ Owned by the leader, except `stream`, which any thread may ask for (under the ca
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, Result, Stream
 from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
 from zactor.serde.exceptions import revive
-from zactor.wire.messages import ActorChanged, Address, ReleaseActor, WatchActor
+from zactor.wire import batches
+from zactor.wire.messages import (
+    MOVED,
+    ActorChanged,
+    ActorsMoved,
+    Address,
+    ReleaseActor,
+    WatchActor,
+)
 
 if TYPE_CHECKING:
     from zactor.runtime.caller import Identity
@@ -27,7 +36,7 @@ class ActorView:
     """One actor, as this process sees it."""
 
     __slots__ = (
-        "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "streams",
+        "ends", "entry", "failure", "id", "is_alive", "is_dead", "is_watched", "life", "pin", "place", "strays", "streams",
         "waits_network", "wants_network",
     )  # fmt: skip
 
@@ -39,10 +48,12 @@ class ActorView:
         self.life = 0
         self.failure: BaseException | None = None
         self.is_dead = False
+        self.ends = 0  # what was said of it and is not applied yet (see `apply_ends`)
         self.is_alive = False
         self.is_watched = False
         self.wants_network = False  # asked for a place that other machines can connect to
         self.waits_network = -1  # the life that was waited for long enough
+        self.strays: list[Result] = []  # came to where the actor was; the directory will say more
         self.pin: Any = None  # at its creator: the arguments of the constructor, for restarts
 
     @property
@@ -58,9 +69,11 @@ class ActorViews:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._views: dict[bytes, ActorView] = {}
-        self._ended: list[tuple[ActorView, dict[str, Any], list[Any]]] = []
+        self._ended: deque[tuple[ActorView, dict[str, Any], list[Any]]] = deque()
         process.post.on(ActorChanged, self._changed)
-        process.reception.housekeeping.append(self.apply_ends)
+        process.post.on(ActorsMoved, self._moved)
+        process.caller.special[batches.NOT_HERE] = self._not_here  # type: ignore[assignment]
+        process.reception.housekeeping.append((self._ended, self.apply_ends))
 
     def view(self, actor: bytes, entry: dict[str, Any] | None = None) -> ActorView:
         """Return the view of an actor; `entry` is what is known of it, if anything."""
@@ -127,6 +140,14 @@ class ActorViews:
         self.watch(view)
         return found
 
+    def leave(self, identity: Identity) -> None:
+        """A caller is gone: forget its streams. What is in flight on them settles unseen."""
+        with self._process.caller.lock:
+            streams, identity.streams = identity.streams, {}
+            for stream in streams.values():
+                if stream in stream.target.streams:
+                    stream.target.streams.remove(stream)
+
     def _lead(self, stream: Stream, view: ActorView) -> None:
         caller = self._process.caller
         assert view.place is not None
@@ -139,16 +160,24 @@ class ActorViews:
         if view is not None and message.entry["revision"] > view.entry.get("revision", 0):
             self._update(view, message.entry, message.progress)
 
+    def _moved(self, peer: bytes, address: Address, message: ActorsMoved) -> None:  # noqa: ARG002
+        views = self._views
+        for row in message.rows:
+            view = views.get(row[0])
+            if view is not None and row[1] > view.entry.get("revision", 0):
+                self._update(view, {**view.entry, **dict(zip(MOVED, row, strict=False))}, [])
+
     def _update(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
         view.entry = entry
         state = entry["state"]
         if (
             state in ("DEAD", "RESTARTING")
             or (view.place is not None and entry["life"] != view.life)
-            or any(view is waiting for waiting, _, _ in self._ended)
+            or view.ends
         ):
             # What the dead worker sent may still be in the inbox: applied once that is empty,
             # and before anything that was said of the actor later.
+            view.ends += 1
             self._ended.append((view, entry, progress))
             self._process.reception.wake()
         elif entry.get("address"):
@@ -194,9 +223,12 @@ class ActorViews:
     def apply_ends(self) -> None:
         """Settle what the ends of lives leave behind. On the leader, when the inbox is empty."""
         while self._ended:
-            view, entry, progress = self._ended.pop(0)
+            view, entry, progress = self._ended.popleft()
+            view.ends -= 1
             state = entry["state"]
-            if view.place is not None or state == "DEAD":
+            if state in ("DEAD", "RESTARTING") or (
+                view.place is not None and entry["life"] != view.life
+            ):
                 self._life_ended(view, entry, progress)
             if state == "DEAD":
                 self._fail_view(view, self.death(view))
@@ -229,11 +261,15 @@ class ActorViews:
             with caller.lock:
                 caller.make_way(stream, None, view.life)
                 pending = stream.take_pending()
+            strays = [result for result in view.strays if result.stream is stream]
+            if strays:
+                pending = sorted(pending + strays, key=lambda result: result.seq)
             again = []
             for result in pending:
-                executed = _executed(result.seq, started, finished)
+                is_stray = result in strays
+                executed = "no" if is_stray else _executed(result.seq, started, finished)
                 if goes_on and result.retries:
-                    if result.retries > 0:
+                    if result.retries > 0 and not is_stray:
                         result.retries -= 1
                     again.append(result)
                 elif goes_on:
@@ -242,6 +278,25 @@ class ActorViews:
                     result.settle(ERROR, self.death(view, executed))
             if again:
                 caller.send_again(stream, again)
+        view.strays.clear()
+
+    def _not_here(
+        self, peer: Any, stream: Stream, seq: int, life: int, extras: Any, frames: Any  # noqa: ARG002
+    ) -> int:
+        """A call came to a process that its actor has left. On the leader."""
+        result = stream.pending.pop(seq, None)
+        if result is None:
+            return 0
+        view: ActorView = stream.target
+        if view.is_dead:
+            result.settle(ERROR, self.death(view))
+        elif view.place is not None and view.life == life:
+            view.strays.append(result)  # until its end is known here too
+        elif result.retries:
+            self._process.caller.send_again(stream, [result])
+        else:
+            result.settle(ERROR, self.unavailable(view, "no"))
+        return 1
 
     # -- errors --------------------------------------------------------------------------------
 

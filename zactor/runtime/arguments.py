@@ -3,6 +3,10 @@
 References that are arguments of their own are replaced by their values: the call is held until
 these are here (a failed one settles the call with the same error, and it never runs). References
 inside other values travel as references, and are pinned until the call is settled.
+
+Large arguments are written to shared memory as one object that the call alone holds: what travels is
+its place, and the callee's arrays are views of it. It needs no reference messages, since it goes when
+the call is settled, and a view keeps its bytes whatever becomes of the object.
 """
 
 from __future__ import annotations
@@ -10,9 +14,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, USER_ERROR, Result
+from zactor.core.calls import STORED as STORED_STATE
+from zactor.exceptions import ObjectStoreFullError
+from zactor.runtime.objects import Put
 from zactor.runtime.refs import ObjectRef
+from zactor.runtime.values import LARGE
 from zactor.serde.values import dumps_args
-from zactor.wire.batches import STORED, X_FRAMES, X_REFS, X_SLOTS
+from zactor.wire.batches import STORED, X_FRAMES, X_REFS, X_SLOTS, X_STORED
 
 if TYPE_CHECKING:
     from collections import deque
@@ -20,7 +28,8 @@ if TYPE_CHECKING:
 
     from zactor.runtime.process import Process
 
-LARGE_ARGUMENTS = 1 << 20  # bytes from which arguments go to the store and travel as a reference
+LARGE_ARGUMENTS = 1 << 20
+"""Bytes from which arguments go to the store; with buffers, which need no unpickling, from `LARGE`."""
 
 
 def encode(
@@ -31,8 +40,22 @@ def encode(
     extras: dict[int, Any] | None,
     name: str,
     parameters: Sequence[str] = (),
+    *,
+    pickled: Any = None,
+    stores: bool = True,
 ) -> list[Result]:
     """Set the result's payload, frames and pin; return the results it has to wait for.
+
+    Args:
+        process: This process.
+        result: The call.
+        args: Positional arguments.
+        kwargs: Arguments by name.
+        extras: What travels with the call besides.
+        name: Of the function, for errors.
+        parameters: Its parameters' names, for errors.
+        pickled: The arguments as `dumps_args` made them, if that was done; none is a reference then.
+        stores: Whether large arguments may go to the store.
 
     Raises:
         SerializationError: An argument cannot be pickled.
@@ -52,15 +75,24 @@ def encode(
         args = tuple([None if isinstance(value, ObjectRef) else value for value in args])
         kwargs = {k: None if isinstance(v, ObjectRef) else v for k, v in kwargs.items()}
         awaited = [ref._result for ref in pins]  # noqa: SLF001
-    if args or kwargs:
+    if pickled is not None:
+        payload, buffers, refs = pickled
+    elif args or kwargs:
         payload, buffers, refs = dumps_args(args, kwargs, name, parameters)
     else:
         payload, buffers, refs = None, (), ()
-    if not slots and not buffers and not refs:
+    stored = None
+    if stores and payload is not None and (buffers or len(payload) > LARGE_ARGUMENTS):
+        stored = _store(process, payload, buffers)
+    if not slots and not buffers and not refs and stored is None:
         result.payload = payload if extras is None else [payload, extras]
         return awaited
     extras = extras or {}
-    if buffers:
+    if stored is not None:
+        pins.append(ObjectRef(stored))
+        extras[X_STORED] = [stored.value, stored.object_id()]
+        payload = None
+    elif buffers:
         # A copy: what the user does to an array after `.remote()` must not show in the call.
         result.frames = [bytes(buffer) for buffer in buffers]
         extras[X_FRAMES] = len(buffers)
@@ -74,25 +106,42 @@ def encode(
     return awaited
 
 
+def _store(process: Process, payload: bytes, buffers: Sequence[Any]) -> Put | None:
+    """Write large arguments to shared memory; None if they are to travel with the call."""
+    store = process.objects.store
+    size = len(payload) + sum(map(len, buffers))
+    if size <= LARGE or store is None or not store.writes:
+        return None
+    identity = process.identity
+    stored = Put(identity.caller, next(identity.numbers), STORED_STATE, None)
+    try:
+        stored.value = store.write(stored.object_id(), process.id, payload, buffers)
+    except ObjectStoreFullError:
+        return None
+    process.objects.watch_end(stored)
+    return stored
+
+
 def complete(process: Process, result: Result) -> bool:
     """Put the values of its awaited references into a call that is about to leave.
 
     Returns:
         False if one of them is an error: the call is settled with it.
     """
-    payload, extras = result.payload
+    _, extras = result.payload
     slots = extras.get(X_SLOTS)
     refs = [ref for ref in extras.get(X_REFS, ()) if not isinstance(ref, list)]
     contained: list[tuple[bytes, bytes]] = []
     objects = process.objects
     if slots is not None and slots and not isinstance(slots[0], list):
-        values = [pin._result for pin in result.pin[1 : 1 + len(slots)]]  # noqa: SLF001
+        named = result.pin[1 : 1 + len(slots)]
+        values = [ref._result for ref in named]  # noqa: SLF001
         for value in values:
             if value.state in (USER_ERROR, ERROR):
                 result.settle(value.state, value.value)
                 return False
         filled = []
-        for slot, value in zip(slots, values, strict=True):
+        for slot, ref, value in zip(slots, named, values, strict=True):
             status, data, _, frames = objects.wire_value(value)
             row = [slot, status, [data, list(frames)] if frames else data]
             if status == STORED:
@@ -100,8 +149,8 @@ def complete(process: Process, result: Result) -> bool:
             filled.append(row)
             if value.inner:
                 contained.extend(value.inner)
-            if status == STORED:  # stored: the callee maps it, so it must be held until it has
-                contained.append(_shown(process, value))
+            if status == STORED:  # the callee maps it, so it must be held until it has
+                contained.append(ref.reference(process))
         extras[X_SLOTS] = filled
     contained += references_of(process, refs)
     if contained:
@@ -115,11 +164,6 @@ def references_of(process: Process, refs: Sequence[Any]) -> list[tuple[bytes, by
     """Return `(object id, owner)` of references and handles; weak handles hold nothing."""
     named = (ref.reference(process) for ref in refs)
     return [each for each in named if each is not None]
-
-
-def _shown(process: Process, value: Result) -> tuple[bytes, bytes]:
-    _, owner = process.objects.show(value)
-    return value.object_id(), owner.process
 
 
 class SettledCall:

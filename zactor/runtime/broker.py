@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.broker import BrokerMachine
 from zactor.core.broker_config import BrokerConfig
 from zactor.core.journal import Send, Watch
-from zactor.core.state import MemoryState, StaleError
+from zactor.core.state import ForgetfulState, StaleError
 from zactor.runtime.relay import Relay
 
 if TYPE_CHECKING:
@@ -189,5 +189,5 @@ def start_broker(
         **limits,
     }
     settings = BrokerConfig(**fields)
-    machine = BrokerMachine(state or MemoryState(history=0), RandomIds(), settings)
+    machine = BrokerMachine(state or ForgetfulState(history=0), RandomIds(), settings)
     return BrokerShell(machine, post, loop, check=config.debug)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.intake import LOOK_AT_KEPT, Intake
 from zactor.exceptions import RemoteProtocolError, SerializationError, to_wire
+from zactor.ids import row_tag
 from zactor.runtime.interrupts import protect_module
 from zactor.transport.sockets import MAX_MESSAGE
 from zactor.wire import batches
 from zactor.wire.codec import CALLS, CANCEL, REPLIES, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from zactor.runtime.post import Peer, Post
     from zactor.runtime.progress import ProgressPage
@@ -41,6 +42,8 @@ class Callee:
         self.progress = progress
         self.hosts: dict[bytes, Any] = {}  # by actor id; tasks: by this process's id
         self.intakes: dict[tuple[bytes, bytes, int], Intake] = {}
+        self.hosts_many = False  # actors: progress rows say whose they are
+        self._of_actor: dict[bytes, list[tuple[bytes, bytes, int]]] = {}  # keys of intakes
         self.lock = threading.RLock()
         self._expected: dict[bytes, Expected] = {}
         self._over: dict[tuple[bytes, int], None] = {}  # lives that have ended here
@@ -48,6 +51,8 @@ class Callee:
         self.task_mean = 0  # microseconds that tasks took here lately; told with their replies
         self.oldest = 0.0  # perf_counter of the oldest gathered reply; 0.0: none
         post.on_kind(CALLS, self.calls_received, batches.is_calls)
+        # Told of a result of ours that another process wants cancelled: `(object id, flags)`.
+        self.cancel_shared: Callable[[bytes, int], None] = lambda object_id, flags: None
         post.on_kind(CANCEL, self.cancel_received)
 
     # -- in ------------------------------------------------------------------------------------
@@ -89,14 +94,16 @@ class Callee:
         if host is None and (actor, life) not in self._over:
             host = self._expect(actor, life)
         elif host is None or host.life != life:
-            host = Nowhere(self, actor)
+            host = Nowhere(self, actor, life)
             key = (caller, actor, -1 - number)
         intake = self.intakes.get(key)
         if intake is None:
             intake = self.intakes[key] = Intake(caller, actor, number, seq)
             intake.host = host
+            self._of_actor.setdefault(actor, []).append(key)
             if self.progress is not None:
-                intake.row = self.progress.add(caller, number)
+                tag = row_tag(actor) if self.hosts_many else 0
+                intake.row = self.progress.add(caller, number | tag)
         intake.peer = peer
         intake.channel = len(peer.channels)
         peer.channels.append(intake)
@@ -121,6 +128,9 @@ class Callee:
     def cancel_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
         """Pass a cancel on to the host. On the leader."""
         channel, seq, flags = body[:3]
+        if channel == batches.NO_CHANNEL:
+            self.cancel_shared(seq, flags)
+            return
         intake = peer.channels[channel]
         intake.host.cancel(intake, seq, flags)
 
@@ -143,22 +153,38 @@ class Callee:
         expected = self._expected.pop(actor, None)
         if expected is not None:
             expected.hand_over(host)
-            for intake in list(self.intakes.values()):
-                if intake.host is expected:
-                    intake.host = host
+            for key in list(self._of_actor.get(actor, ())):
+                if self.intakes[key].host is expected:
+                    self.intakes[key].host = host
             expected.hand_over(host)  # what came in between
 
-    def refuse(self, actor: bytes, life: int) -> None:
-        """The actor's life here is over: calls that come are answered so. Any thread."""
+    def refuse(self, actor: bytes, life: int, *, is_dead: bool = False) -> None:
+        """The actor's life here is over: calls that come are answered so. Any thread.
+
+        `is_dead`: it ended itself, and will not live again.
+        """
         self._over[actor, life] = None
         while len(self._over) > OVER_KEPT:
             del self._over[next(iter(self._over))]
         host = self.hosts.pop(actor, None) or self._expected.pop(actor, None)
-        nowhere = Nowhere(self, actor)
-        for key in [key for key in list(self.intakes) if key[1] == actor]:
+        nowhere = Nowhere(self, actor, life, is_dead=is_dead)
+        for key in self._of_actor.pop(actor, ()):
             self.intakes.pop(key).host = nowhere
         if isinstance(host, Expected):
             host.hand_over(nowhere)
+
+    def rows_of(self, actor: bytes) -> list[Any]:
+        """Return the progress of an actor that is over in a process that lives."""
+        if self.progress is None:
+            return []
+        words = self.progress.words
+        rows = []
+        for key in self._of_actor.get(actor, ()):
+            intake = self.intakes[key]
+            if intake.row and not self.progress.is_spare(intake.row):
+                started, finished = words[intake.row], words[intake.row + 1]
+                rows.append([intake.caller, intake.number, started, finished])
+        return rows
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -278,21 +304,24 @@ class Expected:
 class Nowhere:
     """The host of calls to an actor that is not, or no longer, here: each is answered so."""
 
-    def __init__(self, callee: Callee, actor: bytes) -> None:
+    def __init__(self, callee: Callee, actor: bytes, life: int, *, is_dead: bool = False) -> None:
         self.callee = callee
         self.actor = actor
+        self.is_dead = is_dead
+        self.over = life  # the life that the calls were meant for
         self.life = -1
 
     def put(self, run: tuple[Any, ...]) -> None:
         """Answer every call of the run: it did not run."""
         intake, seq, _, calls = run[:4]
-        error = [
-            "ActorUnavailableError",
-            "it is not in the process that the call came to any more",
-            {"actor_id": self.actor.hex(), "executed": "no"},
-        ]
+        status: int = batches.NOT_HERE
+        value: Any = self.over
+        if self.is_dead:
+            text = "it has ended itself, or was stopped in order"
+            fields = {"actor_id": self.actor.hex(), "executed": "no"}
+            status, value = batches.ERROR, ["ActorDiedError", text, fields]
         for at in range(len(calls) // 2):
-            self.callee.reply(intake, seq + at, batches.ERROR, error)
+            self.callee.reply(intake, seq + at, status, value)
         self.callee.flush()
 
     def cancel(self, intake: Intake, seq: int, flags: int) -> None:

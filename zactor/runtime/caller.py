@@ -42,6 +42,7 @@ from zactor.exceptions import (
     from_wire,
 )
 from zactor.runtime.interrupts import protect_module
+from zactor.runtime.post import report_bug
 from zactor.transport.sockets import MAX_MESSAGE
 from zactor.wire import batches
 from zactor.wire.codec import CALLS, CANCEL, REPLIES, pack
@@ -61,6 +62,10 @@ WEIGH_EVERY = 0.02  # seconds; while at that bound, how often it is looked wheth
 MAX_FRAME = MAX_MESSAGE - (1 << 20)  # of arguments; the peer's socket refuses larger messages
 
 _UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
+BATCHES_KEPT = 500  # that left last, remembered for listings
+FAILURES_KEPT = 1_000
+
+_errors = frozenset((batches.USER_ERROR, batches.ERROR))
 _result_state = {
     batches.PICKLED: PICKLED,
     batches.USER_ERROR: USER_ERROR,
@@ -174,7 +179,7 @@ class Outgoing:
                     stream.next_seq = seq
                 stream = result.stream
                 if (
-                    stream.held
+                    (stream.held and stream.held[0].number < result.number)
                     or len(stream.pending) >= stream.credit
                     or stream.outgoing is not self
                     or stream in strays
@@ -210,6 +215,10 @@ class Outgoing:
         if taken:
             self.sent += taken
             self._transmit(groups, frames, size)
+            note = self.caller.history.append
+            for channel, first, begin, _, flat in groups:
+                sent_on = self.streams[channel if type(channel) is int else -1]
+                note((sent_on, first, begin, flat[::2]))
         for stray, results in strays.items():
             stray.is_open = False
             stray.put_back(results)
@@ -274,7 +283,9 @@ class Caller:
         self.lock = threading.RLock()
         self.gathering: list[Outgoing] = []
         self.on_gathered = on_gathered
-        self.special: dict[int, Callable[[Peer, Stream, int, int, Any, Any], None]] = {}
+        self.history: deque[tuple[Stream, int, int, list[int]]] = deque(maxlen=BATCHES_KEPT)
+        self.failures: dict[bytes, tuple[str, str]] = {}
+        self.special: dict[int, Callable[..., int]] = {}
         # Told of replies that bring references or stored values, before they are settled.
         self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
         self.max_payload = MAX_PAYLOAD
@@ -446,6 +457,14 @@ class Caller:
             with outgoing.peer.lock:
                 outgoing.peer.transmit(CANCEL, [stream.channel, seq, flags])
 
+    def note_failure(self, result: Result, status: int) -> None:
+        """Remember, for listings, that a call has failed."""
+        failures = self.failures
+        kind = "TASK_EXECUTION_EXCEPTION" if status == batches.USER_ERROR else "SYSTEM_ERROR"
+        failures[result.object_id()] = (kind, "")
+        while len(failures) > FAILURES_KEPT:
+            del failures[next(iter(failures))]
+
     # -- replies -------------------------------------------------------------------------------
 
     def replies_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
@@ -461,7 +480,10 @@ class Caller:
             flat = iter(group[1])
             for seq, status, value in zip(flat, flat, flat, strict=True):
                 if status > 1:
-                    settled += self._settle_special(peer, stream, seq, status, value, frames)
+                    try:
+                        settled += self._settle_special(peer, stream, seq, status, value, frames)
+                    except Exception:  # noqa: BLE001 - the same
+                        self._settle_broken(stream, seq)
                     continue
                 result = pop(seq, None)
                 if result is None:
@@ -469,9 +491,12 @@ class Caller:
                 result.value = value
                 result.state = status + 1
                 result.payload = result.pin = None
-                if result.waiters is not None:
-                    tell(result)
                 settled += 1
+                if result.waiters is not None:
+                    try:
+                        tell(result)
+                    except Exception:  # noqa: BLE001 - the rest of the batch must be settled
+                        report_bug("telling of a result")
             if stream.held:
                 outgoing.settled += settled
                 settled = 0
@@ -484,6 +509,14 @@ class Caller:
         if outgoing.gathered:
             outgoing.flush()
 
+    def _settle_broken(self, stream: Stream, seq: int) -> None:
+        """A reply could not be read: its call has at least that outcome."""
+        report_bug("reading a reply")
+        result = stream.pending.pop(seq, None)
+        if result is not None:
+            error = RemoteProtocolError("the reply to the call could not be read")
+            result.settle(ERROR, error)
+
     def _settle_special(
         self, peer: Peer, stream: Stream, seq: int, status: int, value: Any, frames: Any
     ) -> int:
@@ -493,10 +526,12 @@ class Caller:
             value, extras = value
         handler = self.special.get(status)
         if handler is not None:
-            return int(handler(peer, stream, seq, value, extras, frames))  # type: ignore[call-arg]
+            return handler(peer, stream, seq, value, extras, frames)
         result = stream.pending.pop(seq, None)
         if result is None:
             return 0
+        if status in _errors:
+            self.note_failure(result, status)
         self.on_special(peer, result, status, value, extras)
         if status == batches.NATIVE:
             result.settle(1, value)

@@ -12,11 +12,13 @@ import inspect
 import os
 import signal
 import threading
+import time
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import (
     DeadlineExceededError,
+    ObjectLostError,
     SerializationError,
     TaskCancelledError,
     TaskError,
@@ -28,7 +30,7 @@ from zactor.runtime import interrupts
 from zactor.runtime.arguments import references_of
 from zactor.runtime.cancelling import cancel_made_since
 from zactor.runtime.interrupts import enters_user_code, protected
-from zactor.runtime.values import LARGE, decode_wire
+from zactor.runtime.values import LARGE, decode, decode_wire
 from zactor.serde.exceptions import pack_exception
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps, loads_args
@@ -112,6 +114,10 @@ class Execution:
         self.hand_back_rest = False
         self.actor_id = ""
         self.repr = ""
+        self.polled: Any = None  # (intake, seq) of an actor's call that asks whether it was cancelled
+        self.flagged: Any = None  # the one of these that was
+        self.spec: dict[str, Any] = {}  # of the actor, or of the tasks' lease
+        self.run_calls: tuple[int, Any] = (0, ())  # first seq and calls of the main thread's run
         self.is_cancelled = False  # of the call that the main thread runs
         self.main_host: Any = None  # the host whose calls run in the main thread one at a time
         self.first_made = 0  # the number of the first call that the present run may make
@@ -138,7 +144,6 @@ class Execution:
         """The main thread is between runs."""
         self.seq = 0
         self.is_cancelled = False
-        self.hand_back_rest = False
 
     def running_for(self) -> float:
         """Return for how many seconds the main thread has been running its present call."""
@@ -146,9 +151,9 @@ class Execution:
 
     def current_name(self) -> str:
         """Return what the main thread runs, for humans."""
-        method = self.names.get(self.method, "a call")
+        name = self.names.get(self.method, "a call")
         who = self.label or "task"
-        return f"{who}.{method}() ({self.actor_id or self.process.id.hex()})"
+        return f"{who}.{name}() ({self.actor_id or self.process.id.hex()})"
 
     def current(self) -> Call | None:
         """Return the call that runs in the asking thread or task."""
@@ -159,6 +164,25 @@ class Execution:
             intake = self.intake
             return Call(intake, self.seq, self.seq + self.offset, self.label, self.parent)
         return None
+
+    def _main_call(self, call: Call) -> tuple[int, Any]:
+        """Return method number and arguments of a call that the main thread runs."""
+        first, calls = self.run_calls
+        at = 2 * (call.seq - first)
+        return (calls[at], calls[at + 1]) if 0 <= at < len(calls) else (0, None)
+
+    def name_of(self, call: Call) -> str:
+        """Return the name of the method or function that runs."""
+        if call.task is not None:
+            return call.function
+        return self.names.get(self._main_call(call)[0], "")
+
+    def name_given(self, call: Call) -> str:
+        """Return the name that the caller gave the call, if any."""
+        if call.task is not None:
+            return ""
+        arguments = self._main_call(call)[1]
+        return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
 
     # -- one call that is not plain ------------------------------------------------------------
 
@@ -171,9 +195,6 @@ class Execution:
             intake.cancelled.discard(seq)
             self.reply_error(intake, seq, TaskCancelledError(executed="no"))
             return
-        if self.hand_back_rest and host.is_task_host:
-            callee.reply(intake, seq, batches.HANDED_BACK, None)
-            return
         payload, extras = arguments if type(arguments) is list else (arguments, {})
         if method == batches.VOID:
             intake.unfinished -= 1
@@ -183,11 +204,23 @@ class Execution:
             raise StopServing("terminated")
         self.run(intake, seq, number, method, payload, extras, frames)
 
-    @enters_user_code
     def run(
         self, intake: Intake, seq: int, number: int, method: int, payload: Any, extras: Any, frames: Any
     ) -> None:
         """Run one call to its reply: in the main thread, or in a thread of a pool."""
+        deadline = extras.get(batches.X_DEADLINE)
+        if deadline is None:
+            self._run(intake, seq, number, method, payload, extras, frames)
+            return
+        from zactor.runtime.deadlines import Inherited
+
+        with Inherited(deadline):
+            self._run(intake, seq, number, method, payload, extras, frames)
+
+    @enters_user_code
+    def _run(
+        self, intake: Intake, seq: int, number: int, method: int, payload: Any, extras: Any, frames: Any
+    ) -> None:
         peer = intake.peer
         call = pack_object_id(intake.caller, number, 0)
         refs: list[Any] = []
@@ -196,6 +229,12 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             self.settle_references(call, peer, refs, ())
             self.not_run(intake, seq, method, error)
+            return
+        if extras.get(batches.X_RETURNS, 1) < 0:
+            from zactor.runtime.outflow import run_stream
+
+            name = call if refs else b""
+            run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)
             return
         attempts = extras.get(batches.X_RETRY, (0, None))[0]
         while True:
@@ -226,7 +265,7 @@ class Execution:
         """Return `(function, args, kwargs, references)` of a call that is about to run."""
         objects = self.process.objects
         deadline = extras.get(batches.X_DEADLINE)
-        if deadline is not None and perf_counter() > deadline:
+        if deadline is not None and time.time() > deadline:
             raise DeadlineExceededError("it waited too long to be run", executed="no")
         defined = extras.get(batches.X_FUNCTION)
         if defined is not None:
@@ -241,11 +280,15 @@ class Execution:
         if payload is not None:
             buffers = frames if extras.get(batches.X_FRAMES) else ()
             args, kwargs = loads_args(payload, buffers)
+        stored = extras.get(batches.X_STORED)
+        if stored is not None:
+            value = objects.store.read_place(*stored)
+            args, kwargs = (value, {}) if type(value) is tuple else value
         slots = extras.get(batches.X_SLOTS)
         if slots:
             args = list(args)
             for slot, status, value, *name in slots:
-                value = decode_wire(self.process, status, value, *name)
+                value = self._slot(status, value, name, refs)
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)
@@ -261,6 +304,16 @@ class Execution:
         if found is None:
             raise SerializationError(f"method number {method} is not one of {self.label}'s")
         return found, args, kwargs, refs
+
+    def _slot(self, status: int, value: Any, name: list[bytes], refs: list[Any]) -> Any:
+        """Return the value of a reference that was an argument of its own."""
+        try:
+            return decode_wire(self.process, status, value, *name)
+        except ObjectLostError:
+            owner = dict(refs).get(name[0]) if name else None
+            if owner is None:
+                raise
+            return decode(self.process.objects.recover_argument(name[0], owner, value))
 
     def finish(
         self, intake: Intake, seq: int, number: int, method: int, value: Any, extras: Any, call: bytes
@@ -399,7 +452,10 @@ class Execution:
         """Reply with what the user's code raised. Actor exits pass on."""
         if isinstance(error, StopServing | SystemExit):
             raise error
-        if isinstance(error, KeyboardInterrupt) and self.is_cancelled:
+        if (isinstance(error, KeyboardInterrupt) and self.is_cancelled) or (
+            # What it called was cancelled with it, and was heard of first.
+            isinstance(error, TaskCancelledError) and self._cancel_target == (intake, seq)
+        ):
             self.settle_references(call, intake.peer, (), ())
             self.is_cancelled = False
             self.reply_error(intake, seq, TaskCancelledError(executed="unknown"))
@@ -455,6 +511,9 @@ class Execution:
                     os.kill(os.getpid(), signal.SIGKILL)
                 if flags & batches.C_RECURSIVE:
                     cancel_made_since(self.process, self.first_made, flags)
+                if self.polled == (intake, seq):
+                    self.flagged = (intake, seq)  # it asks by itself
+                    return
                 self._cancel_target = (intake, seq)
                 _send_cancel()
             elif not (self.intake is intake and 0 < seq < self.seq) and seq > 0:
@@ -495,6 +554,7 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 protected(
+    Execution.run,
     Execution.enter,
     Execution.leave,
     Execution.encode_simple,

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from zactor.core.calls import ERROR, PENDING
 from zactor.exceptions import TaskCancelledError
-from zactor.wire.batches import C_FORCE, C_RECURSIVE
+from zactor.runtime.objects import Borrowed
+from zactor.runtime.several import Part
+from zactor.wire.batches import C_FORCE, C_RECURSIVE, NO_CHANNEL
+from zactor.wire.codec import CANCEL
 
 if TYPE_CHECKING:
     from zactor.core.calls import Result
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
 
 def cancel_result(process: Process, result: Result, *, force: bool, recursive: bool) -> None:
     """Cancel a pending call: at once if it has not left this process, else where it runs."""
+    flags = (C_RECURSIVE if recursive else 0) | (C_FORCE if force else 0)
+    if result.state == PENDING and type(result) is Borrowed:  # its owner has made the call
+        peer = process.post.peer(result.owner)
+        with peer.lock:
+            peer.transmit(CANCEL, [NO_CHANNEL, result.id, flags])
+        return
     if result.state != PENDING or result.stream is None:
         return
     with process.caller.lock:
@@ -29,9 +38,18 @@ def cancel_result(process: Process, result: Result, *, force: bool, recursive: b
                 process.caller.release(stream)
             return
         result.retries = 0
-        flags = (C_RECURSIVE if recursive else 0) | (C_FORCE if force else 0)
         process.caller.cancel_sent(stream, seq, flags)
     process.flush()
+
+
+def cancel_shared(process: Process, object_id: bytes, flags: int) -> None:
+    """Cancel a call of ours for a process that has a reference to its result."""
+    result = process.objects.shared(object_id)
+    if isinstance(result, Part):
+        result = result.call
+    if result is not None:
+        force = bool(flags & C_FORCE) and hasattr(result, "queue")
+        cancel_result(process, result, force=force, recursive=bool(flags & C_RECURSIVE))
 
 
 def cancel_made_since(process: Process, number: int, flags: int) -> None:

@@ -316,7 +316,12 @@ class _Part:
         boot: dict[str, Any] | None = None,
     ) -> Node:
         """Start the node."""
-        from zactor.runtime.machine import describe_machine, detect_resources, store_capacity
+        from zactor.runtime.machine import (
+            describe_machine,
+            detect_resources,
+            ip_address,
+            store_capacity,
+        )
         from zactor.runtime.node import Node, NodeSetup
         from zactor.runtime.storage import StorageShell
 
@@ -332,7 +337,11 @@ class _Part:
         entry = {
             **describe_machine(),
             "machine": self.post.address.machine,
-            "resources": detect_resources(self.config, overrides=options.get("resources")),
+            "resources": {
+                "object_store_memory": float(capacity),
+                f"node:{ip_address()}": 1.0,
+                **detect_resources(self.config, overrides=options.get("resources")),
+            },
             "labels": dict(options.get("labels") or {}),
             "store": capacity,
         }

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from zactor.runtime import signatures
 from zactor.runtime.calling import Execution, is_coroutine_function
 from zactor.runtime.hosts import MainHost
 from zactor.runtime.pools import AsyncHost, Groups, ThreadHost
@@ -19,33 +20,70 @@ if TYPE_CHECKING:
 def make_host(process: Process, execution: Execution, life: int, spec: dict[str, Any]) -> Any:
     """Return the host for an actor of this spec."""
     concurrency = spec.get("max_concurrency") or 1
-    groups = dict(spec.get("concurrency_groups") or {})
-    if not spec.get("is_async") and concurrency == 1 and not groups:
+    if not spec.get("is_async") and concurrency == 1 and not spec.get("concurrency_groups"):
         return MainHost(process, execution, life)
+    kind = AsyncHost if spec.get("is_async") else ThreadHost
+    return kind(process, execution, life, groups_of(spec))
+
+
+def groups_of(spec: dict[str, Any]) -> Groups:
+    """Return the concurrency groups of an actor that runs several calls at a time."""
     of_method = {
         number: row[1].get("group")
         for number, row in enumerate(spec.get("methods") or ())
         if row[1].get("group")
     }
-    table = Groups(groups, concurrency, of_method)
-    kind = AsyncHost if spec.get("is_async") else ThreadHost
-    return kind(process, execution, life, table)
+    return Groups(
+        dict(spec.get("concurrency_groups") or {}), spec.get("max_concurrency") or 1, of_method
+    )
 
 
 def construct(process: Process, execution: Execution, host: Any, spec: dict[str, Any]) -> None:
     """Load the class and run the constructor. What that raises passes on."""
+    if isinstance(host, AsyncHost):
+        host.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(host.loop)
+    execution.instance = instance = make_instance(
+        process, spec, spec["id"], spec.get("args")
+    )
+    spec.pop("definition", None)
+    spec.pop("definition", None)
+    for number, row in enumerate(spec.get("methods") or ()):
+        name = row[0]
+        execution.bind(number, name, getattr(instance, name))
+
+
+def make_instance(process: Process, spec: dict[str, Any], actor: bytes, arguments: Any) -> Any:
+    """Load the class and the arguments, and return what the constructor makes of them."""
     # The node hands on what it has, so that not every worker has to ask the broker.
-    blob = spec.pop("definition", None)
+    blob = spec.get("definition")
     definitions = process.definitions
     key = spec["class_key"]
-    cls = definitions.add(key, blob) if blob else definitions.load(key)
+    cls = definitions.known(key)
+    if cls is None:
+        cls = definitions.add(key, blob) if blob else definitions.load(key)
+    if not arguments:
+        return cls()
+    if type(arguments) is bytes:
+        args, kwargs = loads_args(arguments, ())
+        return cls(*args, **kwargs)
+    if not (arguments.get("refs") or arguments.get("slots")):
+        if arguments.get("payload") is None:
+            return cls()
+        args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
+        return cls(*args, **kwargs)
+    return _make_with_references(process, cls, spec["owner"], actor, arguments)
+
+
+def _make_with_references(
+    process: Process, cls: Any, owner: bytes, actor: bytes, arguments: dict[str, Any]
+) -> Any:
     objects = process.objects
     args: Any = ()
     kwargs: dict[str, Any] = {}
-    arguments = spec.get("args") or {}
     if arguments.get("refs"):
         rows = objects.learn(arguments["refs"])
-        objects.call_arrives(spec["id"] + b"init", spec["owner"], rows)
+        objects.call_arrives(actor + b"init", owner, rows)
     if arguments.get("payload") is not None:
         args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
     if arguments.get("slots"):
@@ -56,18 +94,14 @@ def construct(process: Process, execution: Execution, host: Any, spec: dict[str,
                 args[slot] = decoded
             else:
                 kwargs[slot] = decoded
-    if isinstance(host, AsyncHost):
-        host.loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(host.loop)
-    execution.instance = instance = cls(*args, **kwargs)
-    for number, row in enumerate(spec.get("methods") or ()):
-        name = row[0]
-        execution.bind(number, name, getattr(instance, name))
+    instance = cls(*args, **kwargs)
+    args = kwargs = None  # type: ignore[assignment]
     if arguments.get("refs"):
-        objects.call_finishes(spec["id"] + b"init", spec["owner"], ())
+        objects.call_finishes(actor + b"init", owner, ())
+    return instance
 
 
-def describe_methods(cls: type) -> list[list[Any]]:
+def describe_methods(cls: type, default_backpressure: int | None = None) -> list[list[Any]]:
     """Return `[name, {what @method said and what calling needs}]` of each method, in the order of
     their numbers: by name, so that it is the same in every process."""
     from zactor.options import MethodOptions
@@ -92,6 +126,15 @@ def describe_methods(cls: type) -> list[list[Any]]:
             about["retry"] = dumps(tuple(options.retry_exceptions), "retry_exceptions")[0]
         if options.timeout is not None:
             about["timeout"] = options.timeout
+        if options.on_full:
+            about["on_full"] = options.on_full
+        backpressure = options.generator_backpressure or default_backpressure
+        if backpressure and about.get("returns") in ("streaming", "dynamic"):
+            about["backpressure"] = backpressure
+        static = inspect.getattr_static(cls, name)
+        about["takes"] = signatures.describe(
+            function, skip_first=not isinstance(static, staticmethod | classmethod)
+        )
         rows.append([name, about])
     return rows
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from zactor.runtime.process import Process
     from zactor.runtime.reception import Waiter
 
+AGAIN = (0.02, 0.1, 0.5, 2.5)  # pauses after which a wait asks again
 LONGEST_CHAIN = 256
 MOST_ASKED = 64  # actors that one wait asks: a wait on more is hardly part of a circle
 
@@ -67,7 +68,19 @@ class Deadlocks:
         self.current = wait
         self._ask(wait, self._name(), wait.number, [])
         self._process.flush()
+        self._ask_again(wait, 0)
         return wait
+
+    def _ask_again(self, wait: Wait, times: int) -> None:
+        # Somebody on the way may not have been blocked yet, or not have had a place.
+        if times < len(AGAIN):
+            self._process.post.call_later(AGAIN[times], lambda: self._repeat(wait, times))
+
+    def _repeat(self, wait: Wait, times: int) -> None:
+        if self.current is wait:
+            self._ask(wait, self._name(), wait.number, [])
+            self._process.flush()
+            self._ask_again(wait, times + 1)
 
     def ends(self, wait: Wait) -> None:
         """It waits no longer.
@@ -92,7 +105,7 @@ class Deadlocks:
         return f"{own}, blocked in a get on a call of {target}"
 
     def _ask(self, wait: Wait, asker: bytes, number: int, chain: list[str]) -> None:
-        asked = set()
+        asked: set[Any] = set()
         for result in wait.results:
             stream = result.stream
             outgoing = getattr(stream, "outgoing", None)

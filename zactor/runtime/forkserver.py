@@ -177,7 +177,8 @@ def prepare(setup: dict[str, Any]) -> None:
         ) from None
     # The driver's own search path, in its order; the environment's modules before it.
     here = [setup["working_dir"]] if setup.get("working_dir") else []
-    front = [*here, *(setup.get("py_modules") or ()), *(setup.get("sys_path") or ())]
+    modules = setup.get("search_path") or setup.get("py_modules") or ()
+    front = [*here, *modules, *(setup.get("sys_path") or ())]
     sys.path[:] = dict.fromkeys([*front, *sys.path])
     complete_package()
     _import_all(_ALWAYS, optional=True)

@@ -7,6 +7,8 @@ import concurrent.futures
 from typing import TYPE_CHECKING, Any
 
 from zactor.runtime import process as processes
+from zactor.runtime.calling import current_call
+from zactor.runtime.cancelling import cancel_result
 from zactor.runtime.values import decode
 
 if TYPE_CHECKING:
@@ -19,7 +21,8 @@ def future_of(ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
     process = processes.current()
     assert process is not None
     future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-    future.object_ref = ref  # type: ignore[attr-defined] - the value lives while the future does
+    # The value lives while the future does.
+    future.object_ref = ref  # type: ignore[attr-defined]
     result = ref._result
     process.objects.want(result)
     result.add_waiter(_Concurrent(process, future))
@@ -64,7 +67,16 @@ def asyncio_future_of(ref: ObjectRef[Any]) -> asyncio.Future[Any]:
     process.objects.want(result)
     result.add_waiter(_Asyncio(process, loop, future, ref))
     process.flush_soon(loop)
+    call = current_call.get()
+    if call is not None:
+        future.add_done_callback(lambda done: _pass_on(process, call, done, result))
     return future
+
+
+def _pass_on(process: Any, call: Any, future: asyncio.Future[Any], result: Result) -> None:
+    """A call that was cancelled, and not for itself alone, cancels what it awaited."""
+    if future.cancelled() and call.is_cancelled:
+        cancel_result(process, result, force=False, recursive=True)
 
 
 class _Asyncio:
@@ -77,13 +89,12 @@ class _Asyncio:
         self._ref = ref  # the value lives while somebody awaits it
 
     def settled(self, result: Result) -> None:
-        if self._process.reception.is_on(self._loop):
-            self._loop.call_soon(_settle, self._future, result)  # decoding is not the leader's
-        else:
-            try:
-                self._loop.call_soon_threadsafe(_settle, self._future, result)
-            except RuntimeError:
-                pass  # the loop is closed: nobody waits any more
+        is_here = self._process.reception.is_on(self._loop)
+        call = self._loop.call_soon if is_here else self._loop.call_soon_threadsafe
+        try:
+            call(_settle, self._future, result)  # decoding is not the leader's
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
 
 
 def _settle(future: asyncio.Future[Any], result: Result) -> None:

@@ -46,8 +46,7 @@ class MainHost:
         execution.main_host = self
         self.lock = threading.Lock()
         self._waiter: Waiter | None = None
-        self._run: Run | None = None  # what the main thread is in the middle of
-        self._done = 0  # calls of it that are over
+        self._run: Run | None = None  # of tasks, what the main thread is in the middle of
         self.is_task_host = False
         self.ending = ""  # how a call ended the actor, if one did
         self.is_stopping = False
@@ -80,12 +79,19 @@ class MainHost:
             intake, seq, _, calls = run[:4]
             for at in range(len(calls) // 2):
                 self.process.callee.reply(intake, seq + at, batches.HANDED_BACK, None)
-        self.execution.hand_back_rest = True
+        with self.lock:
+            # From here on the main thread takes no further call of its present run.
+            current, at = self._run, self.execution.seq
+            self.execution.hand_back_rest = True
+        if current is not None:
+            intake, seq, _, calls = current[:4]
+            for behind in range(max(at + 1, seq), seq + len(calls) // 2):
+                self.process.callee.reply(intake, behind, batches.HANDED_BACK, None)
         self.process.callee.flush()
 
     def _look_at_task(self) -> None:
         self._watching = False
-        if self._waiter is None and self.runs:
+        if self._waiter is None and (self.runs or self._run is not None):
             if self.execution.running_for() >= HAND_BACK:
                 self.hand_back()
             else:
@@ -121,12 +127,13 @@ class MainHost:
             waiter.wake()
 
     @enters_user_code
-    def _run_ready(self) -> None:
+    def _run_ready(self) -> None:  # noqa: C901 - the hot path: one function, nothing called twice
         process, execution = self.process, self.execution
         callee, runs = process.callee, self.runs
         words = callee.progress.words  # type: ignore[union-attr]
         functions, streaks, loads = execution.functions, execution.streaks, execution.loads
         clock = perf_counter
+        is_task_host = self.is_task_host
         started = clock()
         while runs:
             try:
@@ -139,6 +146,14 @@ class MainHost:
             first = seq
             gathered_at = began = started
             execution.enter(intake, number - seq, parent)
+            if is_task_host:
+                with self.lock:
+                    execution.hand_back_rest = False
+                    self._run = run
+                if not self._watching and (len(calls) > 2 or runs):
+                    self._watching = True
+                    process.post.call_later(HAND_BACK, self._look_at_task)
+            execution.run_calls = (seq, calls)
             pairs = iter(calls)
             for method, arguments in zip(pairs, pairs, strict=True):
                 # A reply leaves before the next method is entered, unless that is known to be
@@ -151,10 +166,16 @@ class MainHost:
                     callee.flush()
                     flat, first = [], seq
                 execution.method = method
-                execution.seq = seq
+                if is_task_host:
+                    with self.lock:
+                        if execution.hand_back_rest:
+                            break
+                        execution.seq = seq
+                else:
+                    execution.seq = seq
                 words[row] = seq
                 execution.started = started
-                if type(arguments) is list or method < 0 or intake.cancelled or execution.hand_back_rest:
+                if type(arguments) is list or method < 0 or intake.cancelled:
                     self._gather(intake, first, flat)
                     flat, first = [], seq + 1
                     execution.special(self, intake, seq, number, method, arguments, frames)
@@ -198,8 +219,11 @@ class MainHost:
                     streaks[method] = 0
                 started = ended
             self._gather(intake, first, flat)
+            if is_task_host:
+                with self.lock:
+                    self._run = None
             execution.leave()
-            if self.is_task_host:
+            if is_task_host:
                 mean = (started - began) / (len(calls) >> 1)
                 callee.task_mean = max(1, int(mean * 1e6))
         callee.flush()

@@ -99,6 +99,18 @@ def describe_machine() -> dict[str, Any]:
     return {"hostname": os.uname().nodename, "pid": os.getpid()}
 
 
+def ip_address(towards: str = "8.8.8.8") -> str:
+    """Return the address from which this machine reaches another. Nothing is sent."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((towards, 53))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
 def raise_descriptor_limit() -> None:
     """Let this process and its children open as many files as the system allows."""
     import resource

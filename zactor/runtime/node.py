@@ -52,6 +52,7 @@ from zactor.wire.messages import (
     Renew,
     StackDump,
     StartActor,
+    StartActors,
     StartLease,
     StopActor,
     StopNode,
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     from zactor.runtime.session import Session
     from zactor.runtime.storage import StorageShell
 
-FROM_BROKER = (StartActor, StopActor, BindNetwork, StartLease, EndLease, JobEnded, StopNode)
+FROM_BROKER = (StartActor, StartActors, StopActor, BindNetwork, StartLease, EndLease, JobEnded, StopNode)
 
 JOIN_PATIENCE = 3.0  # seconds within which the broker of a new node may come back
 ATTACH_AGAIN = 0.5  # seconds between attempts to reach a broker
@@ -457,7 +458,8 @@ class Node:
         for message in heard:
             if message[0] == "up":
                 self._up.add(worker.process)
-            progress = worker.progress() if message[0] == "exited" else []
+            is_last = message[0] == "exited" and len(message) < 5
+            progress = worker.progress() if is_last else []
             now = self._loop.now()
             self._machine.worker_said(worker.process, message, now, progress)
         self._step()

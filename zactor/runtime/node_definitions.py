@@ -13,7 +13,7 @@ from collections import OrderedDict, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zactor.wire.messages import Address, FetchDefinition, StartActor
+from zactor.wire.messages import Address, FetchDefinition, StartActor, StartActors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,8 @@ class NodeDefinitions:
     def _go_on(self) -> None:
         while self._waiting:
             message = self._waiting[0]
-            key = message.spec.get("class_key") if type(message) is StartActor else None
+            spec = _spec_of(message)
+            key = spec.get("class_key") if spec is not None else None
             if key is not None:
                 blob = self._blobs.get(key)
                 if blob is None:
@@ -58,7 +59,12 @@ class NodeDefinitions:
                     future.add_done_callback(partial(self._fetched, key))
                     return
                 self._blobs.move_to_end(key)
-                message = message._replace(spec={**message.spec, "definition": blob})
+                assert spec is not None
+                whole = {**spec, "definition": blob}
+                if type(message) is StartActors:
+                    message = message._replace(common=whole)
+                else:
+                    message = message._replace(spec=whole)
             self._waiting.popleft()
             self._deliver(message)
 
@@ -72,3 +78,9 @@ class NodeDefinitions:
         else:
             self._deliver(self._waiting.popleft())
         self._go_on()
+
+
+def _spec_of(message: Any) -> dict[str, Any] | None:
+    if type(message) is StartActor:
+        return message.spec
+    return message.common if type(message) is StartActors else None

@@ -30,6 +30,7 @@ from zactor.exceptions import (
 )
 from zactor.ids import PUT_INDEX, pack_object_id
 from zactor.runtime.interrupts import protected
+from zactor.runtime.tasks import TaskResult
 from zactor.wire import batches, references
 from zactor.wire.codec import OBJECT_VALUE, OBJECT_WANTED, REFERENCES
 from zactor.wire.messages import Address, ProcessDied, WatchProcess
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from zactor.runtime.process import Process
 
 Ref = tuple[bytes, bytes]
+PLAIN_KEPT = 1_000
 
 _to_status = {
     NATIVE: batches.NATIVE,
@@ -113,8 +115,11 @@ class Objects:
         self._actors: set[bytes] = set()  # object ids of the table that are actors of ours
         self._places: dict[bytes, Any] = {}  # where stored values of ours lie
         self._watched: set[bytes] = set()
+        self._plain: dict[bytes, tuple[Any, ...]] = {}  # see `plain`
         self._addresses: dict[bytes, Address] = {}
         self._pinned_forever: list[Guard] = []
+        self._asked_again: dict[bytes, Borrowed] = {}  # others', whose owners look for the value
+        self.recovery: Any = None  # set with the store: what makes lost values again
         self.store: Any = None  # set by whoever gives the process a shared-memory store
         post = process.post
         post.on_kind(REFERENCES, self._references_received)
@@ -122,7 +127,8 @@ class Objects:
         post.on_kind(OBJECT_VALUE, self._value)
         post.on(ProcessDied, self._process_died)
         process.caller.on_special = self._reply_arrives
-        process.reception.housekeeping.append(self.sweep_if_needed)
+        process.reception.housekeeping.append((self.dropped, self.sweep))
+        process.reception.housekeeping.append((self.settled_calls, self.sweep))
 
     # -- references shown and received ---------------------------------------------------------
 
@@ -134,6 +140,8 @@ class Objects:
             if found is None:
                 found = Guard(object_id, self.dropped)
                 self._guards[object_id] = weakref.ref(found)
+                if self.references.add_known(object_id):
+                    return found
                 if owner.process == self._process.id:
                     self.references.export(object_id, owner.process)
                     self.references.add_local(object_id, owner.process)
@@ -164,19 +172,36 @@ class Objects:
                 return guard, self._process.post.address
             return self.guard(object_id, self._process.post.address), self._process.post.address
 
-    def receive(self, object_id: bytes, owner: Address) -> tuple[Result, Guard | None]:
+    def plain(self, owner: Address) -> tuple[Any, ...]:
+        """Return an owner's address as it is pickled: always the same tuple."""
+        known = self._plain.get(owner.process)
+        if known is None or known != owner:
+            if len(self._plain) >= PLAIN_KEPT:
+                self._plain.clear()
+            known = self._plain[owner.process] = tuple(owner)
+        return known
+
+    def receive(self, object_id: bytes, owner: Any) -> tuple[Result, Guard | None]:
         """Return the result (and guard) behind a reference that was unpickled here."""
         with self.lock:
-            if owner.process == self._process.id:
-                result = self._shared.get(object_id)
+            is_mine = owner[0] == self._process.id
+            result = (self._shared if is_mine else self._borrowed).get(object_id)
+            known = self._guards.get(object_id)
+            found = known() if known is not None else None
+            if found is not None and result is not None:
+                return result, found
+            if not is_mine:
                 if result is None:
-                    gone = Put(b"", 0, ERROR, ObjectFreedError(_gone_text(object_id)))
-                    return gone, None
-                return result, self.guard(object_id, owner)
-            borrowed = self._borrowed.get(object_id)
-            if borrowed is None:
-                borrowed = self._borrowed[object_id] = Borrowed(object_id, owner)
-            return borrowed, self.guard(object_id, owner)
+                    address = self._addresses.get(owner[0])
+                    if address is None:
+                        address = self._addresses[owner[0]] = Address._make(owner)
+                    result = Borrowed(object_id, address)
+                    self._borrowed[object_id] = result
+            elif result is None:
+                gone = Put(b"", 0, ERROR, ObjectFreedError(_gone_text(object_id)))
+                return gone, None
+            address = self._addresses.get(owner[0]) or Address._make(owner)
+            return result, self.guard(object_id, address)
 
     def keep_for_ever(self, guard: Guard) -> None:
         """A reference was pickled outside of zactor: nobody can tell when its bytes are gone."""
@@ -187,8 +212,9 @@ class Objects:
         result.inner = list(inner)
         with self.lock:
             object_id = result.object_id()
+            is_known = self.references.knows(object_id)
             self.references.own(object_id, inner)
-            if result.guard is None and object_id not in self._shared:
+            if not is_known:
                 result.guard = Guard(object_id, self.dropped)
             self._apply()
 
@@ -196,10 +222,23 @@ class Objects:
         """Have the end of a stored value of ours noticed, though it was never shown."""
         with self.lock:
             object_id = result.object_id()
-            if result.guard is None and object_id not in self._shared:
+            if not self.references.knows(object_id):
                 self.references.own(object_id)
                 result.guard = Guard(object_id, self.dropped)
             self._places[object_id] = result.value
+
+    def known(self) -> list[tuple[bytes, Result | None, Any]]:
+        """Return `(object id, result, place)` of what is shared, borrowed or stored, for listings."""
+        with self.lock:
+            ids = {**self._shared, **self._borrowed, **dict.fromkeys(self._places)}
+            return [
+                (each, self._shared.get(each) or self._borrowed.get(each), self._places.get(each))
+                for each in ids
+            ]
+
+    def shared(self, object_id: bytes) -> Result | None:
+        """Return the result of an object of ours that others may know of."""
+        return self._shared.get(object_id)
 
     def is_needed(self) -> bool:
         """Whether others hold references to what this process owns."""
@@ -281,6 +320,8 @@ class Objects:
         if status == batches.STORED:
             result.value = value
             self.watch_end(result)
+            if type(result) is TaskResult and self.recovery is not None:
+                self.recovery.note(result)
 
     # -- actors --------------------------------------------------------------------------------
 
@@ -348,8 +389,12 @@ class Objects:
             return
         result = self._shared.pop(object_id, None)
         place = self._places.pop(object_id, None)
+        if self.recovery is not None:
+            self.recovery.forget(object_id)
         if place is not None and self.store is not None:
             self.store.object_freed(object_id, place)
+        if result is not None and hasattr(result, "arrived"):
+            self._process.streams.drop(result)  # type: ignore[arg-type]
         del result
 
     def _lose(self, object_id: bytes, effect: Any) -> None:
@@ -382,12 +427,16 @@ class Objects:
         self.watch(result.owner.process)
 
     def _wanted(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
-        object_id = body[0]
+        object_id, lost = body[0], body[1] if len(body) > 1 else None
         result = self._shared.get(object_id)
-        if result is None:
-            error = to_wire(ObjectLostError(_gone_text(object_id)))
+        try:
+            if result is None:
+                raise ObjectLostError(_gone_text(object_id))
+            if lost is not None and result.state == STORED:
+                result = self.recovery.make_again(object_id, lost) or result
+        except ZactorError as error:
             with peer.lock:
-                peer.transmit(OBJECT_VALUE, [object_id, batches.ERROR, error, None])
+                peer.transmit(OBJECT_VALUE, [object_id, batches.ERROR, to_wire(error), None])
             return
         self.want(result)
         result.add_waiter(_Answer(self, peer, object_id))
@@ -416,6 +465,7 @@ class Objects:
         borrowed = self._borrowed.get(object_id)
         if rows:
             self.value_arrives(object_id, peer.id, None, rows)
+        borrowed = self._asked_again.pop(object_id, borrowed)
         if borrowed is None or borrowed.state != PENDING:
             return
         state = _to_state[status]
@@ -429,6 +479,85 @@ class Objects:
                 self.references.cached(object_id, borrowed.inner)
                 self._apply()
         borrowed.settle(state, value)
+
+    # -- values that are lost ------------------------------------------------------------------
+
+    def place_of(self, object_id: bytes) -> Any:
+        """Return where a stored value of ours should be, or None."""
+        return self._places.get(object_id)
+
+    def recover(self, result: Result, lost: Any) -> None:
+        """A value is not at the place `lost`: have its owner find or make it, and wait for that.
+
+        Raises:
+            ObjectLostError: It cannot be had any more.
+        """
+        object_id = result.object_id()
+        if isinstance(result, Borrowed):
+            again: Result | None = self._ask_again(result, lost)
+        else:
+            again = self.recovery.make_again(object_id, lost)
+        if again is not None:
+            self._process.wait_for([again], 1, None)
+            self._take_over(result, again)
+        else:
+            result.value = self._places[object_id]
+
+    def recover_argument(self, object_id: bytes, owner: bytes, lost: Any) -> Result:
+        """`recover` for an argument of a call that runs here; its references are held."""
+        address = self._process.post.address
+        if owner != address.process:
+            address = self._addresses[owner]
+        result, guard = self.receive(object_id, address)
+        self.recover(result, lost)
+        result.pin = guard
+        return result
+
+    def _ask_again(self, result: Borrowed, lost: Any) -> Borrowed:
+        with self.lock:
+            asked = self._asked_again.get(result.id)
+            if asked is not None:
+                return asked
+            asked = Borrowed(result.id, result.owner)
+            asked.is_wanted = True
+            if self.references.is_dead(result.owner.process):
+                text = f"the owner of object {result.id.hex()} is dead"
+                asked.settle(ERROR, OwnerDiedError(text))
+                return asked
+            self._asked_again[result.id] = asked
+        peer = self._process.post.peer(result.owner)
+        with peer.lock:
+            peer.transmit(OBJECT_WANTED, [result.id, list(lost)])
+        self.watch(result.owner.process)
+        return asked
+
+    def made_again(self, object_id: bytes, again: Result) -> None:
+        """A lost value of ours has been made again, or could not be. On the leader."""
+        result = self._shared.get(object_id)
+        if result is not None:
+            self._take_over(result, again)
+
+    @staticmethod
+    def _take_over(result: Result, again: Result) -> None:
+        result.inner = again.inner or result.inner
+        result.value = again.value
+        result.state = again.state
+
+    def call_holds(self, call: bytes, object_id: bytes) -> bool:
+        """Have a call that is run again hold a stored value of ours; False if that is freed."""
+        with self.lock:
+            if object_id not in self._places:
+                return False
+            self.references.pin_call(call, [(object_id, self._process.id)])
+            return True
+
+    def call_leaves_again(self, call: bytes, refs: Iterable[Ref]) -> None:
+        """As `call_leaves`, of those that are still there."""
+        me = self._process.id
+        with self.lock:
+            known = [ref for ref in refs if ref[1] != me or self.references.knows(ref[0])]
+            self.references.pin_call(call, known)
+            self._apply()
 
     # -- death ---------------------------------------------------------------------------------
 
@@ -459,16 +588,18 @@ class Objects:
         with self.lock:
             self.references.lost(process)
             self._apply()
-            for borrowed in list(self._borrowed.values()):
+            asked_again = list(self._asked_again.values())
+            for borrowed in [*self._borrowed.values(), *asked_again]:
                 if borrowed.owner.process == process and borrowed.state == PENDING:
                     borrowed.settle(
                         ERROR,
                         OwnerDiedError(f"the owner of object {borrowed.id.hex()} is dead"),
                     )
+                    self._asked_again.pop(borrowed.id, None)
 
     def fail_all(self, error: Exception) -> None:
         """No value will come any more."""
-        for borrowed in list(self._borrowed.values()):
+        for borrowed in [*self._borrowed.values(), *self._asked_again.values()]:
             if borrowed.state == PENDING:
                 borrowed.settle(ERROR, error)
 

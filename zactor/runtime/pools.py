@@ -6,12 +6,16 @@ import asyncio
 import inspect
 import threading
 from collections import deque
+from contextlib import nullcontext
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
 from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing, current_call
+from zactor.runtime.deadlines import Inherited
+from zactor.runtime.outflow import run_stream_async
 from zactor.runtime.reception import Waiter
 from zactor.wire import batches
 
@@ -167,6 +171,7 @@ class AsyncHost:
         self.life = life
         self.groups = groups
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._calls: dict[tuple[int, int], Call] = {}  # that run, by intake and seq
         self._arrived: deque[Any] = deque()
         self._waiting: dict[str, deque[Any]] = {name: deque() for name in groups.limits}
         self._running: dict[str, int] = dict.fromkeys(groups.limits, 0)
@@ -220,6 +225,7 @@ class AsyncHost:
             self._end(error)
         finally:
             self.execution.calls.pop((id(intake), seq), None)
+            self._calls.pop((id(intake), seq), None)
             self._running[group] -= 1
             waiting = self._waiting[group]
             while waiting and self._running[group] < self.groups.limits[group]:
@@ -241,6 +247,7 @@ class AsyncHost:
             words[intake.row] = seq
         call = Call(intake, seq, number, execution.names.get(method, ""), parent)
         call.task = asyncio.current_task()
+        self._calls[id(intake), seq] = call
         current_call.set(call)
         if method == batches.TERMINATE:
             self.process.callee.reply(intake, seq, batches.NATIVE, None)
@@ -249,7 +256,11 @@ class AsyncHost:
             await self._run_plain(execution, intake, seq, number, method, arguments, call)
         else:
             payload, extras = arguments if type(arguments) is list else (arguments, {})
-            await self._run_special(execution, intake, seq, number, method, payload, extras, frames, call)
+            deadline = extras.get(batches.X_DEADLINE)
+            with Inherited(deadline) if deadline is not None else nullcontext():
+                await self._run_special(
+                    execution, intake, seq, number, method, payload, extras, frames, call
+                )
         self._flush_soon()
 
     async def _run_plain(
@@ -290,6 +301,12 @@ class AsyncHost:
         while True:
             try:
                 value = function(*args, **kwargs)
+                if extras.get(batches.X_RETURNS, 1) < 0:
+                    await run_stream_async(
+                        execution, intake, seq, number, value, partial(function, *args, **kwargs),
+                        extras, object_id if refs else b"",
+                    )  # fmt: skip
+                    return
                 if inspect.isawaitable(value):
                     value = await value
                 break
@@ -328,12 +345,15 @@ class AsyncHost:
         self._flush_due = False
         self.process.flush()
 
-    def cancel(self, intake: Intake, seq: int, flags: int) -> None:  # noqa: ARG002
+    def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel the call's task, or have it not run."""
         task: Any = self.execution.calls.get((id(intake), seq))
         if task is None:
             intake.cancel(seq)
         else:
+            call = self._calls.get((id(intake), seq))
+            if call is not None and flags & batches.C_RECURSIVE:
+                call.is_cancelled = True  # what it awaits is cancelled too
             assert self.loop is not None
             self.loop.call_soon_threadsafe(task.cancel)
 
@@ -347,6 +367,8 @@ class AsyncHost:
         self._over = loop.create_future()
         self.process.reception.attach(loop)
         loop.call_soon(self._start)
+        if self._is_stopping:  # before there was a loop to be told
+            loop.call_soon(self.stop)
         try:
             loop.run_until_complete(self._over)
             self._cancel_rest()
@@ -379,5 +401,6 @@ class AsyncHost:
             if not any(self._running.values()) and not self._arrived:
                 self._end(None)
 
+        self._is_stopping = True
         if self.loop is not None:
             self.loop.call_soon_threadsafe(stop)

@@ -63,7 +63,10 @@ Handler = "Callable[[Peer, Any, Sequence[bytes]], None]"
 HELLO_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0  # for the tcp connection alone
 ACK_DELAY = 0.03  # how long an acknowledgement may wait for a message to travel on
-RETRY_DELAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)  # between attempts to reconnect, the last for ever
+# Between attempts to reconnect. The fourth goes on for about ten seconds, so that it flows again
+# within 0.2 s of healing; then comes the last, for ever.
+RETRY_DELAYS = (0.0, 0.01, 0.03, 0.05, 1.0)
+RETRIES = 200
 LOST_AFTER = 2  # failed attempts until the `lost` handlers are told (and told again at each)
 GAP_AGAIN = 0.05  # seconds until what is missing is asked for again
 MESSAGES_A_TURN = 256
@@ -82,6 +85,8 @@ class Peer:
         "deadline",
         "fd",
         "gap",
+        "greeted",
+        "heard",
         "id",
         "is_refused",
         "is_relayed",
@@ -118,6 +123,8 @@ class Peer:
         self.is_remote = False
         self.needs_room = False  # `calls.room()` is to be called once the link is not full
         self.gap: tuple[int, float] = (-1, 0.0)  # where one was last seen, and when
+        self.greeted = 0  # hellos sent, ever; each has its number
+        self.heard = 0  # the number of the last hello that came
         self.is_refused = False  # it said no, for `reason`, and will say so again
         self.was_welcome = False  # it has answered a hello
         self.is_relayed = False  # reached through the cluster's relay, as is this process by it
@@ -166,6 +173,7 @@ class Peer:
             return
         first = self.state == FRESH
         self.state = GREETING
+        self.greeted += 1
         post.watch(self)
         if self.wire.probe is not None:
             self.deadline = post.now() + CONNECT_TIMEOUT  # and more once it is connected
@@ -190,7 +198,8 @@ class Peer:
         self._close_wire()
         if self.state != CLOSED:
             self.state = BROKEN
-            self.deadline = self.post.now() + RETRY_DELAYS[min(self.attempts, len(RETRY_DELAYS) - 1)]
+            delay = RETRY_DELAYS[-1 if self.attempts > RETRIES else min(self.attempts, 3)]
+            self.deadline = self.post.now() + delay
             self.post.wake_at(self.deadline)
             if self.post.on_broken is not None:
                 self.post.on_broken(self)
@@ -219,18 +228,18 @@ class Peer:
             self._close_wire()
             self.state = BROKEN
 
-    def welcomed(self, received: int) -> None:
-        """The peer is there and has everything up to `received`. Under `lock`."""
-        self.link.acknowledged(received)
-        if self.state in (GREETING, UP):  # not the answer to a hello on a connection that is gone
-            was_greeting = self.state == GREETING
-            self.attempts = 0
-            self.is_refused = False
-            self.was_welcome = True
-            self.deadline = None
-            self.state = UP
-            if was_greeting:
-                self._send_unacked()
+    def welcomed(self) -> None:
+        """The peer has answered the hello on the present connection. Under `lock`."""
+        if self.state not in (GREETING, UP):
+            return
+        was_greeting = self.state == GREETING
+        self.attempts = 0
+        self.is_refused = False
+        self.was_welcome = True
+        self.deadline = None
+        self.state = UP
+        if was_greeting:
+            self._send_unacked()
 
     def check_connection(self) -> None:
         """Notice that the connection is gone, if it is. Called when its descriptor says so."""
@@ -238,7 +247,7 @@ class Peer:
             self._take_returned()
         with self.lock:
             if self.wire is not None and not self.wire.is_connected():
-                if self.state == GREETING:
+                if self.deadline is not None:  # of a hello that was not answered
                     self._failed("the connection was closed")
                 else:
                     self.broken()
@@ -524,7 +533,7 @@ class Post:
             self.counters["refused"] += 1
             check = self._checks.get(kind)
             if check is None or check(body):
-                _report_bug(f"handling a message of kind {kind}")
+                report_bug(f"handling a message of kind {kind}")
 
     def _out_of_sequence(self, peer: Peer, verdict: int) -> None:
         if verdict == DUPLICATE:
@@ -537,7 +546,7 @@ class Post:
             return  # asked for; each answer is all that is unacknowledged
         peer.gap = peer.link.received, now
         with peer.lock:  # what is missing is still unacknowledged there: ask for it
-            self._send_raw(peer, WELCOME, self._greeting(peer))
+            self._send_raw(peer, WELCOME, {**self._greeting(peer), "again": True})
 
     def acknowledge(self, peer: Peer) -> None:
         """Tell a peer what has arrived, without waiting for a message to carry it."""
@@ -561,6 +570,8 @@ class Post:
             "versions": [VERSION, VERSION],
             "python": list(sys.version_info[:3]),
             "received": peer.link.received,
+            "number": peer.greeted,
+            "heard": peer.heard,
             "features": self.features,
         }
         if peer.is_returning:
@@ -608,22 +619,26 @@ class Post:
             if peer.state == CLOSED:
                 return
             peer.link.acknowledged(received)
+            peer.heard = body.get("number", 0)
             if body.get("relayed") and peer.state != UP:
                 peer.is_relayed = True
             elif body.get("return") == "link" and peer.route != route:
                 peer.use_route(route)
             if peer.state in (FRESH, BROKEN):
-                peer.connect()
-            self._send_raw(peer, WELCOME, self._greeting(peer))
+                peer.connect()  # with a hello that says what was heard: it is the answer, too
+            else:
+                self._send_raw(peer, WELCOME, self._greeting(peer))
+            if body.get("heard") == peer.greeted:
+                peer.welcomed()
 
     def _welcome_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
         with peer.lock:
-            if peer.state == UP and peer.deadline is None:
-                # Not an answer to a hello of ours: the peer saw a gap and says what it has.
-                peer.link.acknowledged(int(body["received"]))
+            peer.link.acknowledged(int(body["received"]))
+            if body.get("again") and peer.state == UP:
                 peer._send_unacked()  # noqa: SLF001
-                return
-            peer.welcomed(int(body["received"]))
+            # An answer to the hello on a connection that is gone says nothing about this one.
+            if body.get("heard") == peer.greeted:
+                peer.welcomed()
 
     def _refuse(
         self,
@@ -668,9 +683,16 @@ class Post:
         self.unreachable.append(peer)
 
     def _hop_lost(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
-        with peer.lock:
-            if peer.is_relayed and peer.state in (GREETING, UP):
-                peer.relay_failed()
+        destination, source = body
+        if source != self.process_id:
+            if self.relay is not None:
+                self.relay.pass_loss(source, destination)
+            return
+        lost = self.peers.get(destination)
+        if lost is not None:
+            with lost.lock:
+                if lost.is_relayed and lost.state in (GREETING, UP):
+                    lost.relay_failed()
 
     # -- time and descriptors ------------------------------------------------------------------
 
@@ -767,7 +789,7 @@ class Post:
 
     def is_due(self) -> bool:
         """Whether `tick` has something to do now."""
-        return bool(self.unreachable or self._when_drained) or (
+        return bool(self.unreachable or self._when_drained or self._loopback) or (
             self._deadline is not None and self.now() >= self._deadline
         )
 
@@ -876,7 +898,7 @@ def _nothing(peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
 protect_module(__name__)
 
 
-def _report_bug(doing: str) -> None:
+def report_bug(doing: str) -> None:
     import traceback
 
     sys.stderr.write(f"zactor: internal error while {doing}; please report it\n")

@@ -11,21 +11,27 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError
 from zactor.ids import caller_id
+from zactor.runtime import several
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
 from zactor.runtime.calling import is_main_thread
+from zactor.runtime.cancelling import cancel_shared
+from zactor.runtime.creations import Creations
+from zactor.runtime.deadlines import Deadlines
 from zactor.runtime.deadlocks import Deadlocks
 from zactor.runtime.definitions import Definitions
+from zactor.runtime.groups import GroupViews
 from zactor.runtime.objects import Objects
 from zactor.runtime.post import Post
 from zactor.runtime.reception import Reception, Waiter
 from zactor.runtime.routing import Routing
-from zactor.runtime.several import install
+from zactor.runtime.streaming import Streams
 from zactor.runtime.succession import hand_over
 from zactor.runtime.tasks import Tasks
 
@@ -41,6 +47,7 @@ ANSWER_TIMEOUT = 60.0  # for what a broker or node is asked; it survives a resta
 BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back for
 
 _current: Process | None = None
+_is_fork = False  # `_current` is that of the process this one was forked from
 
 
 class Process:
@@ -96,6 +103,7 @@ class Process:
         )
         self.post.on_moved = self._peer_moved
         self._flush_due = False
+        self.creations = Creations(self)
         self.is_worker = progress is not None
         self.is_over: Exception | None = None  # why nothing can be asked for any more
         self.blocking: Callable[[bool], None] | None = None  # told around long waits
@@ -107,7 +115,11 @@ class Process:
         self.actors = ActorViews(self)
         self.tasks = Tasks(self)
         self.deadlocks = Deadlocks(self)
-        install(self)
+        several.install(self)
+        self.callee.cancel_shared = partial(cancel_shared, self)
+        self.streams = Streams(self)
+        self.groups = GroupViews(self)
+        self.deadlines = Deadlines(self)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
@@ -115,6 +127,8 @@ class Process:
 
     def flush(self) -> None:
         """Send all that was gathered, calls and replies."""
+        if self.creations.rows:
+            self.creations.flush()
         if self.tasks.unfilled:
             self.tasks.fill_all()
         self.caller.flush()
@@ -257,6 +271,7 @@ class Process:
         """A process is known to be dead: what was expected of it will not come."""
         self.objects.owner_died(process)
         self.tasks.process_died(process)
+        self.streams.process_died(process)
         self.post.forget(process)
         if self.on_died is not None:
             self.on_died(process)
@@ -278,15 +293,23 @@ class Process:
 
 def current() -> Process | None:
     """Return this process's `Process`, or None before `init`, after `shutdown`, or in a fork."""
-    if _current is not None and _current.pid != os.getpid():
-        return None
-    return _current
+    return None if _is_fork else _current
 
 
 def set_current(process: Process | None) -> None:
     """Make `process` the one that `current` returns."""
-    global _current  # noqa: PLW0603 - one runtime a process
+    global _current, _is_fork  # noqa: PLW0603 - one runtime a process
     _current = process
+    _is_fork = False
+
+
+def _forked() -> None:
+    """Asking for the pid at each `current` would cost more than all else that it does."""
+    global _is_fork  # noqa: PLW0603
+    _is_fork = _current is not None
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 lock = threading.RLock()

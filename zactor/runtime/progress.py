@@ -31,6 +31,11 @@ class ProgressPage:
         self.words = memoryview(self._map).cast("Q")
         self._rows = 0
 
+    @staticmethod
+    def is_spare(at: int) -> bool:
+        """Whether this is the place of the streams that have no row."""
+        return at >= MAX_ROWS * ROW_WORDS
+
     def add(self, caller: bytes, number: int) -> int:
         """Give a stream its row; return the index of its `started` word."""
         if self._rows >= MAX_ROWS:

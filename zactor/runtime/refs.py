@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zactor.core.calls import PENDING, Result
-from zactor.ids import split_object_id
+from zactor.ids import JobID, TaskID, split_object_id
 from zactor.runtime import process as processes
 from zactor.serde.values import collect, loaded
-from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,14 +45,14 @@ class ObjectRef(Generic[R]):
         """Return the object id in hexadecimal."""
         return self._result.object_id().hex()
 
-    def task_id(self) -> str:
-        """Return the id of the call that makes the value, in hexadecimal."""
-        return self.binary()[:24].hex()
+    def task_id(self) -> TaskID:
+        """Return the id of the call that makes the value."""
+        return TaskID(self.binary()[:24])
 
-    def job_id(self) -> str:
-        """Return the id of the job this process belongs to, in hexadecimal."""
+    def job_id(self) -> JobID:
+        """Return the id of the job this process belongs to."""
         process = processes.current()
-        return process.job.hex() if process is not None else ""
+        return JobID(process.job if process is not None else b"")
 
     def future(self) -> concurrent.futures.Future[R]:
         """Return a `concurrent.futures.Future` of the value.
@@ -94,7 +93,8 @@ class ObjectRef(Generic[R]):
         self._guard = guard
         if not collect(self):
             process.objects.keep_for_ever(guard)
-        return _load_ref, (self._result.object_id(), list(owner))
+        # One tuple for all references of an owner: the pickler writes it once.
+        return _load_ref, (self._result.object_id(), process.objects.plain(owner))
 
     def __copy__(self) -> ObjectRef[R]:
         return self
@@ -130,13 +130,13 @@ class ObjectRef(Generic[R]):
         return process.id if process is not None else b""
 
 
-def _load_ref(object_id: bytes, owner: list[Any]) -> ObjectRef[Any]:
+def _load_ref(object_id: bytes, owner: Any) -> ObjectRef[Any]:
     process = processes.current()
     if process is None:
         raise RuntimeError(
             f"a reference to object {object_id.hex()} was unpickled before zactor.init()"
         )
-    result, guard = process.objects.receive(object_id, Address._make(owner))
+    result, guard = process.objects.receive(object_id, owner)
     ref: ObjectRef[Any] = ObjectRef(result, guard)
     if not loaded(ref) and guard is not None:
         process.objects.keep_for_ever(guard)

@@ -3,7 +3,8 @@
 A message whose destination is another process is sent on as it is, over the link that leads there:
 the destination's own, or its node's. Numbers, acknowledgements and repeats are between the two ends;
 a relay keeps no message. What it may have lost, because the link to the next hop broke or there
-is none, it says (HOP_LOST) to the sender, who greets again and repeats what did not arrive.
+is none, it says (HOP_LOST) to the sender, who greets again and repeats what did not arrive. That is said
+on the relay's own link to the sender, which loses nothing: the way back may be broken, too.
 
     sender --- broker --- destination            it is on the broker's machine, or it is
                                                  connected to the broker
@@ -21,7 +22,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from zactor.runtime.post import BROKEN, CLOSED, FRESH, UP
-from zactor.wire.codec import HELLO, HOP_LOST, VERSION, pack
+from zactor.wire.codec import HELLO, HOP_LOST
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
@@ -121,10 +122,15 @@ class Relay:
         self._told[source, destination] = None
         if len(self._told) > MOST_KNOWN:
             self._told.popitem(last=False)
+        self.pass_loss(source, destination)
+
+    def pass_loss(self, source: bytes, destination: bytes) -> None:
+        """Tell `source`, or who is on the way to it, that what it sent to `destination` may be lost."""
         address = self._addresses.get(source)
         hop = self._next_hop(address) if address is not None else None
         if hop is not None:
-            self._send(hop, pack((VERSION, HOP_LOST, destination, source, 0, 0, None)), ())
+            with hop.lock:
+                hop.transmit(HOP_LOST, [destination, source])
 
     def _hop_broken(self, hop: Peer) -> None:
         if hop.state in (BROKEN, CLOSED) and hop.id in self._pairs:

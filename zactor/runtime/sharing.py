@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import STORED
 from zactor.exceptions import ObjectLostError, ObjectStoreFullError, ZactorSystemError
 from zactor.runtime.objects import Borrowed
+from zactor.runtime.recovery import Recovery
+from zactor.runtime.values import decode
 from zactor.serde.values import loads
 from zactor.store import layout
 from zactor.store.segments import SegmentMissingError, SegmentPool
@@ -45,9 +47,10 @@ class Sharing:
         self._pool = SegmentPool(process.id, self._reserve, directory=shm_dir)
         self._is_telling = False
         self._viewed: dict[bytes, int] = {}  # objects with views that the reference table knows of
-        self._moved: dict[bytes, str] = {}  # objects that lie elsewhere than their place says
-        process.reception.housekeeping.append(self._look)
+        self._moved: dict[tuple[bytes, str], str] = {}  # what lies elsewhere than its place says
+        process.reception.housekeeping.append((self._pool.unviewed, self._look))
         process.objects.store = self
+        Recovery(process)
         process.post.on(FreeSegment, self._segment_freed)
 
     @property
@@ -85,14 +88,19 @@ class Sharing:
         """Return the value of a stored result; its arrays are views of shared memory."""
         assert result.state == STORED
         owner = result.owner.process if isinstance(result, Borrowed) else self._process.id
-        return self._load(result.object_id(), result.value, owner)
+        place = result.value
+        try:
+            return self._load(result.object_id(), place, owner)
+        except ObjectLostError:
+            self._process.objects.recover(result, place)
+            return decode(result)
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
 
     def _load(self, object_id: bytes, place: Any, owner: bytes = b"") -> Any:
-        name = self._moved.get(object_id, place[0])
+        name = self._moved.get((object_id, place[0]), place[0])
         for attempt in range(3):
             try:
                 value = self._pool.get(name, object_id)
@@ -116,7 +124,7 @@ class Sharing:
         locate = LocateSegment(0, object_id, place[0], place[2], place[3])
         name: str = _ask_node(process, locate, process.node, object_id)
         if name != place[0]:
-            self._moved[object_id] = name
+            self._moved[object_id, place[0]] = name
             if len(self._moved) > 10_000:
                 del self._moved[next(iter(self._moved))]
         return name
@@ -125,19 +133,19 @@ class Sharing:
 
     def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds a stored object of ours any more."""
-        self._moved.pop(object_id, None)
-        if self._pool.free(place[0]):
+        self._moved.pop((object_id, place[0]), None)
+        if self._pool.free(place[0], object_id):
             self._tell_soon()
             return
         node = Address._make(place[3])
-        self._process.post.send(node, FreeSegment(place[0], keep=False))
+        self._process.post.send(node, FreeSegment(place[0], False, object_id))
 
     def _segment_freed(self, peer: bytes, address: Address, message: FreeSegment) -> None:  # noqa: ARG002
         """The owner of a value that this process wrote says so, through the node."""
-        if self._pool.free(message.name):
+        if self._pool.free(message.name, message.object_id):
             self._tell_soon()
         else:
-            self._process.post.send(address, FreeSegment(message.name, keep=False))
+            self._process.post.send(address, message._replace(keep=False))
 
     # -- the node ------------------------------------------------------------------------------
 
@@ -196,10 +204,16 @@ class FarStore:
     def __init__(self, process: Process) -> None:
         self._process = process
         process.objects.store = self
+        Recovery(process)
 
     def read(self, result: Result) -> Any:
         """Return the value of a stored result."""
-        return self._load(result.object_id(), result.value)
+        place = result.value
+        try:
+            return self._load(result.object_id(), place)
+        except ObjectLostError:
+            self._process.objects.recover(result, place)
+            return decode(result)
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
@@ -208,9 +222,10 @@ class FarStore:
     def _load(self, object_id: bytes, place: Any) -> Any:
         return read_far(self._process, object_id, place)
 
-    def object_freed(self, object_id: bytes, place: Any) -> None:  # noqa: ARG002
+    def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds an object of ours any more that lies on another machine."""
-        self._process.post.send(Address._make(place[3]), FreeSegment(place[0], keep=False))
+        message = FreeSegment(place[0], False, object_id)
+        self._process.post.send(Address._make(place[3]), message)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -183,8 +183,8 @@ class StorageShell:
 
         def work() -> Callable[[float], NodeEffect | None] | None:
             match effect:
-                case Take(name, object_id):
-                    taken = _try(files.take, name, object_id)
+                case Take(name, object_id, freed):
+                    taken = _try(files.take, name, object_id, freed)
                     return lambda now: machine.took(name, taken.ok, now)
                 case Spill(name, object_id, home):
                     spilled = _try(files.spill, name, object_id, home)

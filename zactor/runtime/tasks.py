@@ -46,6 +46,10 @@ class TaskResult(Result):
 
     __slots__ = ("function", "max_calls", "queue")
 
+    function: tuple[bytes, str]
+    max_calls: int
+    queue: TaskQueue
+
 
 class Lease:
     """A worker that runs our tasks."""
@@ -119,6 +123,7 @@ class Tasks:
         self._leases: dict[int, Lease] = {}
         self.unfilled: list[TaskQueue] = []
         self._returned: deque[int] = deque(maxlen=4_096)  # leases that may be granted once more
+        self.names: dict[bytes, str] = {}  # of functions that were sent, for listings
         self._is_lingering = False
         self._numbers = 0
         post = process.post
@@ -200,8 +205,8 @@ class Tasks:
                 break
         outgoing.flush()
 
-    @staticmethod
-    def _name_function(result: TaskResult, method: int) -> None:
+    def _name_function(self, result: TaskResult, method: int) -> None:
+        self.names[result.function[0]] = result.function[1]
         payload = result.payload
         if type(payload) is not list:
             payload = result.payload = [payload, {}]
@@ -385,6 +390,17 @@ class Tasks:
     def waiting(self) -> list[Any]:
         """Return the tasks that have not left."""
         return [result for queue in list(self._queues.values()) for result in list(queue.waiting)]
+
+    def waiting_results(self) -> list[Any]:
+        """Return the tasks that have not been sent to a worker."""
+        return [result for queue in self._queues.values() for result in queue.waiting]
+
+    def name_of(self, lease: Lease, method: int) -> str:
+        """Return the name of the function that a method number of a lease stands for."""
+        for key, number in lease.functions.items():
+            if number == method:
+                return self.names.get(key, "")
+        return ""
 
     def lease_of(self, stream: Stream) -> Lease | None:
         """Return the lease a task's stream belongs to."""

@@ -26,7 +26,7 @@ def decode(result: Result) -> Any:
         ZactorError: There is no value, and never will be.
     """
     state, value = result.state, result.value
-    if state == NATIVE or state == LOCAL:  # noqa: PLR1714 - the hot comparison first
+    if state == NATIVE or state == LOCAL:  # noqa: PLR1714, SIM109 - the hot comparison first
         return value
     if state == PICKLED:
         if type(value) is bytes:
@@ -34,7 +34,11 @@ def decode(result: Result) -> Any:
         return loads(value[0], value[1])
     if state == STORED:
         process = processes.current()
-        assert process is not None
+        if process is None:
+            raise RuntimeError(
+                "the value is in a store that this process has no part in: zactor was shut down, or "
+                "this is a fork of the process that has the reference (get the value before forking)"
+            )
         return process.objects.store.read(result)
     raise error_of(result)
 
@@ -42,8 +46,7 @@ def decode(result: Result) -> Any:
 def error_of(result: Result) -> BaseException:
     """Return the exception that a settled result holds, fresh for each raise."""
     if result.state == USER_ERROR:
-        error = unpack_exception(result.value)
-        return error
+        return unpack_exception(result.value)
     if result.state == ERROR:
         found: BaseException = result.value
         if isinstance(found, TaskError):

@@ -31,6 +31,7 @@ from zactor.wire.messages import Address, Blocked
 if TYPE_CHECKING:
     import socket
 
+TASK_EXIT_GRACE = 0.3  # seconds that a running task has when its worker is told to exit
 NODE_DEAD = 70  # exit code when the node is gone
 
 
@@ -43,6 +44,9 @@ class Worker:
         self.orders: SimpleQueue[Any] = SimpleQueue()  # for the main thread
         self.host: Any = None
         self.actor: tuple[bytes, int] | None = None
+        self.shared: Any = None  # hosts the actors of a worker for shared ones
+        self._orders_lock = threading.Lock()
+        self._stopped: set[tuple[bytes, int]] = set()  # asked to end before they had begun
         self.is_exiting = False
         self.process = Process(
             boot["process"],
@@ -101,7 +105,13 @@ class Worker:
 
     def _ordered(self, order: list[Any]) -> None:
         what = order[0]
-        if what in ("actor", "lease", "exit"):
+        if what in ("actor", "actors"):
+            with self._orders_lock:
+                if self.shared is None:
+                    self.orders.put(order)
+                    return
+            self._host_shared(self.shared, order)
+        elif what in ("lease", "exit"):
             self.orders.put(order)
             if what == "exit":
                 self._exit(order)
@@ -109,8 +119,8 @@ class Worker:
                 self._task_order(order)
         elif what == "unlease":
             pass
-        elif what == "stop":
-            self.stop_actor(order[1], order[2])
+        elif what in ("stop", "kill"):
+            self._end_order(*order[:3])
         elif what == "bind_tcp":
             self.process.post.call_later(0, self._bind_tcp)
 
@@ -124,8 +134,15 @@ class Worker:
             self._say(["keep"])
             return
         self.is_exiting = True
-        if self.host is not None:
+        if self.shared is not None:
+            self.shared.close()
+        elif self.host is not None:
             self.host.stop()
+        if self._tasks is not None:
+            # Nobody waits for what a task still computes. Its own clean-up has a moment.
+            end = threading.Timer(TASK_EXIT_GRACE, os._exit, (0,))
+            end.daemon = True
+            end.start()
 
     def _bind_tcp(self) -> None:
         address = self.process.post.bind_tcp(self.process.post.host)
@@ -147,7 +164,11 @@ class Worker:
         """Do what is ordered until the end; return the exit code."""
         order = self.orders.get()
         try:
-            if order[0] == "actor":
+            if order[0] == "actors":
+                self._run_shared(order, order[1])
+            elif order[0] == "actor" and order[3].get("isolation") == "shared":
+                self._run_shared(order, order[3])
+            elif order[0] == "actor":
                 self._run_actor(*order[1:4])
             elif order[0] == "lease":
                 self._run_tasks(order)
@@ -160,20 +181,54 @@ class Worker:
         self.process.job = job
         self.process.namespace = shape.get("namespace") or self.process.namespace
         self.process.session.update(shape.get("session") or {})
+        self.process.session["group"] = shape.get("group")
+        self.process.session["runtime_env"] = shape.get("env") or {}
+        if self.process.running is not None:
+            self.process.running.spec = shape
 
     def _run_tasks(self, order: list[Any]) -> None:
         process = self.process
+        execution = process.running = Execution(process, None, "")
         self._set_job(order[2], order[3])
-        execution = Execution(process, None, "")
-        process.running = execution
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
         self._tasks = self.host = host
+        if self.is_exiting:  # told so before there was a host to tell
+            host.stop()
         process.callee.adopt(process.id, host)
         host.serve()
 
-    # -- an actor ------------------------------------------------------------------------------
+    # -- actors --------------------------------------------------------------------------------
+
+    @staticmethod
+    def _host_shared(shared: Any, order: list[Any]) -> None:
+        if order[0] == "actors":
+            shared.create_many(*order[1:3])
+        else:
+            shared.create(*order[1:4])
+
+    def _run_shared(self, order: list[Any], spec: dict[str, Any]) -> None:
+        from zactor.runtime.shared import SharedHost
+
+        self.process.job = spec["job"]
+        self.process.namespace = spec.get("namespace") or ""
+        self.process.session.update(spec.get("options", {}).get("session") or {})
+        self.process.session["group"] = spec.get("group")
+        self.process.session["runtime_env"] = spec.get("env") or {}
+        shared = SharedHost(self.process, self._say)
+        with self._orders_lock:
+            self._host_shared(shared, order)
+            while not self.orders.empty():
+                later = self.orders.get()
+                if later[0] == "exit":
+                    shared.close()
+                elif later[0] in ("actor", "actors"):
+                    self._host_shared(shared, later)
+            self.shared = shared
+        for actor, life in list(self._stopped):
+            shared.stop(actor, life)
+        shared.serve()
 
     def _run_actor(self, actor: bytes, life: int, spec: dict[str, Any]) -> None:
         from zactor.runtime.construction import construct, make_host
@@ -182,14 +237,18 @@ class Worker:
         process.job = spec["job"]
         process.namespace = spec.get("namespace") or ""
         process.session.update(spec.get("options", {}).get("session") or {})
+        process.session["group"] = spec.get("group")
+        process.session["runtime_env"] = spec.get("env") or {}
         process.identity = Identity(caller_id(actor, life))
         self.actor = (actor, life)
         execution = Execution(process, None, spec.get("class_name") or "Actor")
         execution.actor_id = actor.hex()
         process.running = execution
-        execution.spec = spec  # type: ignore[attr-defined]
+        execution.spec = spec
         host = self.host = make_host(process, execution, life, spec)
         process.callee.adopt(actor, host)
+        if (actor, life) in self._stopped:
+            host.stop()
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         try:
             construct(process, execution, host, spec)
@@ -197,10 +256,10 @@ class Worker:
             self._exited("exited")
             return
         except Exception as error:  # noqa: BLE001 - the user's constructor
-            self._say(["failed", actor, life, _constructor_error(error, execution)])
+            self._say(["failed", actor, life, constructor_error(error, execution)])
             self.orders.get()  # "exit"
             return
-        execution.repr = _repr_of(execution.instance)
+        execution.repr = repr_of(execution.instance)
         self._say(["ready", actor, life, execution.repr])
         host.serve()
         self._end_actor(host)
@@ -211,7 +270,7 @@ class Worker:
         assert self.actor is not None
         actor, life = self.actor
         ending = getattr(host, "ending", None)
-        self.process.callee.refuse(actor, life)
+        self.process.callee.refuse(actor, life, is_dead=True)
         if ending != "exit_actor":
             self._say(["stopping", actor, life])
             run_shutdown_hook(host.execution.instance)
@@ -220,19 +279,23 @@ class Worker:
 
     def _exited(self, text: str) -> None:
         assert self.actor is not None
-        cause = {"kind": "exited", "code": 0, "text": _EXIT_TEXT.get(text, text)}
+        cause = {"kind": "exited", "code": 0, "text": EXIT_TEXT.get(text, text)}
         # Replies first: the death notice may overtake what has not left this process.
         self.process.flush()
         self.process.post.settle_links(1.0)
         self._say(["exited", *self.actor, cause])
 
-    def stop_actor(self, actor: bytes, life: int) -> None:
-        """End the actor once its queue is empty."""
-        if self.actor == (actor, life) and self.host is not None:
+    def _end_order(self, what: str, actor: bytes, life: int) -> None:
+        """End an actor: in order, once its queue is empty, or (only a shared one) now."""
+        self._stopped.add((actor, life))  # it may not have begun
+        if self.shared is not None:
+            self._stopped.clear()
+            (self.shared.stop if what == "stop" else self.shared.kill)(actor, life)
+        elif self.actor == (actor, life) and self.host is not None:
             self.host.stop()
 
 
-_EXIT_TEXT = {
+EXIT_TEXT = {
     "exit_actor": "ended itself with exit_actor()",
     "exited": "ended itself with exit_actor()",
     "terminated": "was stopped with __zactor_terminate__",
@@ -240,7 +303,8 @@ _EXIT_TEXT = {
 }
 
 
-def _constructor_error(error: Exception, execution: Execution) -> list[Any]:
+def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
+    """Return the wire form of what a constructor raised."""
     from zactor.exceptions import ZactorError
 
     if isinstance(error, ZactorError) and not hasattr(error, "cause"):
@@ -251,7 +315,8 @@ def _constructor_error(error: Exception, execution: Execution) -> list[Any]:
     return ["constructor", str(error), {"exception": payload}]
 
 
-def _repr_of(instance: Any) -> str:
+def repr_of(instance: Any) -> str:
+    """Return what the actor calls itself, if it does; "" otherwise."""
     if type(instance).__repr__ is object.__repr__:
         return ""
     try:

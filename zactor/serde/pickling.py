@@ -230,6 +230,11 @@ def collect(ref: Any) -> bool:
     return True
 
 
+def is_collecting() -> bool:
+    """Whether what is being pickled is pickled by zactor."""
+    return bool(_local.context.active)
+
+
 def loaded(ref: Any) -> bool:
     """Note that `ref` was made from a pickle; for what reference types are unpickled by.
 

@@ -55,6 +55,8 @@ _SMALL_PIECE = 64 * 1024
 _SMALLEST_CLASS = 64 * 1024
 # A warm segment may be this much larger than a value: more would waste memory while it lives.
 _LARGEST_MISFIT = 2
+# Freed segments that others look at are tried again, but of many such only some are kept.
+_MOST_BUSY = 64
 # With more segments than this, only warm ones and those being looked at keep a descriptor.
 _MOST_OPEN_FILES = 512
 
@@ -188,8 +190,9 @@ class SegmentPool:
             tuple[int, str]
         ] = []  # (capacity, name), sorted: best fit by bisection
         self._warm_bytes = 0
+        self._busy = 0  # of the warm ones, those that somebody looked at when they were freed
         self._attached_bytes = 0  # mapped, of others, without views
-        self._unviewed: deque[tuple[_Segment, bytes]] = (
+        self.unviewed: deque[tuple[_Segment, bytes]] = (
             deque()
         )  # appended to by finalizers only
         self._unmapped: list[bytes] = []
@@ -231,8 +234,10 @@ class SegmentPool:
                 segment.file = None
         return Stored(segment.name, plan.size)
 
-    def free(self, name: str) -> bool:
+    def free(self, name: str, object_id: bytes = b"") -> bool:
         """Nobody holds the value any more: keep its segment for the next one, if that is possible.
+
+        With `object_id`, only if that is what is in it: the word may be late.
 
         Returns:
             False if this process did not make the segment; then its maker should hear of it
@@ -243,7 +248,7 @@ class SegmentPool:
             segment = self._segments.get(name)
             if segment is None or not segment.is_own:
                 return False
-            if segment.is_filled:
+            if segment.is_filled and object_id in (b"", segment.object_id):
                 segment.is_filled = False
                 if not segment.views:
                     self._make_warm(segment)
@@ -315,7 +320,7 @@ class SegmentPool:
                 self._attached_bytes -= segment.capacity
             segment.capacity = status.st_size
         segment.object_id = object_id
-        gone = partial(self._unviewed.append, (segment, object_id))
+        gone = partial(self.unviewed.append, (segment, object_id))
         exported = export(segment.mapping, file, gone)
         segment.export = ref(exported)
         segment.views += 1
@@ -402,10 +407,12 @@ class SegmentPool:
                 segment = self._segments[self._warm[at][1]]
                 file = segment.open(os.O_RDWR)
                 if not file.try_lock(fcntl.LOCK_EX):
-                    at += 1  # the node is taking it, or a forked child still looks at it
+                    at += 1  # somebody still looks at it, or the node is taking it
                     continue
                 self._unwarm(segment)
                 if os.fstat(file.fd).st_nlink:
+                    if segment.object_id != layout.NO_OBJECT:
+                        self._clear(segment, file)
                     segment.is_filled = True
                     return segment
                 self._drop(segment)  # the node took it back
@@ -453,8 +460,8 @@ class SegmentPool:
 
     def _reap(self) -> None:
         """Act on the finalizers of views that ran since the last time."""
-        while self._unviewed:
-            segment, object_id = self._unviewed.popleft()
+        while self.unviewed:
+            segment, object_id = self.unviewed.popleft()
             self._unmapped.append(object_id)
             segment.views -= 1
             if segment.views or segment.file is None or segment.name not in self._segments:
@@ -473,16 +480,20 @@ class SegmentPool:
             file = segment.open(os.O_RDWR)
         except FileNotFoundError:
             file = None
-        # Without the lock somebody looks at it who should not, or the node spills it just now.
         # Without a name it was spilled before: the node has its value on disk.
-        if file is None or not file.try_lock(fcntl.LOCK_EX) or not os.fstat(file.fd).st_nlink:
-            self._messages[segment.name] = FreeSegment(segment.name, keep=False)
-            self._drop(segment)
+        if file is None or not os.fstat(file.fd).st_nlink:
+            self._forget_own(segment)
             return
-        offset, zeros = layout.clear_object()
-        os.pwrite(file.fd, zeros, offset)
-        file.unlock()
-        segment.object_id = layout.NO_OBJECT
+        # Without the lock somebody still looks at it, most often a callee that has just replied, or
+        # the node spills it. Then it stays as it is until it is claimed.
+        if file.try_lock(fcntl.LOCK_EX):
+            self._clear(segment, file)
+            file.unlock()
+        elif self._busy >= _MOST_BUSY:
+            self._forget_own(segment)
+            return
+        else:
+            self._busy += 1
         segment.since = self._clock()
         bisect.insort(self._warm, (segment.capacity, segment.name))
         self._warm_bytes += segment.capacity
@@ -490,12 +501,25 @@ class SegmentPool:
         while self._warm_bytes > self._warm_limit:
             self._let_go(min(map(self._warm_segment, self._warm), key=lambda s: s.since))
 
+    @staticmethod
+    def _clear(segment: _Segment, file: _File) -> None:
+        """What was in the segment is not to be found any more. Under an exclusive lock."""
+        offset, zeros = layout.clear_object()
+        os.pwrite(file.fd, zeros, offset)
+        segment.object_id = layout.NO_OBJECT
+
+    def _forget_own(self, segment: _Segment) -> None:
+        """Leave a segment to the node."""
+        self._messages[segment.name] = FreeSegment(segment.name, keep=False)
+        self._drop(segment)
+
     def _warm_segment(self, entry: tuple[int, str]) -> _Segment:
         return self._segments[entry[1]]
 
     def _unwarm(self, segment: _Segment) -> None:
         self._warm.remove((segment.capacity, segment.name))
         self._warm_bytes -= segment.capacity
+        self._busy -= segment.object_id != layout.NO_OBJECT
 
     def _let_go(self, segment: _Segment) -> None:
         """A segment without views: delete it if it is ours, else only detach."""

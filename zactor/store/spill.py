@@ -42,9 +42,9 @@ class StoreFiles:
         self._shm = shm
         self._disk = disk  # made when first needed; "" for no spilling
 
-    def take(self, name: str, object_id: bytes) -> Outcome:
-        """Delete a segment if nobody uses it and it holds this object (b"": none)."""
-        fd = self._lock(name, object_id)
+    def take(self, name: str, object_id: bytes, freed: bytes = b"") -> Outcome:
+        """Delete a segment if nobody uses it and it holds this object (b"": none), or `freed`."""
+        fd = self._lock(name, object_id, freed)
         if fd is None:
             return Outcome(ok=False)
         if fd >= 0:
@@ -194,7 +194,7 @@ class StoreFiles:
     def _create(self, name: str) -> int:
         return os.open(self._segment(name), os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
 
-    def _lock(self, name: str, object_id: bytes) -> int | None:
+    def _lock(self, name: str, object_id: bytes, freed: bytes = b"") -> int | None:
         """Open and lock a segment; None if it is in use or holds something else, -1 if it is gone."""
         try:
             fd = os.open(self._segment(name), os.O_RDWR | _FLAGS)
@@ -203,7 +203,7 @@ class StoreFiles:
         if _try_lock(fd, fcntl.LOCK_EX):
             header = layout.read_header(os.pread(fd, layout.HEADER_SIZE, 0))
             held = layout.NO_OBJECT if header is None else header.object_id
-            if held == (object_id or layout.NO_OBJECT):
+            if held in (object_id or layout.NO_OBJECT, freed):
                 return fd
         os.close(fd)
         return None

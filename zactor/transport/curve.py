@@ -81,7 +81,7 @@ class AllowList:
         self._stop.close()
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
-        version, number = (request + [b"", b""])[:2]
+        version, number = [*request, b"", b""][:2]
         mechanism: Any = request[5] if len(request) > 5 else b""
         key = request[6] if len(request) > 6 else b""
         if version == b"1.0" and mechanism == b"CURVE" and key in self._allowed:

@@ -8,11 +8,22 @@ first used, so that a program pays for what it takes.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# A module and a function of one name: imported here, the function is what the package shows.
+from zactor.util.placement_group import (
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
+
 if TYPE_CHECKING:
     from zactor.util.actor_group import ActorGroup
     from zactor.util.actor_pool import ActorPool
     from zactor.util.check_serialize import inspect_serializability
     from zactor.util.iteration import as_completed, map_unordered
+    from zactor.util.named_actors import list_named_actors
+    from zactor.util.network import get_node_ip_address
     from zactor.util.serialization import deregister_serializer, register_serializer
 
 __all__ = [
@@ -20,9 +31,16 @@ __all__ = [
     "ActorPool",
     "as_completed",
     "deregister_serializer",
+    "get_current_placement_group",
+    "get_node_ip_address",
+    "get_placement_group",
     "inspect_serializability",
+    "list_named_actors",
     "map_unordered",
+    "placement_group",
+    "placement_group_table",
     "register_serializer",
+    "remove_placement_group",
 ]
 
 _HOME = {
@@ -32,12 +50,14 @@ _HOME = {
     "deregister_serializer": "serialization",
     "inspect_serializability": "check_serialize",
     "map_unordered": "iteration",
+    "get_node_ip_address": "network",
+    "list_named_actors": "named_actors",
     "register_serializer": "serialization",
 }
 
 _MODULES = {
     "actor_group", "actor_pool", "check_serialize", "helpers", "joblib", "metrics",
-    "multiprocessing", "queue", "scheduling_strategies", "serialization",
+    "multiprocessing", "queue", "scheduling_strategies", "serialization", "state",
 }  # fmt: skip
 
 

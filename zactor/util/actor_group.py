@@ -78,7 +78,7 @@ class ActorGroup:
             raise ValueError(f"The number of actors must be positive, not {num_actors}")
         if num_cpus_per_actor < 0 or num_gpus_per_actor < 0:
             raise ValueError("The number of CPUs and GPUs per actor must not be negative")
-        self._class = zactor.remote(
+        self._class: Any = zactor.remote(
             num_cpus=num_cpus_per_actor,
             num_gpus=num_gpus_per_actor,
             resources=resources_per_actor or {},

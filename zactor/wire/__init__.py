@@ -1,1 +1,1 @@
-
+"""Messages between processes, and their bytes."""

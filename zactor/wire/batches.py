@@ -41,11 +41,14 @@ READY = -3  # answers True once constructed
 TERMINATE = -4  # graceful stop, after what is queued
 RUN_TASK = -5  # run a remote function: X_FUNCTION names it
 
+# In the place of a channel in a CANCEL: what follows is an object id instead of a seq.
+NO_CHANNEL = -1
+
 # Keys of a call's extras.
 X_FRAMES = 1  # [n]: payload frames of this call follow, n of them (out-of-band buffers)
 X_SLOTS = 2  # values of top-level references: list of [status, value], in order of their slots
 X_REFS = 3  # contained references: list of [object id, owner address]
-X_DEADLINE = 4  # seconds left when the batch was sent
+X_DEADLINE = 4  # when the call is overdue, in seconds of the wall clock since 1970
 X_RETURNS = 5  # num_returns: int, -1 streaming, -2 dynamic
 X_FLAGS = 6  # see F_ constants
 X_GROUP = 7  # concurrency group of this call
@@ -77,6 +80,7 @@ BUSY = 8  # value: None: the mailbox is full, the call was not taken
 MOVED = 9  # value: an Address: the actor is there now
 NEEDS_FUNCTION = 10  # value: definition key: send it with the function's definition
 HANDED_BACK = 11  # value: None: a task that was queued and not started
+NOT_HERE = 12  # value: life of the actor, which is over where the call came to; it did not run
 EXTRA = 64
 
 # Flags of a CANCEL body, `[channel, seq, flags]`.

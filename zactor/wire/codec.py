@@ -39,7 +39,8 @@ CANCEL = 8
 OBJECT_WANTED = 9
 OBJECT_VALUE = 10
 WAITS = 11
-HOP_LOST = 12  # a relay could not pass something on, or may have lost it: greet again
+HOP_LOST = 13  # a relay could not pass something on, or may have lost it: greet again
+STREAM = 12
 
 _codes: dict[type, int] = {message: code for code, message in CODES.items()}
 pack = msgpack.packb

@@ -62,6 +62,15 @@ class CreateActor(NamedTuple):
     spec: dict[str, Any]  # see ActorSpec in core/directory.py
 
 
+class CreateActors(NamedTuple):
+    """`CreateActor` for many shared actors without names. The spec of each is `common` with what its
+    row says: `[actor id, args]`. Answered with `[actor id, error]` of each that was refused."""
+
+    request: int
+    common: dict[str, Any]
+    rows: list[Any]
+
+
 class WatchActor(NamedTuple):
     """Answered with the actor's entry; `ActorChanged` follows at each later change. `network` asks that
     the actor's process have a tcp endpoint."""
@@ -129,7 +138,7 @@ class Demand(NamedTuple):
 
     key: bytes  # hash of shape, made by the client
     shape: dict[str, Any]  # job, resources, strategy, group, label_selector (as in ActorSpec), env
-    count: int
+    count: int  # type: ignore[assignment]  # of a tuple it is a method
 
 
 class ReturnLease(NamedTuple):
@@ -192,6 +201,17 @@ class ActorChanged(NamedTuple):
 
     entry: dict[str, Any]
     progress: list[Any]
+
+
+class ActorsMoved(NamedTuple):
+    """To watchers: what has changed in many entries as their actors came up, a row each, see
+    `MOVED`. Nobody is told so of an end."""
+
+    rows: list[Any]
+
+
+MOVED = ("id", "revision", "state", "life", "epoch", "node", "address", "pid", "repr_name")
+"""The fields of an entry that a row of `ActorsMoved` has."""
 
 
 class LeaseGranted(NamedTuple):
@@ -290,6 +310,14 @@ class StartActor(NamedTuple):
     spec: dict[str, Any]
 
 
+class StartActors(NamedTuple):
+    """Broker to node: `StartActor` for many shared actors. The spec of each is `common` with what
+    its row says: `[actor id, life, epoch, restarts, args]`."""
+
+    common: dict[str, Any]
+    rows: list[Any]
+
+
 class StartLease(NamedTuple):
     """Broker to node: get a worker for a lease. Answered by `WorkerLeased` or `LeaseFailed`."""
 
@@ -335,6 +363,20 @@ class ActorReady(NamedTuple):
     actor: bytes
     life: int
     repr_name: str
+
+
+class ActorsUp(NamedTuple):
+    """`ActorUp` for many actors of one worker: `[actor id, life]` each."""
+
+    rows: list[Any]
+    address: list[Any]
+    pid: int
+
+
+class ActorsReady(NamedTuple):
+    """`ActorReady` for many actors: `[actor id, life, repr name]` each."""
+
+    rows: list[Any]
 
 
 class ActorFailed(NamedTuple):
@@ -448,10 +490,12 @@ class SegmentFilled(NamedTuple):
 class FreeSegment(NamedTuple):
     """Nobody holds the object in this segment any more. From the object's owner to the segment's node, and
     from there to the process that made the segment; from that one to its node, `keep` says that it
-    keeps the segment warm for re-use."""
+    keeps the segment warm for re-use. `object_id` is named by all but the maker: a word that comes late
+    must not free what is in the segment by then."""
 
     name: str
     keep: bool
+    object_id: bytes = b""
 
 
 class LocateSegment(NamedTuple):
@@ -485,6 +529,7 @@ CODES: dict[int, type] = dict(
             NodeUp, Renew, DrainNode, StartActor, StartLease, EndLease, StopActor, BindNetwork, ActorUp, ActorReady,
             ActorFailed, ActorExited, WorkerLeased, LeaseFailed, WorkerDied, JobEnded, StopNode, StackDump, ReadLog,
             ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSegment, WatchDriver,
+            CreateActors, StartActors, ActorsUp, ActorsReady, ActorsMoved,
         ),
         start=16,
     )

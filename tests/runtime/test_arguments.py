@@ -1,0 +1,126 @@
+"""Arguments on their way out, without a cluster: what holds an object, and for how long."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pickle import PickleBuffer
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from zactor.core.calls import NATIVE, STORED, Result
+from zactor.runtime import process as processes
+from zactor.runtime.arguments import complete, encode
+from zactor.runtime.objects import Objects, Put
+from zactor.runtime.refs import ObjectRef
+from zactor.wire.batches import X_FRAMES, X_SLOTS, X_STORED
+from zactor.wire.messages import Address
+
+ME = b"p" * 12
+PLACE = ["zactor-test-1", 200_000, b"n", [b"n" * 12, b"", b"", "", ""]]
+
+
+class Store:
+    """Takes every value, and notes what is freed."""
+
+    writes = True
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.freed: list[bytes] = []
+
+    def write(self, object_id: bytes, owner: bytes, payload: Any, buffers: Any) -> Any:
+        assert owner == ME
+        self.written.append(object_id)
+        return PLACE
+
+    def object_freed(self, object_id: bytes, place: Any) -> None:
+        assert place == PLACE
+        self.freed.append(object_id)
+
+
+@pytest.fixture
+def process() -> Iterator[Any]:
+    def ignore(*args: Any) -> None:
+        pass
+
+    address = Address(ME, b"n", b"m", "ipc://x", "")
+    post = SimpleNamespace(on_kind=ignore, on=ignore, address=address, peers={})
+    made = SimpleNamespace(
+        id=ME, post=post, caller=SimpleNamespace(), reception=SimpleNamespace(housekeeping=[]),
+        identity=SimpleNamespace(caller=ME + bytes(4), numbers=iter(range(100, 200))),
+    )  # fmt: skip
+    made.pid = os.getpid()
+    made.objects = Objects(made)
+    made.objects.store = Store()
+    processes.set_current(made)
+    yield made
+    processes.set_current(None)
+
+
+def stored(process: Any, number: int) -> ObjectRef[Any]:
+    put = Put(ME + bytes(4), number, STORED, PLACE)
+    process.objects.watch_end(put)
+    return ObjectRef(put)
+
+
+def call(number: int) -> Result:
+    return Result(SimpleNamespace(caller=ME + bytes(4)), number, 0, None, None, 0)
+
+
+def test_a_stored_value_that_was_an_argument_lives_while_its_reference_does(process: Any) -> None:
+    ref = stored(process, 1)
+    for number in (2, 3):
+        made = call(number)
+        awaited = encode(process, made, (ref,), {}, None, "f")
+        assert awaited == [ref._result]
+        assert complete(process, made)
+        assert made.payload[1][X_SLOTS] == [[0, 4, PLACE, ref.binary()]]
+        made.settle(NATIVE, None)
+        process.objects.sweep()
+        assert process.objects.store.freed == []
+    name = ref.binary()
+    del ref, awaited
+    process.objects.sweep()
+    assert process.objects.store.freed == [name]
+
+
+def test_a_call_holds_its_stored_argument_though_the_reference_is_dropped(process: Any) -> None:
+    ref = stored(process, 1)
+    made = call(2)
+    encode(process, made, (ref,), {}, None, "f")
+    complete(process, made)
+    name = ref.binary()
+    del ref
+    process.objects.sweep()
+    assert process.objects.store.freed == []
+    made.settle(NATIVE, None)
+    process.objects.sweep()
+    assert process.objects.store.freed == [name]
+
+
+def test_large_arguments_are_stored_until_the_call_is_settled(process: Any) -> None:
+    store = process.objects.store
+    made = call(2)
+    assert encode(process, made, (PickleBuffer(bytes(300_000)),), {"a": 1}, None, "f") == []
+    assert complete(process, made)
+    payload, extras = made.payload
+    assert payload is None
+    assert made.frames is None
+    assert extras == {X_STORED: [PLACE, store.written[0]]}
+    process.objects.sweep()
+    assert store.freed == []
+    made.settle(NATIVE, None)
+    process.objects.sweep()
+    assert store.freed == store.written
+
+
+def test_small_buffers_and_constructors_arguments_travel_with_the_call(process: Any) -> None:
+    for size, stores in ((80_000, True), (300_000, False)):
+        made = call(2)
+        encode(process, made, (PickleBuffer(bytes(size)),), {}, None, "f", stores=stores)
+        assert made.payload[1] == {X_FRAMES: 1}
+        assert len(made.frames[0]) == size
+    assert process.objects.store.written == []

@@ -1,0 +1,48 @@
+"""Objects where room is short, and where a machine is lost with what it had."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import zactor
+from tests.system.daemons import PATIENCE, Machines
+from zactor import exceptions
+
+numpy = pytest.importorskip("numpy")
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+
+@zactor.remote
+def full(value: float) -> Any:
+    return numpy.full(50_000, value)
+
+
+def test_three_times_the_store_is_put_and_read_back() -> None:
+    zactor.init(object_store_memory=80 << 20, log_to_driver=False)
+    try:
+        refs = [zactor.put(numpy.full(1 << 20, number)) for number in range(30)]  # 8 MiB each
+        for number, ref in enumerate(refs):
+            array = zactor.get(ref)
+            assert array[0] == array[-1] == number
+        held = []
+        with pytest.raises(exceptions.ObjectStoreFullError):
+            while True:
+                held.append(zactor.get(zactor.put(numpy.ones(1 << 20))))
+    finally:
+        zactor.shutdown()
+
+
+def test_a_value_on_a_node_that_dies_is_made_again_on_another(world: Machines) -> None:
+    world.broker()
+    world.node("--resources", "a=10")
+    far = world.node("--resources", "b=10", "--resources", "once=1", machine="far")
+    world.init()
+    ref = full.options(scheduling_strategy="SPREAD").remote(7)
+    refs = [ref] + [full.options(scheduling_strategy="SPREAD").remote(7) for _ in range(7)]
+    zactor.wait(refs, num_returns=8, timeout=PATIENCE)
+    far.kill()
+    for each in refs:
+        assert zactor.get(each, timeout=PATIENCE)[0] == 7
