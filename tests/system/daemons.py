@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import zactor
-from tests.conftest import UNIT, _python_path, settled
+from tests.conftest import UNIT, _python_path, marked_processes, settled
 from zactor.config import Config
 from zactor.runtime.process import current
 from zactor.runtime.session import sweep
@@ -54,6 +54,11 @@ def cpus(which: str = "available") -> float:
     """How many CPUs the cluster has, or has free."""
     found: float = query("resources")[which].get("CPU", 0)
     return found
+
+
+def marked() -> list[int]:
+    """The pids of all that this run has started."""
+    return list(marked_processes())
 
 
 class Daemon:
@@ -195,8 +200,6 @@ class Machines:
             wait_until(lambda: sweep(config) or not os.listdir(shm))
 
     def _held(self) -> bool:
-        from tests.conftest import marked_processes
-
         return any("zactor" in command for command in marked_processes().values())
 
 
