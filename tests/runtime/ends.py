@@ -85,7 +85,9 @@ class End:
         self.caller.make_way(stream, self.caller.outgoing(to), life)
         return stream
 
-    def call(self, stream: Stream, method: int = 0, payload: Any = None, frames: Any = None) -> Result:
+    def call(
+        self, stream: Stream, method: int = 0, payload: Any = None, frames: Any = None
+    ) -> Result:
         """Submit a call, the way `.remote()` does."""
         result = Result(stream, next(stream.numbers), method, payload, None, 0)
         result.frames = frames
@@ -155,7 +157,9 @@ class Host:
                 self._run(*self.runs.popleft())
             self.end.callee.flush()
 
-    def _run(self, intake: Any, seq: int, number: int, calls: Any, frames: Any, parent: Any) -> None:
+    def _run(
+        self, intake: Any, seq: int, number: int, calls: Any, frames: Any, parent: Any
+    ) -> None:
         reply = self.end.callee.reply
         pairs = iter(calls)
         for method, payload in zip(pairs, pairs, strict=True):
@@ -163,8 +167,15 @@ class Host:
             if method == batches.VOID:
                 intake.unfinished -= 1
             else:
-                buffers = frames if type(payload) is list and payload[1].get(batches.X_FRAMES) else None
-                status, value = 0, self.functions[method](payload, *([buffers] if buffers else []))
+                buffers = (
+                    frames
+                    if type(payload) is list and payload[1].get(batches.X_FRAMES)
+                    else None
+                )
+                status, value = (
+                    0,
+                    self.functions[method](payload, *([buffers] if buffers else [])),
+                )
                 if isinstance(value, tuple):  # a value with frames
                     self.end.callee.reply_with_frames(intake, seq, 1, *value)
                 else:

@@ -70,7 +70,9 @@ def call(number: int) -> Result:
     return Result(SimpleNamespace(caller=ME + bytes(4)), number, 0, None, None, 0)
 
 
-def test_a_stored_value_that_was_an_argument_lives_while_its_reference_does(process: Any) -> None:
+def test_a_stored_value_that_was_an_argument_lives_while_its_reference_does(
+    process: Any,
+) -> None:
     ref = stored(process, 1)
     for number in (2, 3):
         made = call(number)

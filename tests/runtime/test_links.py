@@ -117,10 +117,14 @@ def test_links_cut_under_sixty_thousand_calls_lose_double_and_invert_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_faults_of_all_kinds_lose_double_and_invert_nothing(pair: Any, seed: int, transport: str) -> None:
+def test_faults_of_all_kinds_lose_double_and_invert_nothing(
+    pair: Any, seed: int, transport: str
+) -> None:
     link = pair(seed, Faults(cut=0.01, truncate=0.01, double=0.1, delay=0.002), transport)
     total = 20_000
-    values = link.caller.get([link.caller.call(link.stream, 0, number(k)) for k in range(total)])
+    values = link.caller.get(
+        [link.caller.call(link.stream, 0, number(k)) for k in range(total)]
+    )
     assert values == list(range(1, total + 1))
     assert link.seen == [number(k) for k in range(total)]
     for fault in ("cut", "truncate", "double"):
@@ -132,7 +136,9 @@ def test_faults_of_all_kinds_lose_double_and_invert_nothing(pair: Any, seed: int
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("seconds", [0.05, 0.5, 2.0])
-def test_it_flows_again_within_200_ms_of_healing(pair: Any, seconds: float, transport: str) -> None:
+def test_it_flows_again_within_200_ms_of_healing(
+    pair: Any, seconds: float, transport: str
+) -> None:
     link = pair(0, transport=transport)
     link.caller.get([link.caller.call(link.stream)])
     link.each("part")
@@ -172,7 +178,9 @@ def test_order_holds_over_threads_sizes_and_cuts(pair: Any, seed: int) -> None:
             tag = bytes([name]) + number(k)
             if size == 2:
                 payload: Any = [tag, {batches.X_FRAMES: [2]}]
-                results.append(link.caller.call(link.stream, 1, payload, [large, memoryview(b"end")]))
+                results.append(
+                    link.caller.call(link.stream, 1, payload, [large, memoryview(b"end")])
+                )
             else:
                 results.append(link.caller.call(link.stream, 1, tag + bytes(size * 5_000)))
         try:
@@ -186,7 +194,9 @@ def test_order_holds_over_threads_sizes_and_cuts(pair: Any, seed: int) -> None:
             failures.append(error)
 
     plans = [choose.choices([0, 1, 2], [90, 9, 1], k=calls) for _ in range(threads)]
-    made = [threading.Thread(target=submit, args=(name, plan)) for name, plan in enumerate(plans)]
+    made = [
+        threading.Thread(target=submit, args=(name, plan)) for name, plan in enumerate(plans)
+    ]
     for thread in made:
         thread.start()
     for thread in made:

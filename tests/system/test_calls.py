@@ -291,7 +291,9 @@ def test_futures_inside_actors() -> None:
             loop = asyncio.get_running_loop()
             wrapped = await asyncio.wrap_future(counter.add.remote().future())
             gathered = await asyncio.gather(counter.add.remote(), counter.add.remote())
-            blocking = await loop.run_in_executor(None, lambda: zactor.get(counter.add.remote()))
+            blocking = await loop.run_in_executor(
+                None, lambda: zactor.get(counter.add.remote())
+            )
             return wrapped, gathered, blocking
 
     assert zactor.get(Inner.remote().run.remote(Counter.remote()), timeout=10) == (1, [2, 3], 4)

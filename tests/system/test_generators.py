@@ -230,7 +230,9 @@ def test_wait_and_anext_with_a_generator_that_was_passed_on() -> None:
             return [await ref async for ref in generators[0]]
 
     producer = Producer.remote()
-    assert zactor.get(Waiting.remote().run.remote([producer.numbers.remote(5)]), timeout=10) == [0, 1, 2, 3, 4]
+    assert zactor.get(
+        Waiting.remote().run.remote([producer.numbers.remote(5)]), timeout=10
+    ) == [0, 1, 2, 3, 4]
 
 
 def test_a_threaded_actors_generators_run_side_by_side() -> None:

@@ -109,7 +109,9 @@ print(f"ok {arrived} {late:.3f}")
     "count", [300, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
 )
 def test_every_call_settles_and_every_interrupt_arrives(program: Any, count: int) -> None:
-    done = program.run(str(count), "1", source=INTERRUPTED, timeout=50.0 if count < 1_000 else 250.0)
+    done = program.run(
+        str(count), "1", source=INTERRUPTED, timeout=50.0 if count < 1_000 else 250.0
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"ok {count} ")
     assert "internal error" not in done.stderr, done.stderr
@@ -213,7 +215,9 @@ def test_loops_come_and_go(actor: Any) -> None:
     for n in (1, 50, 3):
         assert asyncio.run(main(n)) == list(range(n))
         started = time.monotonic()
-        assert zactor.get(actor.echo.remote(7)) == 7  # the loop that was closed is in nobody's way
+        assert (
+            zactor.get(actor.echo.remote(7)) == 7
+        )  # the loop that was closed is in nobody's way
         assert time.monotonic() - started < 1 * UNIT
 
     async def wait_for_it() -> Any:

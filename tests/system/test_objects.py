@@ -118,7 +118,11 @@ def test_values_made_again_leave_nothing(keeper: Any) -> None:
 
     def kept() -> int:
         objects.store._look()
-        return objects.references.stats().owned + len(objects._places) + len(objects.recovery._records)
+        return (
+            objects.references.stats().owned
+            + len(objects._places)
+            + len(objects.recovery._records)
+        )
 
     before = kept()
     first = full.remote(1)

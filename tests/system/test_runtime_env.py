@@ -106,7 +106,9 @@ def test_children_inherit_the_environment_and_add_to_it() -> None:
     @zactor.remote
     def parent() -> Any:
         child = variable.options(runtime_env={"env_vars": {"INNER": "b"}})
-        return zactor.get([variable.remote("OUTER"), child.remote("OUTER"), child.remote("INNER")])
+        return zactor.get(
+            [variable.remote("OUTER"), child.remote("OUTER"), child.remote("INNER")]
+        )
 
     env = {"env_vars": {"OUTER": "a"}}
     assert zactor.get(parent.options(runtime_env=env).remote()) == ["a", "a", "b"]

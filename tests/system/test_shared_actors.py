@@ -240,7 +240,9 @@ def test_kill_with_restart_gives_one_a_new_life() -> None:
         except ActorError:
             return 0
 
-    wait_for(lambda: value() == 6)  # the first of the new life; calls may be quicker than the kill
+    wait_for(
+        lambda: value() == 6
+    )  # the first of the new life; calls may be quicker than the kill
 
 
 def test_memory_that_one_leaks_is_everybodys() -> None:

@@ -13,7 +13,9 @@ DEFINED = [[b"c", b"a", 1, 0, 0], 1, 1, 1, [0, None]]
 
 anything = st.recursive(
     st.none() | st.integers() | st.binary() | st.text(),
-    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.integers(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.integers(), inner, max_size=3)
+    ),
     max_leaves=30,
 )
 
@@ -50,7 +52,9 @@ def test_calls_laid_out_otherwise_are_not(group: object) -> None:
 
 def test_replies_as_they_are_sent_are_well_formed() -> None:
     assert batches.is_replies([])
-    assert batches.is_replies([[0, [1, 0, None, 2, 1, b"pickle"]], [1, []], [2, [1, 0, 5], 120]])
+    assert batches.is_replies(
+        [[0, [1, 0, None, 2, 1, b"pickle"]], [1, []], [2, [1, 0, 5], 120]]
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,15 +19,23 @@ plain = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"]))
     | st.binary(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])) | st.integers(0, 99), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"])) | st.integers(0, 99),
+            inner,
+            max_size=4,
+        )
+    ),
     max_leaves=12,
 )
 ENVELOPE = [codec.VERSION, 5, b"s" * 12, b"d" * 12, 3, 2, None]
 
 
 @given(ids, ids, st.integers(0, 2**63), st.integers(0, 2**63), plain)
-def test_an_envelope_comes_back(source: bytes, to: bytes, seq: int, ack: int, body: object) -> None:
+def test_an_envelope_comes_back(
+    source: bytes, to: bytes, seq: int, ack: int, body: object
+) -> None:
     envelope = [codec.VERSION, 5, source, to, seq, ack, body]
     assert codec.unpack_envelope(codec.pack(envelope)) == envelope  # W1
 
@@ -55,7 +63,9 @@ def test_garbage_is_a_protocol_error(data: bytes) -> None:
 
 @settings(max_examples=300)
 @given(st.integers(0, 60), st.binary(min_size=1, max_size=4), st.integers(0, 60))
-def test_a_damaged_envelope_is_taken_or_a_protocol_error(at: int, noise: bytes, cut: int) -> None:
+def test_a_damaged_envelope_is_taken_or_a_protocol_error(
+    at: int, noise: bytes, cut: int
+) -> None:
     data = codec.pack([*ENVELOPE[:6], [["a", 1, {"b": [2.5, b"c"]}]]])
     data = (data[:at] + noise + data[at + len(noise) :])[: len(data) - cut % len(data)]
     try:

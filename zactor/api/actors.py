@@ -91,12 +91,7 @@ class ActorMethod(Calls[P, Ref]):
             SerializationError: An argument cannot be pickled.
             PendingCallsLimitExceeded: More calls wait than the limits allow.
         """
-        if (
-            self._plain
-            and not kwargs
-            and self._least <= len(args) <= self._most
-            and not ACTIVE
-        ):
+        if self._plain and not kwargs and self._least <= len(args) <= self._most and not ACTIVE:
             stream = self._stream
             if stream.is_open and stream.identity.is_current:
                 if args:
@@ -107,11 +102,21 @@ class ActorMethod(Calls[P, Ref]):
                     if buffers or refs or len(payload) > _SMALL:
                         return MethodCall(self, args, kwargs, pickled).submit()
                     result = Result(
-                        stream, next(stream.numbers), self._number, payload, self._guard, self._retries
+                        stream,
+                        next(stream.numbers),
+                        self._number,
+                        payload,
+                        self._guard,
+                        self._retries,
                     )
                 else:
                     result = Result(
-                        stream, next(stream.numbers), self._number, None, self._guard, self._retries
+                        stream,
+                        next(stream.numbers),
+                        self._number,
+                        None,
+                        self._guard,
+                        self._retries,
                     )
                 outgoing = stream.outgoing
                 if outgoing is not None:
@@ -316,7 +321,9 @@ class ActorHandle(Generic[T]):
         return hash(self._facts.id)
 
     def __dir__(self) -> list[str]:
-        return sorted([*self._facts.numbers, "__ray_ready__", "__ray_call__", "__ray_terminate__"])
+        return sorted(
+            [*self._facts.numbers, "__ray_ready__", "__ray_call__", "__ray_terminate__"]
+        )
 
     def __repr__(self) -> str:
         return f"Actor({self._facts.class_name}, {self._facts.id.hex()})"
@@ -350,7 +357,9 @@ def _load_handle(entry: dict[str, Any], owner: list[Any] | None) -> ActorHandle[
         raise RuntimeError("an actor handle was unpickled before zactor.init()")
     place = Address._make(owner) if owner is not None else None
     guard = runtime.objects.guard(entry["id"], place) if place is not None else None
-    handle: ActorHandle[Any] = ActorHandle(_Facts(entry, place, runtime.actors.view(entry["id"])), guard)
+    handle: ActorHandle[Any] = ActorHandle(
+        _Facts(entry, place, runtime.actors.view(entry["id"])), guard
+    )
     loaded(handle)
     return handle
 
@@ -443,5 +452,3 @@ def modify_class(cls: type[T]) -> type[T]:
 def fresh_actor_id() -> bytes:
     """Return the id of a new actor."""
     return os.urandom(12)
-
-

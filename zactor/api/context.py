@@ -142,7 +142,11 @@ class RuntimeContext:
         if running.actor_id and call.task is None:
             # From now on it is told by this flag, and not interrupted.
             running.polled = (call.intake, call.seq)
-        return call.is_cancelled or running.is_cancelled or running.flagged == (call.intake, call.seq)
+        return (
+            call.is_cancelled
+            or running.is_cancelled
+            or running.flagged == (call.intake, call.seq)
+        )
 
     # -- resources
 
@@ -236,5 +240,3 @@ def call_id() -> str:
     if found is None:
         raise RuntimeError("call_id() is for code that an actor or a task runs")
     return found
-
-

@@ -101,9 +101,7 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
     elif isinstance(ref, ObjectRef):
         result = ref._result
     else:
-        raise TypeError(
-            f"zactor.cancel() only supported for object refs. Got: {type(ref)}."
-        )
+        raise TypeError(f"zactor.cancel() only supported for object refs. Got: {type(ref)}.")
     if isinstance(result, Part):
         result = result.call
     is_task = hasattr(result, "queue")

@@ -263,5 +263,3 @@ def _entry_of(spec: dict[str, Any]) -> dict[str, Any]:
         "namespace", "options",
     )  # fmt: skip
     return {name: spec[name] for name in names}
-
-

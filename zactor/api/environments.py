@@ -56,12 +56,18 @@ def check_environment(env: Any) -> dict[str, Any]:
         found["working_dir"] = _path(env["working_dir"], "working_dir")
     if env.get("py_modules"):
         if not isinstance(env["py_modules"], list | tuple):
-            raise TypeError(f"runtime_env['py_modules'] must be a list, not {type(env['py_modules'])}")
+            raise TypeError(
+                f"runtime_env['py_modules'] must be a list, not {type(env['py_modules'])}"
+            )
         found["py_modules"] = [_module_path(each) for each in env["py_modules"]]
     if env.get("preload"):
         preload = env["preload"]
-        if not isinstance(preload, list | tuple) or not all(isinstance(each, str) for each in preload):
-            raise TypeError(f"runtime_env['preload'] must be a list of module names, not {preload!r}")
+        if not isinstance(preload, list | tuple) or not all(
+            isinstance(each, str) for each in preload
+        ):
+            raise TypeError(
+                f"runtime_env['preload'] must be a list of module names, not {preload!r}"
+            )
         found["preload"] = list(preload)
     return found
 
@@ -70,7 +76,9 @@ def _variables(variables: Any) -> dict[str, str]:
     if not isinstance(variables, dict) or not all(
         isinstance(key, str) and isinstance(value, str) for key, value in variables.items()
     ):
-        raise TypeError(f"runtime_env['env_vars'] must be a dict of str to str, not {variables!r}")
+        raise TypeError(
+            f"runtime_env['env_vars'] must be a dict of str to str, not {variables!r}"
+        )
     return dict(variables)
 
 
@@ -89,7 +97,9 @@ def _module_path(module: Any) -> str:
     if not isinstance(module, str | os.PathLike):
         places = list(getattr(module, "__path__", ())) or [getattr(module, "__file__", None)]
         if not places[0]:
-            raise TypeError(f"runtime_env['py_modules'] takes paths and modules, not {module!r}")
+            raise TypeError(
+                f"runtime_env['py_modules'] takes paths and modules, not {module!r}"
+            )
         module = places[0]
     return _path(module, "py_modules")
 
@@ -140,7 +150,9 @@ def _mark(path: str) -> str:
                 at = os.stat(file)
             except OSError:
                 continue
-            digest.update(f"{file}\0{at.st_mtime_ns}\0{at.st_size}\n".encode("utf-8", "replace"))
+            digest.update(
+                f"{file}\0{at.st_mtime_ns}\0{at.st_size}\n".encode("utf-8", "replace")
+            )
             count += 1
             if count == MOST_FILES:
                 break

@@ -15,7 +15,13 @@ from zactor.wire.messages import Address
 if TYPE_CHECKING:
     from zactor.core.calls import Result
 
-__all__ = ["DynamicObjectRefGenerator", "ObjectRefGenerator", "generator_of", "is_generator", "waitable"]
+__all__ = [
+    "DynamicObjectRefGenerator",
+    "ObjectRefGenerator",
+    "generator_of",
+    "is_generator",
+    "waitable",
+]
 
 R = TypeVar("R")
 
@@ -31,7 +37,9 @@ class ObjectRefGenerator(Generic[R]):
 
     __slots__ = ("__weakref__", "_ref", "_stream")
 
-    def __init__(self, stream: Streaming | RemoteStream, ref: ObjectRef[Any] | None = None) -> None:
+    def __init__(
+        self, stream: Streaming | RemoteStream, ref: ObjectRef[Any] | None = None
+    ) -> None:
         self._stream = stream
         self._ref = ref
 
@@ -178,5 +186,3 @@ def is_generator(value: Any) -> bool:
 def waitable(generator: ObjectRefGenerator[Any]) -> Result:
     """Return what `wait` waits for: the next item."""
     return generator.waitable()
-
-

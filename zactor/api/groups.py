@@ -21,7 +21,9 @@ STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 class PlacementGroup:
     """A handle of a placement group. Can be passed to calls and stored."""
 
-    def __init__(self, group_id: PlacementGroupID, bundles: list[dict[str, float]] | None = None) -> None:
+    def __init__(
+        self, group_id: PlacementGroupID, bundles: list[dict[str, float]] | None = None
+    ) -> None:
         self.id = group_id
         self._bundles = bundles
 
@@ -130,18 +132,34 @@ def _check(bundles: Any, strategy: Any, lifetime: Any, selectors: Any) -> None:
         if not isinstance(bundle, dict) or not bundle:
             raise ValueError(f"Bundles must be non-empty dictionaries, got {bundle!r}")
         for name, amount in bundle.items():
-            if not isinstance(name, str) or isinstance(amount, bool) or not isinstance(amount, int | float):
+            if (
+                not isinstance(name, str)
+                or isinstance(amount, bool)
+                or not isinstance(amount, int | float)
+            ):
                 raise ValueError(f"Bundles map resource names to numbers, got {bundle!r}")
             if amount < 0:
-                raise ValueError(f"A bundle cannot have less than nothing of {name!r}: {bundle!r}")
+                raise ValueError(
+                    f"A bundle cannot have less than nothing of {name!r}: {bundle!r}"
+                )
         if not any(bundle.values()):
-            raise ValueError(f"Bundles cannot be an empty dictionary or resources with only 0 values: {bundle!r}")
+            raise ValueError(
+                f"Bundles cannot be an empty dictionary or resources with only 0 values: {bundle!r}"
+            )
     if strategy not in STRATEGIES:
-        raise ValueError(f"Invalid `strategy` argument {strategy!r}: it is one of {STRATEGIES}.")
+        raise ValueError(
+            f"Invalid `strategy` argument {strategy!r}: it is one of {STRATEGIES}."
+        )
     if lifetime not in (None, "detached"):
-        raise ValueError("placement group `lifetime` argument must be either `None` or 'detached'")
-    if selectors is not None and (not isinstance(selectors, list) or len(selectors) != len(bundles)):
-        raise ValueError("`bundle_label_selector` must be a list with one selector for each bundle")
+        raise ValueError(
+            "placement group `lifetime` argument must be either `None` or 'detached'"
+        )
+    if selectors is not None and (
+        not isinstance(selectors, list) or len(selectors) != len(bundles)
+    ):
+        raise ValueError(
+            "`bundle_label_selector` must be a list with one selector for each bundle"
+        )
 
 
 def remove_placement_group(group: PlacementGroup) -> None:
@@ -190,7 +208,10 @@ def placement_group_table(placement_group: PlacementGroup | None = None) -> dict
     """Return what is known of a group; of all, by id, if none is given."""
     runtime = process()
     args = {} if placement_group is None else {"id": placement_group.id.binary()}
-    table = {row["placement_group_id"]: _table_row(row) for row in runtime.ask(Query(0, "groups", args))}
+    table = {
+        row["placement_group_id"]: _table_row(row)
+        for row in runtime.ask(Query(0, "groups", args))
+    }
     if placement_group is None:
         return table
     return table.get(placement_group.id.hex(), {})
@@ -225,7 +246,8 @@ def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) ->
         )
     among = bundles if index < 0 else [bundles[index]]
     if among and not any(
-        all(bundle.get(name, 0) >= amount for name, amount in demand.items()) for bundle in among
+        all(bundle.get(name, 0) >= amount for name, amount in demand.items())
+        for bundle in among
     ):
         raise ValueError(
             f"Cannot schedule with the placement group because the resource request {demand} "

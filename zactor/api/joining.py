@@ -56,7 +56,9 @@ def check_init_arguments(**given: Any) -> None:  # noqa: C901 - one check after 
     if namespace is not None and not isinstance(namespace, str):
         raise TypeError(f"namespace must be a string, not {namespace!r}")
     if namespace is not None and not namespace:
-        raise ValueError("namespace cannot be an empty string; None asks for one of the job's own")
+        raise ValueError(
+            "namespace cannot be an empty string; None asks for one of the job's own"
+        )
     for name in ("labels", "runtime_env"):
         if given[name] is not None and not isinstance(given[name], dict):
             raise TypeError(f"{name} must be a dict, not {given[name]!r}")
@@ -152,5 +154,3 @@ def locate(where: str, config: Config) -> Any:
     from zactor.runtime.joining import find_cluster
 
     return find_cluster(where, config)
-
-

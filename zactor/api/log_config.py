@@ -27,7 +27,9 @@ class LoggingConfig:
 
     def __post_init__(self) -> None:
         if self.encoding not in ENCODINGS:
-            raise ValueError(f"Invalid encoding type: {self.encoding}. Valid encoding types are: {ENCODINGS}")
+            raise ValueError(
+                f"Invalid encoding type: {self.encoding}. Valid encoding types are: {ENCODINGS}"
+            )
         known = vars(logging.makeLogRecord({}))
         for name in self.additional_log_standard_attrs:
             if name not in known:

@@ -47,7 +47,9 @@ def list_rows(what: str, filters: Any, limit: int) -> list[StateRow]:
         return [StateRow(row) for row in rows]
     found = []
     for row in _own_rows(what):
-        if all((str(row.get(key)) == str(value)) == (op == "=") for key, op, value in conditions):
+        if all(
+            (str(row.get(key)) == str(value)) == (op == "=") for key, op, value in conditions
+        ):
             found.append(StateRow(row))
             if len(found) == limit:
                 break
@@ -59,7 +61,9 @@ def _condition(condition: Any) -> list[Any]:
         raise ValueError(f"a filter is (key, '=' or '!=', value), not {condition!r}")
     key, op, value = condition
     if op not in ("=", "!="):
-        raise ValueError(f"Unsupported filter predicate {op!r} is given. Available predicates: =, !=")
+        raise ValueError(
+            f"Unsupported filter predicate {op!r} is given. Available predicates: =, !="
+        )
     if value is not None and not isinstance(value, str | int | float | bool):
         value = str(value)
     return [str(key), op, value]
@@ -78,7 +82,9 @@ def _own_rows(what: str) -> Iterator[dict[str, Any]]:
     elif what == "objects":
         yield from _objects(runtime)
     elif what == "runtime_envs":
-        seen = dict.fromkeys(row["serialized_runtime_env"] for row in list_rows("actors", None, MAX_LIMIT))
+        seen = dict.fromkeys(
+            row["serialized_runtime_env"] for row in list_rows("actors", None, MAX_LIMIT)
+        )
         for env in seen:
             yield {"runtime_env": env, "success": True}
 
@@ -90,13 +96,26 @@ def _tasks(runtime: Process) -> Iterator[dict[str, Any]]:
         failed = dict(caller.failures)
         sent = list(caller.history)
         queues = runtime.tasks.waiting_results()
-        held = [result for stream in runtime.identity.streams.values() for result in stream.held]
+        held = [
+            result for stream in runtime.identity.streams.values() for result in stream.held
+        ]
     seen: set[bytes] = {result.object_id() for result in [*queues, *held]}
     for result in queues:
-        yield _row(runtime, result.stream.caller, result.number, result.function[1], "", "PENDING_NODE_ASSIGNMENT")
+        yield _row(
+            runtime,
+            result.stream.caller,
+            result.number,
+            result.function[1],
+            "",
+            "PENDING_NODE_ASSIGNMENT",
+        )
     for result in held:
         view = result.stream.target
-        waiting = "PENDING_ARGS_AVAIL" if result.waiting else "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"
+        waiting = (
+            "PENDING_ARGS_AVAIL"
+            if result.waiting
+            else "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"
+        )
         name = _method_name(view, result.method)
         yield _row(runtime, result.stream.caller, result.number, name, view.id.hex(), waiting)
     for stream, seq, number, methods in reversed(sent):
@@ -159,7 +178,9 @@ def _objects(runtime: Process) -> Iterator[dict[str, Any]]:
             "object_id": object_id.hex(),
             "object_size": place[1] if place else 0,
             "task_status": "FINISHED" if is_ready else "PENDING",
-            "reference_type": "LOCAL_REFERENCE" if not isinstance(result, Borrowed) else "BORROWED",
+            "reference_type": "LOCAL_REFERENCE"
+            if not isinstance(result, Borrowed)
+            else "BORROWED",
             "type": "DRIVER" if not runtime.is_worker else "WORKER",
             "call_site": "put" if isinstance(result, Put) else "",
             "pid": runtime.pid,
@@ -176,7 +197,8 @@ def _summary(rows: Any, key: str, *more: str) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for row in rows:
         entry = summary.setdefault(
-            row[key], {key: row[key], "state_counts": {}, **{name: row.get(name) for name in more}}
+            row[key],
+            {key: row[key], "state_counts": {}, **{name: row.get(name) for name in more}},
         )
         counts = entry["state_counts"]
         counts[row["state"]] = counts.get(row["state"], 0) + 1
@@ -213,11 +235,19 @@ def summarize_object_rows() -> dict[str, Any]:
     for row in rows:
         entry = summary.setdefault(
             row["call_site"] or "calls",
-            {"total_objects": 0, "total_size_mb": 0.0, "task_state_counts": {}, "ref_type_counts": {}},
+            {
+                "total_objects": 0,
+                "total_size_mb": 0.0,
+                "task_state_counts": {},
+                "ref_type_counts": {},
+            },
         )
         entry["total_objects"] += 1
         entry["total_size_mb"] += row["object_size"] / (1 << 20)
-        for name, key in (("task_state_counts", "task_status"), ("ref_type_counts", "reference_type")):
+        for name, key in (
+            ("task_state_counts", "task_status"),
+            ("ref_type_counts", "reference_type"),
+        ):
             entry[name][row[key]] = entry[name].get(row[key], 0) + 1
     return {
         "cluster": {

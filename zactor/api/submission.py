@@ -56,7 +56,12 @@ class MethodCall:
         if deadline is not None:
             extras[batches.X_DEADLINE] = deadline
         result: Any = make_result(
-            stream, next(stream.numbers), method._number, method._guard, method._retries, returns
+            stream,
+            next(stream.numbers),
+            method._number,
+            method._guard,
+            method._retries,
+            returns,
         )
         if type(returns) is str:
             result.expect(returns, extras)
@@ -87,7 +92,9 @@ class MethodCall:
             runtime.caller.hold(result)
             wait_for_arguments(runtime, result, awaited, lambda r: self._ready(runtime, r))
         else:
-            wait_for_arguments(runtime, result, awaited, lambda r: self._ready_alone(runtime, r))
+            wait_for_arguments(
+                runtime, result, awaited, lambda r: self._ready_alone(runtime, r)
+            )
 
     @staticmethod
     def _ready(runtime: Any, result: Result) -> None:
@@ -189,7 +196,9 @@ def call_extras(options: Any) -> tuple[Any, dict[int, Any]]:
         extras[batches.X_RETURNS] = -2
     elif returns != 1:
         extras[batches.X_RETURNS] = returns
-    retries = getattr(options, "max_task_retries", None) or getattr(options, "max_retries", None) or 0
+    retries = (
+        getattr(options, "max_task_retries", None) or getattr(options, "max_retries", None) or 0
+    )
     if options.retry_exceptions and retries:
         kinds: Any = True
         if options.retry_exceptions is not True:
@@ -203,5 +212,3 @@ def call_extras(options: Any) -> tuple[Any, dict[int, Any]]:
     if options.name:
         extras[batches.X_NAME] = options.name
     return returns, extras
-
-

@@ -218,9 +218,13 @@ def wait(
 
     refs = ray_waitables if ray_waitables is not None else object_refs
     if isinstance(refs, ObjectRef) or is_generator(refs):
-        raise TypeError("wait() expected a list of ObjectRef or ObjectRefGenerator, got a single one")
+        raise TypeError(
+            "wait() expected a list of ObjectRef or ObjectRefGenerator, got a single one"
+        )
     if not isinstance(refs, list):
-        raise TypeError(f"wait() expected a list of ObjectRef or ObjectRefGenerator, got {type(refs)}")
+        raise TypeError(
+            f"wait() expected a list of ObjectRef or ObjectRefGenerator, got {type(refs)}"
+        )
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     for position, ref in enumerate(refs):
@@ -237,7 +241,9 @@ def wait(
     if num_returns <= 0:
         raise ValueError("Invalid number of objects to return: num_returns must be at least 1.")
     if num_returns > len(refs):
-        raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to wait().")
+        raise ValueError(
+            "num_returns cannot be greater than the number of ray_waitables provided to wait()."
+        )
     results = [ref._result if type(ref) is ObjectRef else waitable(ref) for ref in refs]
     ready = sum(1 for result in results if result.state)
     if ready < num_returns and timeout != 0:
@@ -259,7 +265,9 @@ def wait(
 def _check_timeout(timeout: float | None) -> None:
     if timeout is not None and timeout < 0:
         if timeout == -1:
-            raise ValueError("timeout=-1 is not supported: use timeout=None to wait indefinitely")
+            raise ValueError(
+                "timeout=-1 is not supported: use timeout=None to wait indefinitely"
+            )
         raise ValueError(f"timeout must be at least 0, not {timeout!r}")
 
 
@@ -267,5 +275,3 @@ def is_in_async_actor() -> bool:
     """Whether the caller runs in an asyncio task of an actor."""
     call = current_call.get()
     return call is not None and hasattr(call.task, "cancelling")
-
-

@@ -41,7 +41,15 @@ if TYPE_CHECKING:
 
 LATER = object()
 
-CHANGING = (m.Attach, m.CreateActor, m.CreateActors, m.KillActor, m.CreateGroup, m.RemoveGroup, m.DrainNode)
+CHANGING = (
+    m.Attach,
+    m.CreateActor,
+    m.CreateActors,
+    m.KillActor,
+    m.CreateGroup,
+    m.RemoveGroup,
+    m.DrainNode,
+)
 
 
 class RefusedError(Exception):
@@ -178,7 +186,9 @@ class ClientRequests:
                 except (ValueError, TypeError) as error:
                     raise RefusedError("BadRequest", str(error)) from None
                 self._check_owner(spec, "actor")
-                namespace = spec.get("namespace") or cluster.sessions.jobs[spec["job"]].namespace
+                namespace = (
+                    spec.get("namespace") or cluster.sessions.jobs[spec["job"]].namespace
+                )
             if type(actor_id) is not bytes or len(actor_id) != len(spec["owner"]):
                 refused.append([actor_id, ["BadRequest", "that is no actor id", {}]])
             elif actor_id in directory.actors:

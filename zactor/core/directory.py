@@ -208,7 +208,9 @@ class Actor:
         self.avoid: frozenset[bytes] = frozenset()  # nodes where they failed
         self.crashes: CrashRecord | None = None
         self.watchers: dict[bytes, None] | None = None  # process ids; made on first use
-        self.common: dict[str, Any] | None = None  # of the specs it was created with, if several
+        self.common: dict[str, Any] | None = (
+            None  # of the specs it was created with, if several
+        )
 
     def moved(self) -> list[Any]:
         """Return its row for `ActorsMoved`."""

@@ -38,7 +38,9 @@ class Link:
     def __init__(self) -> None:
         self.sent = 0  # highest seq stamped
         self.received = 0  # highest seq delivered
-        self.unacked: deque[tuple[int, Any, int]] = deque()  # (seq, frames, bytes), oldest first
+        self.unacked: deque[tuple[int, Any, int]] = (
+            deque()
+        )  # (seq, frames, bytes), oldest first
         self.unacked_bytes = 0
         self.told = 0  # the ack that the peer was last sent
         self.bytes_since_told = 0  # received since

@@ -208,4 +208,3 @@ class ForgetfulState(MemoryState):
     """For a broker that is never started again on its state: actors are not written to it."""
 
     forgets = True
-

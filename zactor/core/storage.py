@@ -493,7 +493,9 @@ class Storage:
             return
         if known is not None:
             if segment is not None:
-                segment.freed = known.object_id  # in case its maker dies before it is written over
+                segment.freed = (
+                    known.object_id
+                )  # in case its maker dies before it is written over
             self._free(known, keep=keep and known.segment == name)
             segment = self._room.segments.get(name)
         if segment is None:

@@ -54,7 +54,9 @@ class ActorView:
         self.is_watched = False
         self.wants_network = False  # asked for a place that other machines can connect to
         self.waits_network = -1  # the life that was waited for long enough
-        self.strays: list[Result] = []  # came to where the actor was; the directory will say more
+        self.strays: list[
+            Result
+        ] = []  # came to where the actor was; the directory will say more
         self.pin: Any = None  # at its creator: the arguments of the constructor, for restarts
 
     @property
@@ -197,7 +199,11 @@ class ActorViews:
                     NETWORK_PATIENCE, lambda: self._place_anyway(view, entry["life"])
                 )
             return  # its address is told again, with an endpoint
-        if view.place is not None and view.life == entry["life"] and view.place.process == place.process:
+        if (
+            view.place is not None
+            and view.life == entry["life"]
+            and view.place.process == place.process
+        ):
             view.place = place  # it can be reached over the network too, now
             self._process.post.peer(place)
             return
@@ -282,7 +288,13 @@ class ActorViews:
         view.strays.clear()
 
     def _not_here(
-        self, peer: Any, stream: Stream, seq: int, life: int, extras: Any, frames: Any  # noqa: ARG002
+        self,
+        peer: Any,
+        stream: Stream,
+        seq: int,
+        life: int,
+        extras: Any,
+        frames: Any,  # noqa: ARG002
     ) -> int:
         """A call came to a process that its actor has left. On the leader."""
         result = stream.pending.pop(seq, None)

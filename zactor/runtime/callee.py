@@ -304,7 +304,9 @@ class Expected:
 class Nowhere:
     """The host of calls to an actor that is not, or no longer, here: each is answered so."""
 
-    def __init__(self, callee: Callee, actor: bytes, life: int, *, is_dead: bool = False) -> None:
+    def __init__(
+        self, callee: Callee, actor: bytes, life: int, *, is_dead: bool = False
+    ) -> None:
         self.callee = callee
         self.actor = actor
         self.is_dead = is_dead

@@ -289,7 +289,9 @@ class Caller:
         # Told of replies that bring references or stored values, before they are settled.
         self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
         self.max_payload = MAX_PAYLOAD
-        self.payload = 0  # bytes of arguments submitted since they were last weighed, and before
+        self.payload = (
+            0  # bytes of arguments submitted since they were last weighed, and before
+        )
         self.is_over = False  # too many of them are unsettled
         self._weighed = 0.0  # when
         self._loaded: dict[Outgoing, None] = {}  # where calls with arguments were sent
@@ -481,7 +483,9 @@ class Caller:
             for seq, status, value in zip(flat, flat, flat, strict=True):
                 if status > 1:
                     try:
-                        settled += self._settle_special(peer, stream, seq, status, value, frames)
+                        settled += self._settle_special(
+                            peer, stream, seq, status, value, frames
+                        )
                     except Exception:  # noqa: BLE001 - the same
                         self._settle_broken(stream, seq)
                     continue
@@ -540,7 +544,9 @@ class Caller:
         elif status == batches.BUSY:
             result.settle(
                 ERROR,
-                PendingCallsLimitExceeded("the actor's mailbox is full; the call was not taken"),
+                PendingCallsLimitExceeded(
+                    "the actor's mailbox is full; the call was not taken"
+                ),
             )
         else:
             if batches.Y_FRAMES in extras:

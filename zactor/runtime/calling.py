@@ -62,9 +62,20 @@ class StopServing(BaseException):  # noqa: N818 - not an error: it passes throug
 class Call:
     """A call that is being run, for whoever asks what runs here."""
 
-    __slots__ = ("function", "intake", "is_cancelled", "number", "parent", "seq", "started", "task")
+    __slots__ = (
+        "function",
+        "intake",
+        "is_cancelled",
+        "number",
+        "parent",
+        "seq",
+        "started",
+        "task",
+    )
 
-    def __init__(self, intake: Intake, seq: int, number: int, function: str, parent: Any) -> None:
+    def __init__(
+        self, intake: Intake, seq: int, number: int, function: str, parent: Any
+    ) -> None:
         self.intake = intake
         self.seq = seq
         self.number = number
@@ -114,10 +125,15 @@ class Execution:
         self.hand_back_rest = False
         self.actor_id = ""
         self.repr = ""
-        self.polled: Any = None  # (intake, seq) of an actor's call that asks whether it was cancelled
+        self.polled: Any = (
+            None  # (intake, seq) of an actor's call that asks whether it was cancelled
+        )
         self.flagged: Any = None  # the one of these that was
         self.spec: dict[str, Any] = {}  # of the actor, or of the tasks' lease
-        self.run_calls: tuple[int, Any] = (0, ())  # first seq and calls of the main thread's run
+        self.run_calls: tuple[int, Any] = (
+            0,
+            (),
+        )  # first seq and calls of the main thread's run
         self.is_cancelled = False  # of the call that the main thread runs
         self.main_host: Any = None  # the host whose calls run in the main thread one at a time
         self.first_made = 0  # the number of the first call that the present run may make
@@ -187,7 +203,14 @@ class Execution:
     # -- one call that is not plain ------------------------------------------------------------
 
     def special(
-        self, host: Any, intake: Intake, seq: int, number: int, method: int, arguments: Any, frames: Any
+        self,
+        host: Any,
+        intake: Intake,
+        seq: int,
+        number: int,
+        method: int,
+        arguments: Any,
+        frames: Any,
     ) -> None:
         """Run a call in the main thread that the fast path does not cover."""
         callee = self.process.callee
@@ -205,7 +228,14 @@ class Execution:
         self.run(intake, seq, number, method, payload, extras, frames)
 
     def run(
-        self, intake: Intake, seq: int, number: int, method: int, payload: Any, extras: Any, frames: Any
+        self,
+        intake: Intake,
+        seq: int,
+        number: int,
+        method: int,
+        payload: Any,
+        extras: Any,
+        frames: Any,
     ) -> None:
         """Run one call to its reply: in the main thread, or in a thread of a pool."""
         deadline = extras.get(batches.X_DEADLINE)
@@ -219,13 +249,22 @@ class Execution:
 
     @enters_user_code
     def _run(
-        self, intake: Intake, seq: int, number: int, method: int, payload: Any, extras: Any, frames: Any
+        self,
+        intake: Intake,
+        seq: int,
+        number: int,
+        method: int,
+        payload: Any,
+        extras: Any,
+        frames: Any,
     ) -> None:
         peer = intake.peer
         call = pack_object_id(intake.caller, number, 0)
         refs: list[Any] = []
         try:
-            function, args, kwargs, refs = self.prepare(call, intake, method, payload, extras, frames)
+            function, args, kwargs, refs = self.prepare(
+                call, intake, method, payload, extras, frames
+            )
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             self.settle_references(call, peer, refs, ())
             self.not_run(intake, seq, method, error)
@@ -260,7 +299,13 @@ class Execution:
         self.seq = 0
 
     def prepare(
-        self, call: bytes, intake: Intake, method: int, payload: Any, extras: dict[int, Any], frames: Any
+        self,
+        call: bytes,
+        intake: Intake,
+        method: int,
+        payload: Any,
+        extras: dict[int, Any],
+        frames: Any,
     ) -> tuple[Any, Any, Any, list[Any]]:
         """Return `(function, args, kwargs, references)` of a call that is about to run."""
         objects = self.process.objects
@@ -316,7 +361,14 @@ class Execution:
             return decode(self.process.objects.recover_argument(name[0], owner, value))
 
     def finish(
-        self, intake: Intake, seq: int, number: int, method: int, value: Any, extras: Any, call: bytes
+        self,
+        intake: Intake,
+        seq: int,
+        number: int,
+        method: int,
+        value: Any,
+        extras: Any,
+        call: bytes,
     ) -> None:
         """Send the result of a call that returned."""
         returns = extras.get(batches.X_RETURNS, 1)
@@ -350,7 +402,13 @@ class Execution:
         return 1, payload
 
     def returned(
-        self, intake: Intake, seq: int, method: int, encoded: Any, call: bytes = b"", number: int = -1
+        self,
+        intake: Intake,
+        seq: int,
+        method: int,
+        encoded: Any,
+        call: bytes = b"",
+        number: int = -1,
     ) -> None:
         """Reply with a result that has references, buffers, or is large; or cannot be pickled."""
         if number < 0:
@@ -399,7 +457,14 @@ class Execution:
         return batches.PICKLED, payload, [bytes(buffer) for buffer in buffers], refs
 
     def returned_several(
-        self, intake: Intake, seq: int, number: int, method: int, value: Any, returns: Any, call: bytes
+        self,
+        intake: Intake,
+        seq: int,
+        number: int,
+        method: int,
+        value: Any,
+        returns: Any,
+        call: bytes,
     ) -> None:
         """Reply with `num_returns` values."""
         name = self.names.get(method, "")
@@ -430,7 +495,9 @@ class Execution:
                     encoded = [encoded, list(frames)]
                 rows = references_of(self.process, refs)
                 named += rows
-                wire.append([status, encoded, self.process.objects.rows(rows) if rows else None])
+                wire.append(
+                    [status, encoded, self.process.objects.rows(rows) if rows else None]
+                )
             else:
                 wire.append([status, encoded])
         extras: dict[int, Any] = {}
@@ -441,7 +508,10 @@ class Execution:
         if call and self.process.objects.call_finishes(call, intake.peer.id, ()):
             extras[batches.Y_UNCONFIRMED] = 1
         self.process.callee.reply(
-            intake, seq, batches.SEVERAL | (EXTRA if extras else 0), [wire, extras] if extras else wire
+            intake,
+            seq,
+            batches.SEVERAL | (EXTRA if extras else 0),
+            [wire, extras] if extras else wire,
         )
 
     # -- failures ------------------------------------------------------------------------------
@@ -534,7 +604,10 @@ class Execution:
 
 def is_main_thread() -> bool:
     """Whether this is the process's main thread."""
-    return threading.get_ident() == _main_ident or threading.current_thread() is threading.main_thread()
+    return (
+        threading.get_ident() == _main_ident
+        or threading.current_thread() is threading.main_thread()
+    )
 
 
 _main_ident = threading.main_thread().ident

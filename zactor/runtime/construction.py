@@ -43,9 +43,7 @@ def construct(process: Process, execution: Execution, host: Any, spec: dict[str,
     if isinstance(host, AsyncHost):
         host.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(host.loop)
-    execution.instance = instance = make_instance(
-        process, spec, spec["id"], spec.get("args")
-    )
+    execution.instance = instance = make_instance(process, spec, spec["id"], spec.get("args"))
     spec.pop("definition", None)
     spec.pop("definition", None)
     for number, row in enumerate(spec.get("methods") or ()):
@@ -142,7 +140,8 @@ def describe_methods(cls: type, default_backpressure: int | None = None) -> list
 def is_async_class(cls: type) -> bool:
     """Whether a class has `async def` methods: then it becomes an async actor."""
     return any(
-        is_coroutine_function(function) for _, function in inspect.getmembers(cls, inspect.isroutine)
+        is_coroutine_function(function)
+        for _, function in inspect.getmembers(cls, inspect.isroutine)
     )
 
 
@@ -153,5 +152,3 @@ def run_shutdown_hook(instance: Any) -> None:
         if hook is not None and not is_coroutine_function(hook):
             hook()
             return
-
-

@@ -108,7 +108,9 @@ class Deadlines:
                     continue
         result.settle(
             ERROR,
-            DeadlineExceededError(f"{name}() had no result in time", method=name, executed=executed),
+            DeadlineExceededError(
+                f"{name}() had no result in time", method=name, executed=executed
+            ),
         )
         if hasattr(stream, "held"):
             self._process.caller.release(stream)

@@ -70,7 +70,16 @@ if TYPE_CHECKING:
     from zactor.runtime.session import Session
     from zactor.runtime.storage import StorageShell
 
-FROM_BROKER = (StartActor, StartActors, StopActor, BindNetwork, StartLease, EndLease, JobEnded, StopNode)
+FROM_BROKER = (
+    StartActor,
+    StartActors,
+    StopActor,
+    BindNetwork,
+    StartLease,
+    EndLease,
+    JobEnded,
+    StopNode,
+)
 
 JOIN_PATIENCE = 3.0  # seconds within which the broker of a new node may come back
 ATTACH_AGAIN = 0.5  # seconds between attempts to reach a broker

@@ -118,7 +118,9 @@ class Objects:
         self._plain: dict[bytes, tuple[Any, ...]] = {}  # see `plain`
         self._addresses: dict[bytes, Address] = {}
         self._pinned_forever: list[Guard] = []
-        self._asked_again: dict[bytes, Borrowed] = {}  # others', whose owners look for the value
+        self._asked_again: dict[
+            bytes, Borrowed
+        ] = {}  # others', whose owners look for the value
         self.recovery: Any = None  # set with the store: what makes lost values again
         self.store: Any = None  # set by whoever gives the process a shared-memory store
         post = process.post
@@ -232,7 +234,11 @@ class Objects:
         with self.lock:
             ids = {**self._shared, **self._borrowed, **dict.fromkeys(self._places)}
             return [
-                (each, self._shared.get(each) or self._borrowed.get(each), self._places.get(each))
+                (
+                    each,
+                    self._shared.get(each) or self._borrowed.get(each),
+                    self._places.get(each),
+                )
                 for each in ids
             ]
 
@@ -269,7 +275,9 @@ class Objects:
             self.references.pin_call(call, refs)
             self._apply()
 
-    def call_settled(self, call: bytes, peer: bytes = b"", *, unconfirmed: bool = False) -> None:
+    def call_settled(
+        self, call: bytes, peer: bytes = b"", *, unconfirmed: bool = False
+    ) -> None:
         """The call has its outcome."""
         with self.lock:
             self.references.call_settled(call, peer, unconfirmed=unconfirmed)
@@ -297,7 +305,9 @@ class Objects:
             self.references.value_sent(call, peer, refs)
             self._apply()
 
-    def value_arrives(self, reply: bytes, peer: bytes, result: Result | None, rows: Any) -> None:
+    def value_arrives(
+        self, reply: bytes, peer: bytes, result: Result | None, rows: Any
+    ) -> None:
         """A value with references inside has arrived, wanted (`result`) or not."""
         refs = self.learn(rows)
         with self.lock:

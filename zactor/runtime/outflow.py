@@ -46,7 +46,12 @@ class Outflow:
     """What a running generator yields, on its way to the caller."""
 
     def __init__(
-        self, execution: Execution, intake: Intake, seq: int, number: int, extras: dict[int, Any]
+        self,
+        execution: Execution,
+        intake: Intake,
+        seq: int,
+        number: int,
+        extras: dict[int, Any],
     ) -> None:
         self.intake = intake
         self.seq = seq
@@ -87,7 +92,11 @@ class Outflow:
     @property
     def is_full(self) -> bool:
         """Whether the consumer has to catch up first."""
-        return bool(self._limit) and self.count - self._consumed >= self._limit and not self.is_dropped
+        return (
+            bool(self._limit)
+            and self.count - self._consumed >= self._limit
+            and not self.is_dropped
+        )
 
     # -- what is yielded
 

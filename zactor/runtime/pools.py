@@ -54,12 +54,16 @@ class ThreadHost:
 
     is_task_host = False
 
-    def __init__(self, process: Process, execution: Execution, life: int, groups: Groups) -> None:
+    def __init__(
+        self, process: Process, execution: Execution, life: int, groups: Groups
+    ) -> None:
         self.process = process
         self.execution = execution
         self.life = life
         self.groups = groups
-        self._queues: dict[str, SimpleQueue[Any]] = {name: SimpleQueue() for name in groups.limits}
+        self._queues: dict[str, SimpleQueue[Any]] = {
+            name: SimpleQueue() for name in groups.limits
+        }
         self._threads: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._idle: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._lock = threading.Lock()
@@ -85,7 +89,9 @@ class ThreadHost:
                 if not self._idle[group] and self._threads[group] < self.groups.limits[group]:
                     self._threads[group] += 1
                     name = f"zactor-{group or 'calls'}-{self._threads[group]}"
-                    threading.Thread(target=self._work, args=(group,), name=name, daemon=True).start()
+                    threading.Thread(
+                        target=self._work, args=(group,), name=name, daemon=True
+                    ).start()
                 elif self._idle[group]:
                     self._idle[group] -= 1
             self._queues[group].put(call)
@@ -165,7 +171,9 @@ class AsyncHost:
 
     is_task_host = False
 
-    def __init__(self, process: Process, execution: Execution, life: int, groups: Groups) -> None:
+    def __init__(
+        self, process: Process, execution: Execution, life: int, groups: Groups
+    ) -> None:
         self.process = process
         self.execution = execution
         self.life = life
@@ -206,7 +214,10 @@ class AsyncHost:
                 group = self.groups.of(call[3], call[4])
                 if group not in self._waiting:
                     group = DEFAULT_GROUP
-                if self._running[group] < self.groups.limits[group] and not self._waiting[group]:
+                if (
+                    self._running[group] < self.groups.limits[group]
+                    and not self._waiting[group]
+                ):
                     self._spawn(group, call)
                 else:
                     self._waiting[group].append(call)
@@ -234,7 +245,14 @@ class AsyncHost:
                 self._end(None)
 
     async def _run(
-        self, intake: Any, seq: int, number: int, method: int, arguments: Any, frames: Any, parent: Any
+        self,
+        intake: Any,
+        seq: int,
+        number: int,
+        method: int,
+        arguments: Any,
+        frames: Any,
+        parent: Any,
     ) -> None:
         execution = self.execution
         if seq in intake.cancelled:
@@ -264,7 +282,14 @@ class AsyncHost:
         self._flush_soon()
 
     async def _run_plain(
-        self, execution: Execution, intake: Any, seq: int, number: int, method: int, payload: Any, call: Call
+        self,
+        execution: Execution,
+        intake: Any,
+        seq: int,
+        number: int,
+        method: int,
+        payload: Any,
+        call: Call,
     ) -> None:
         try:
             function = execution.functions[method]
@@ -272,7 +297,9 @@ class AsyncHost:
                 value = function()
             else:
                 args = execution.loads(payload)
-                value = function(*args) if type(args) is tuple else function(*args[0], **args[1])
+                value = (
+                    function(*args) if type(args) is tuple else function(*args[0], **args[1])
+                )
             if inspect.isawaitable(value):
                 value = await value
         except BaseException as error:  # noqa: BLE001 - user code
@@ -311,7 +338,11 @@ class AsyncHost:
                     value = await value
                 break
             except BaseException as error:  # noqa: BLE001 - user code
-                if attempts and isinstance(error, Exception) and execution._is_retried(error, extras):  # noqa: SLF001
+                if (
+                    attempts
+                    and isinstance(error, Exception)
+                    and execution._is_retried(error, extras)
+                ):  # noqa: SLF001
                     attempts -= attempts > 0
                     continue
                 args = kwargs = None
@@ -321,7 +352,13 @@ class AsyncHost:
         execution.finish(intake, seq, number, method, value, extras, object_id if refs else b"")
 
     def _failed(
-        self, intake: Any, seq: int, method: int, error: BaseException, call: Call, object_id: bytes
+        self,
+        intake: Any,
+        seq: int,
+        method: int,
+        error: BaseException,
+        call: Call,
+        object_id: bytes,
     ) -> None:
         if isinstance(error, asyncio.CancelledError):
             self.execution.settle_references(object_id, intake.peer, (), ())

@@ -128,7 +128,9 @@ class Peer:
         self.is_refused = False  # it said no, for `reason`, and will say so again
         self.was_welcome = False  # it has answered a hello
         self.is_relayed = False  # reached through the cluster's relay, as is this process by it
-        self.is_returning = False  # answers come back over `wire` (the peer cannot connect to us)
+        self.is_returning = (
+            False  # answers come back over `wire` (the peer cannot connect to us)
+        )
         self.route = b""  # in the inbox: how to answer a peer that cannot be connected to
         self.successor: Peer | None = None  # took over from it
         self.calls: Any = None  # what runtime.caller keeps per peer
@@ -328,8 +330,12 @@ class Post:
         self.on_wake: Callable[[], None] | None = None  # a deadline came nearer; see wake_at
         self.on_broken: Callable[[Peer], None] | None = None  # told under the peer's lock
         self.on_moved: Callable[[Peer, Address], bool] | None = None  # see `succession`
-        self.on_bound: Callable[[Address], None] | None = None  # tcp was bound for an outgoing link
-        self.route: Callable[[Peer], None] | None = None  # decides how to reach one; see `routing`
+        self.on_bound: Callable[[Address], None] | None = (
+            None  # tcp was bound for an outgoing link
+        )
+        self.route: Callable[[Peer], None] | None = (
+            None  # decides how to reach one; see `routing`
+        )
         self.relay_of: Callable[[Peer], Address] | None = None
         self.host = "127.0.0.1"  # where tcp is bound when another machine is to be reached
         self.needs_network = False
@@ -437,7 +443,9 @@ class Post:
 
         self._handlers[kind] = handle
 
-    def on_kind(self, kind: int, handler: Any, check: Callable[[Any], bool] | None = None) -> None:
+    def on_kind(
+        self, kind: int, handler: Any, check: Callable[[Any], bool] | None = None
+    ) -> None:
         """Have `handler(peer, body, frames)` called for a data-plane kind.
 
         `check(body)` is asked after the handler has raised: whether that is the peer's fault or ours.
@@ -671,7 +679,9 @@ class Post:
         # What a hello and a refusal begin with is the same in every version.
         version, hello = hello_of_other_version(data)
         if hello is not None:
-            text = f"it speaks wire version {version}, and this process {VERSION}: use one zactor"
+            text = (
+                f"it speaks wire version {version}, and this process {VERSION}: use one zactor"
+            )
             self._refuse(route, hello, text, version=version)
 
     def _refused_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
@@ -721,7 +731,13 @@ class Post:
 
     def bind_first(self, peer: Peer) -> bool:
         """Whether a link must wait until this process can be reached; the next `tick` sees to it."""
-        if self.address.tcp or self.keys is None or peer.is_relayed or peer.is_returning or peer.route:
+        if (
+            self.address.tcp
+            or self.keys is None
+            or peer.is_relayed
+            or peer.is_returning
+            or peer.route
+        ):
             return False
         self.needs_network = True
         return True

@@ -93,7 +93,9 @@ class Process:
         self.identity = Identity(caller_id(process_id, 0))
         self.parent: Any = None
         self.running: Any = None
-        self.on_broker_moved: list[Callable[[], None]] = []  # say again what only it had in memory
+        self.on_broker_moved: list[
+            Callable[[], None]
+        ] = []  # say again what only it had in memory
         Routing(
             self.post,
             broker=lambda: self.broker,
@@ -204,7 +206,9 @@ class Process:
 
     # -- asking --------------------------------------------------------------------------------
 
-    def ask(self, message: Any, *, to: Address | None = None, timeout: float = ANSWER_TIMEOUT) -> Any:
+    def ask(
+        self, message: Any, *, to: Address | None = None, timeout: float = ANSWER_TIMEOUT
+    ) -> Any:
         """Send a request to the broker (or `to`) and wait for its answer.
 
         Raises:

@@ -60,7 +60,9 @@ class Record:
         self.number = result.number
         self.object_id = result.object_id()
         self.retries = result.retries
-        payload, extras = result.payload if type(result.payload) is list else (result.payload, {})
+        payload, extras = (
+            result.payload if type(result.payload) is list else (result.payload, {})
+        )
         self.payload = payload
         self.extras = {k: v for k, v in extras.items() if k != batches.X_FUNCTION}
         self.frames = result.frames

@@ -53,7 +53,12 @@ def install(process: Process) -> None:
     """Have replies with several values settle their parts."""
 
     def settle(
-        peer: Peer, stream: Stream, seq: int, value: Any, extras: Any, frames: Any  # noqa: ARG001
+        peer: Peer,
+        stream: Stream,
+        seq: int,
+        value: Any,
+        extras: Any,
+        frames: Any,  # noqa: ARG001
     ) -> int:
         result = stream.pending.pop(seq, None)
         if result is None:

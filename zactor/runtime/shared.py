@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from zactor.core.calls import Result, Stream
     from zactor.core.intake import Intake
 
-MAX_THREADS = 2_000  # methods that may wait at a time; beyond, nothing new is begun until one returns
+MAX_THREADS = (
+    2_000  # methods that may wait at a time; beyond, nothing new is begun until one returns
+)
 MAX_IDLE = 8  # threads kept for the next method
 SLICE = 64  # calls of one actor before others have their turn
 SAY_MANY = 256  # actors constructed in a row before the node hears of them
@@ -88,7 +90,10 @@ class SharedProcess(Process):
         return None if actor is None else actor.execution
 
     def block_on(
-        self, waiter: Waiter, deadline: float | None, needed: Sequence[Result] = ()  # noqa: ARG002
+        self,
+        waiter: Waiter,
+        deadline: float | None,
+        needed: Sequence[Result] = (),  # noqa: ARG002
     ) -> None:
         """Send what was gathered and wait, without the run token."""
         if waiter.is_done:
@@ -108,7 +113,9 @@ class Kind:
     __slots__ = ("label", "names", "spec", "streaks")
 
     def __init__(self, spec: dict[str, Any]) -> None:
-        self.spec = {key: value for key, value in spec.items() if key not in ("args", "definition")}
+        self.spec = {
+            key: value for key, value in spec.items() if key not in ("args", "definition")
+        }
         self.label = spec.get("class_name") or "Actor"
         self.names = {number: row[0] for number, row in enumerate(spec.get("methods") or ())}
         self.streaks: dict[int, int] = {}
@@ -146,12 +153,16 @@ class SharedActor:
 
     is_task_host = False
 
-    def __init__(self, host: SharedHost, actor: bytes, life: int, kind: Kind, spec: Any) -> None:
+    def __init__(
+        self, host: SharedHost, actor: bytes, life: int, kind: Kind, spec: Any
+    ) -> None:
         self.host = host
         self.id = actor
         self.life = life
         self.kind = kind
-        self.spec: tuple[dict[str, Any], Any] | None = spec  # and arguments, until it is constructed
+        self.spec: tuple[dict[str, Any], Any] | None = (
+            spec  # and arguments, until it is constructed
+        )
         self.instance: Any = None
         self.caller: SharedIdentity | None = None  # once it calls
         self.seat: Seat | None = None  # where it runs, or waits
@@ -298,7 +309,11 @@ class SharedHost:
     def _host(self, actor: bytes, life: int, spec: dict[str, Any], args: Any) -> None:
         if (actor, life) in self.actors:
             return
-        if spec.get("is_async") or (spec.get("max_concurrency") or 1) != 1 or spec.get("concurrency_groups"):
+        if (
+            spec.get("is_async")
+            or (spec.get("max_concurrency") or 1) != 1
+            or spec.get("concurrency_groups")
+        ):
             whole = {**spec, "id": actor, "args": args}
             made: Any = self.pools().make(actor, life, whole)
         else:
@@ -577,7 +592,11 @@ class SharedHost:
                         value = function()
                     else:
                         args = loads(arguments)
-                        value = function(*args) if type(args) is tuple else function(*args[0], **args[1])
+                        value = (
+                            function(*args)
+                            if type(args) is tuple
+                            else function(*args[0], **args[1])
+                        )
                     seat.seq_over()
                 except BaseException as error:  # noqa: BLE001 - user code
                     seat.seq_over()
@@ -697,5 +716,3 @@ def _wake(seat: Seat) -> None:
     if waiter is not None:
         waiter.is_done = True
         waiter.wake()
-
-

@@ -69,7 +69,9 @@ class _Shared:
     is_task_host = False
     seat: Seat | None = None
 
-    def _become(self, pools: SharedPools, actor: bytes, life: int, spec: dict[str, Any]) -> None:
+    def _become(
+        self, pools: SharedPools, actor: bytes, life: int, spec: dict[str, Any]
+    ) -> None:
         self.pools = pools
         self.id = actor
         self.is_stopping = False
@@ -120,9 +122,13 @@ def _execution(pools: SharedPools, actor: bytes, spec: dict[str, Any]) -> Execut
 class SharedThreadActor(_Shared, ThreadHost):
     """A threaded actor of a shared worker."""
 
-    def __init__(self, pools: SharedPools, actor: bytes, life: int, spec: dict[str, Any]) -> None:
+    def __init__(
+        self, pools: SharedPools, actor: bytes, life: int, spec: dict[str, Any]
+    ) -> None:
         process = pools.shared.process
-        ThreadHost.__init__(self, process, _execution(pools, actor, spec), life, groups_of(spec))
+        ThreadHost.__init__(
+            self, process, _execution(pools, actor, spec), life, groups_of(spec)
+        )
         self._become(pools, actor, life, spec)
         self._over = _Over(self.finished)  # type: ignore[assignment]
 
@@ -153,7 +159,9 @@ class SharedThreadActor(_Shared, ThreadHost):
 class SharedAsyncActor(_Shared, AsyncHost):
     """An async actor of a shared worker."""
 
-    def __init__(self, pools: SharedPools, actor: bytes, life: int, spec: dict[str, Any]) -> None:
+    def __init__(
+        self, pools: SharedPools, actor: bytes, life: int, spec: dict[str, Any]
+    ) -> None:
         process = pools.shared.process
         AsyncHost.__init__(self, process, _execution(pools, actor, spec), life, groups_of(spec))
         self._become(pools, actor, life, spec)

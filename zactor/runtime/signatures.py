@@ -46,7 +46,10 @@ def signature(text: str) -> inspect.Signature:
     kind: Any = Parameter.POSITIONAL_OR_KEYWORD
     if text == UNKNOWN:
         return inspect.Signature(
-            [Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)]
+            [
+                Parameter("args", Parameter.VAR_POSITIONAL),
+                Parameter("kwargs", Parameter.VAR_KEYWORD),
+            ]
         )
     for word in text.split():
         if word == "/":

@@ -112,7 +112,9 @@ class Streaming(Result):
             )
             return
         if self.is_dynamic:
-            refs: list[ObjectRef[Any]] = [ObjectRef(item) for item in iter(self.take_nowait, None)]
+            refs: list[ObjectRef[Any]] = [
+                ObjectRef(item) for item in iter(self.take_nowait, None)
+            ]
             payload, _, inner = dumps(DynamicObjectRefGenerator(refs))
             process.objects.hold_value(self, references_of(process, inner))
             self._end(PICKLED, payload)
@@ -240,7 +242,13 @@ class Streams:
     # -- consuming
 
     def _items(
-        self, peer: Peer, stream: Stream, seq: int, value: Any, extras: Any, frames: Any  # noqa: ARG002
+        self,
+        peer: Peer,
+        stream: Stream,
+        seq: int,
+        value: Any,
+        extras: Any,
+        frames: Any,  # noqa: ARG002
     ) -> int:
         result: Any = stream.pending.get(seq)
         if batches.Y_REFS in extras:
@@ -292,7 +300,13 @@ class Streams:
                 self._serve(result)
 
     def _end(
-        self, peer: Peer, stream: Stream, seq: int, value: Any, extras: Any, frames: Any  # noqa: ARG002
+        self,
+        peer: Peer,
+        stream: Stream,
+        seq: int,
+        value: Any,
+        extras: Any,
+        frames: Any,  # noqa: ARG002
     ) -> int:
         result: Any = stream.pending.pop(seq, None)
         if result is None:
@@ -307,7 +321,10 @@ class Streams:
 
     def took(self, result: Streaming) -> None:
         """Tell a generator under back-pressure what was consumed."""
-        if result.taken - result.told >= max(1, result.backpressure // 2) and not result.is_over:
+        if (
+            result.taken - result.told >= max(1, result.backpressure // 2)
+            and not result.is_over
+        ):
             result.told = result.taken
             self._tell_producer(result, CREDIT, result.taken)
 
@@ -320,7 +337,10 @@ class Streams:
                 return False
             if outgoing.gathered:
                 outgoing.flush()
-            if stream.channel < 0 or stream.pending.get(getattr(result, "seq", 0)) is not result:
+            if (
+                stream.channel < 0
+                or stream.pending.get(getattr(result, "seq", 0)) is not result
+            ):
                 return False
             with outgoing.peer.lock:
                 outgoing.peer.transmit(STREAM, [what, stream.channel, result.seq, *more])
@@ -343,7 +363,10 @@ class Streams:
         result.is_dropped = True
         result.retries = 0
         if not self._tell_producer(result, DROP) and result.state == PENDING:
-            if getattr(result.stream, "pending", {}).get(getattr(result, "seq", 0)) is not result:
+            if (
+                getattr(result.stream, "pending", {}).get(getattr(result, "seq", 0))
+                is not result
+            ):
                 result.settle(ERROR, TaskCancelledError(executed="no"))
             result.arrived.clear()
 
@@ -427,7 +450,9 @@ class Streams:
                 outflow.drop()
         for number, (peer, _, ticket) in list(self._tickets.items()):
             if peer.id == process and self._tickets.pop(number, None) is not None:
-                ticket.settle(NATIVE, _failed_item(OwnerDiedError("the generator's owner is dead")))
+                ticket.settle(
+                    NATIVE, _failed_item(OwnerDiedError("the generator's owner is dead"))
+                )
 
     def _received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
         what = body[0]
@@ -439,7 +464,9 @@ class Streams:
             intake = peer.channels[body[1]]
             outflow = self._outflows.get((id(intake), body[2]))
             if outflow is None:
-                if what == DROP and not any(first <= body[2] <= last for first, last, _ in intake.kept):
+                if what == DROP and not any(
+                    first <= body[2] <= last for first, last, _ in intake.kept
+                ):
                     intake.cancel(body[2])
             elif what == CREDIT:
                 outflow.consumed_now(body[3])

@@ -100,9 +100,20 @@ class Lease:
 class TaskQueue:
     """The tasks of one shape."""
 
-    __slots__ = ("asked", "identity", "is_unfilled", "key", "leases", "shape", "tasks", "waiting")
+    __slots__ = (
+        "asked",
+        "identity",
+        "is_unfilled",
+        "key",
+        "leases",
+        "shape",
+        "tasks",
+        "waiting",
+    )
 
-    def __init__(self, tasks: Tasks, key: bytes, shape: dict[str, Any], identity: Identity) -> None:
+    def __init__(
+        self, tasks: Tasks, key: bytes, shape: dict[str, Any], identity: Identity
+    ) -> None:
         self.tasks = tasks
         self.key = key
         self.shape = shape
@@ -142,7 +153,9 @@ class Tasks:
                 self._numbers += 1
                 # Queues of different callers in one process are different demands.
                 name = key + self._numbers.to_bytes(4, "big")
-                found = self._queues[key, identity.caller] = TaskQueue(self, name, shape, identity)
+                found = self._queues[key, identity.caller] = TaskQueue(
+                    self, name, shape, identity
+                )
                 self._by_key[name] = found
         return found
 
@@ -174,7 +187,9 @@ class Tasks:
                 for lease in leases:
                     self._push(queue, lease, min(lease.room(), share))
             self._ask(queue)
-            for lease in [each for each in queue.leases.values() if each.is_recalled or each.is_closing]:
+            for lease in [
+                each for each in queue.leases.values() if each.is_recalled or each.is_closing
+            ]:
                 self._return_if_idle(lease)
         if queue.leases and not waiting and not self._is_lingering:
             self._is_lingering = True
@@ -234,7 +249,11 @@ class Tasks:
         else:
             wanted = len(queue.leases)
         # A queue that drains task by task is not worth a message for each.
-        if wanted > queue.asked or wanted < queue.asked // 2 or (not waiting and wanted != queue.asked):
+        if (
+            wanted > queue.asked
+            or wanted < queue.asked // 2
+            or (not waiting and wanted != queue.asked)
+        ):
             queue.asked = wanted
             self._process.tell(Demand(queue.key, queue.shape, wanted))
 
@@ -250,7 +269,9 @@ class Tasks:
             return
         caller = self._process.caller
         with caller.lock:
-            stream = Stream(queue.identity.caller, place.process, message.lease, queue.identity.numbers)
+            stream = Stream(
+                queue.identity.caller, place.process, message.lease, queue.identity.numbers
+            )
             stream.life = 0
             caller.make_way(stream, caller.outgoing(place), 0)
             lease = Lease(queue, message.lease, place, stream)
@@ -302,7 +323,13 @@ class Tasks:
             self._process.post.call_later(LINGER, self._return_idle)
 
     def _handed_back(
-        self, peer: Peer, stream: Stream, seq: int, value: Any, extras: Any, frames: Any  # noqa: ARG002
+        self,
+        peer: Peer,
+        stream: Stream,
+        seq: int,
+        value: Any,
+        extras: Any,
+        frames: Any,  # noqa: ARG002
     ) -> int:
         result = stream.pending.pop(seq, None)
         if result is None:
@@ -348,7 +375,9 @@ class Tasks:
         self._process.process_died(lease.address.process)
         self.fill(queue)
 
-    def _crashed(self, result: Any, lease: Lease, message: LeaseLost, *, done: bool) -> Exception:
+    def _crashed(
+        self, result: Any, lease: Lease, message: LeaseLost, *, done: bool
+    ) -> Exception:
         text = message.cause.get("text") or message.cause.get("kind") or "no cause is known"
         return WorkerCrashedError(
             f"the worker that ran {result.function[1]}() {text}",
@@ -378,7 +407,9 @@ class Tasks:
     def process_died(self, process: bytes) -> None:
         """A process is dead: if a lease of its was not reported lost, nobody will do so any more."""
         cause = {"kind": "lost", "text": "died, or its node did, while the broker was away"}
-        for lease in [each for each in self._leases.values() if each.address.process == process]:
+        for lease in [
+            each for each in self._leases.values() if each.address.process == process
+        ]:
             self._process.post.when_drained(
                 partial(self._apply_loss, LeaseLost(lease.id, cause, []))
             )
@@ -389,7 +420,9 @@ class Tasks:
 
     def waiting(self) -> list[Any]:
         """Return the tasks that have not left."""
-        return [result for queue in list(self._queues.values()) for result in list(queue.waiting)]
+        return [
+            result for queue in list(self._queues.values()) for result in list(queue.waiting)
+        ]
 
     def waiting_results(self) -> list[Any]:
         """Return the tasks that have not been sent to a worker."""

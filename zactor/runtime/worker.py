@@ -351,5 +351,3 @@ def _register_stack_dump(fd: int, offset: int) -> None:
     stack = os.fdopen(os.dup(fd), "wb", buffering=0)
     stack.seek(offset)
     faulthandler.register(signal.SIGUSR1, file=stack, all_threads=True, chain=False)
-
-

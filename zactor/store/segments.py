@@ -192,9 +192,7 @@ class SegmentPool:
         self._warm_bytes = 0
         self._busy = 0  # of the warm ones, those that somebody looked at when they were freed
         self._attached_bytes = 0  # mapped, of others, without views
-        self.unviewed: deque[tuple[_Segment, bytes]] = (
-            deque()
-        )  # appended to by finalizers only
+        self.unviewed: deque[tuple[_Segment, bytes]] = deque()  # appended to by finalizers only
         self._unmapped: list[bytes] = []
         self._messages: dict[str, SegmentFilled | FreeSegment] = {}
 

@@ -213,7 +213,9 @@ class _Pair:
         self.client = client
         self.inbox = inbox
         self._arrived = bytearray()  # from the client, not yet a message
-        self._late: deque[tuple[float, bytes, bool]] = deque()  # when due, what, and whether to close
+        self._late: deque[tuple[float, bytes, bool]] = (
+            deque()
+        )  # when due, what, and whether to close
         self._out: dict[socket.socket, bytearray] = {client: bytearray(), inbox: bytearray()}
         self._ungreeted = GREETING  # bytes of the greeting that have not come yet
         self._ends = False  # nothing more is taken from the client

@@ -137,7 +137,9 @@ class Demand(NamedTuple):
     first; a lease returned while the count stands is asked for again."""
 
     key: bytes  # hash of shape, made by the client
-    shape: dict[str, Any]  # job, resources, strategy, group, label_selector (as in ActorSpec), env
+    shape: dict[
+        str, Any
+    ]  # job, resources, strategy, group, label_selector (as in ActorSpec), env
     count: int  # type: ignore[assignment]  # of a tuple it is a method
 
 
@@ -323,7 +325,9 @@ class StartLease(NamedTuple):
 
     lease: int
     job: bytes
-    shape: dict[str, Any]  # the demand's, and: client, key, address (of the client), gpu_ids, assigned
+    shape: dict[
+        str, Any
+    ]  # the demand's, and: client, key, address (of the client), gpu_ids, assigned
 
 
 class EndLease(NamedTuple):

@@ -124,54 +124,75 @@ def list_cluster_events(
     return list_rows("events", filters, limit)
 
 
-def get_actor(id: str, address: str | None = None, timeout: float = 30, **_: Any) -> StateRow | None:  # noqa: A002 - Ray's
+def get_actor(
+    id: str, address: str | None = None, timeout: float = 30, **_: Any
+) -> StateRow | None:  # noqa: A002 - Ray's
     """Return one actor, or None."""
     return get_row("actors", "actor_id", id)
 
 
-def get_node(id: str, address: str | None = None, timeout: float = 30, **_: Any) -> StateRow | None:  # noqa: A002
+def get_node(
+    id: str, address: str | None = None, timeout: float = 30, **_: Any
+) -> StateRow | None:  # noqa: A002
     """Return one node, or None."""
     return get_row("nodes", "node_id", id)
 
 
-def get_worker(id: str, address: str | None = None, timeout: float = 30, **_: Any) -> StateRow | None:  # noqa: A002
+def get_worker(
+    id: str, address: str | None = None, timeout: float = 30, **_: Any
+) -> StateRow | None:  # noqa: A002
     """Return one worker, or None."""
     return get_row("workers", "worker_id", id)
 
 
-def get_job(id: str, address: str | None = None, timeout: float = 30, **_: Any) -> StateRow | None:  # noqa: A002
+def get_job(
+    id: str, address: str | None = None, timeout: float = 30, **_: Any
+) -> StateRow | None:  # noqa: A002
     """Return one job, or None."""
     return get_row("jobs", "job_id", id)
 
 
 def get_placement_group(
-    id: str, address: str | None = None, timeout: float = 30, **_: Any  # noqa: A002
+    id: str,
+    address: str | None = None,
+    timeout: float = 30,
+    **_: Any,  # noqa: A002
 ) -> StateRow | None:
     """Return one placement group, or None."""
     return get_row("groups", "placement_group_id", id)
 
 
-def get_task(id: Any, address: str | None = None, timeout: float = 30, **_: Any) -> StateRow | None:  # noqa: A002
+def get_task(
+    id: Any, address: str | None = None, timeout: float = 30, **_: Any
+) -> StateRow | None:  # noqa: A002
     """Return one task or call, by its id or a reference to its result; or None."""
     found = id.task_id().hex() if hasattr(id, "task_id") else id
     return get_row("tasks", "task_id", found)
 
 
-def get_objects(id: str, address: str | None = None, timeout: float = 30, **_: Any) -> list[StateRow]:  # noqa: A002
+def get_objects(
+    id: str, address: str | None = None, timeout: float = 30, **_: Any
+) -> list[StateRow]:  # noqa: A002
     """Return what is known of one object."""
     return list_rows("objects", [("object_id", "=", id)], DEFAULT_LIMIT)
 
 
-def summarize_actors(address: str | None = None, timeout: float = 30, **_: Any) -> dict[str, Any]:
+def summarize_actors(
+    address: str | None = None, timeout: float = 30, **_: Any
+) -> dict[str, Any]:
     """Count the actors by class and state."""
     return summarize_actor_rows()
 
 
-def summarize_tasks(address: str | None = None, timeout: float = 30, **_: Any) -> dict[str, Any]:
+def summarize_tasks(
+    address: str | None = None, timeout: float = 30, **_: Any
+) -> dict[str, Any]:
     """Count this process's tasks and calls by name and state."""
     return summarize_task_rows()
 
 
-def summarize_objects(address: str | None = None, timeout: float = 30, **_: Any) -> dict[str, Any]:
+def summarize_objects(
+    address: str | None = None, timeout: float = 30, **_: Any
+) -> dict[str, Any]:
     """Count the objects that this process knows."""
     return summarize_object_rows()
