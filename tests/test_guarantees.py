@@ -153,7 +153,7 @@ def test_at_most_max_concurrency_calls_run_at_a_time() -> None:  # G1.3
                 self.inside -= 1
             return self.most
 
-    many = zactor.remote(max_concurrency=3)(Crowd).remote()
+    many = zactor.remote(max_concurrency=3, concurrency_groups={"few": 2})(Crowd).remote()
     assert max(zactor.get([many.enter.remote() for _ in range(12)])) == 3
     few = zactor.remote(concurrency_groups={"few": 2})(Crowd).remote()
     assert max(zactor.get([few.enter_few.remote() for _ in range(12)])) == 2

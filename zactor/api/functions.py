@@ -85,7 +85,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
             SerializationError: An argument cannot be pickled.
         """
         runtime = process()
-        if self._queue_of is not runtime:
+        if self._queue_of is not runtime or self._queue.identity is not runtime.identity:
             self._prepare(runtime)
         if args or kwargs:
             self._check_signature(args, kwargs)
