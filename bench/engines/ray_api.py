@@ -92,7 +92,7 @@ class RayApi:
             api.init("ray://127.0.0.1:26380")
             return
         file = setting.folder / "cluster"
-        self._daemon(["broker", "--cluster-file", str(file)], environment)
+        self._daemon(["broker", "--file", str(file)], environment)
         _wait_for(file, self.daemons[-1])
         self._daemon(["node", "--join", str(file)], environment)
         api.init(address=str(file))
