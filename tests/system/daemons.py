@@ -30,7 +30,7 @@ from zactor.runtime.session import sweep
 from zactor.wire.messages import Query
 
 PATIENCE = 8.0 * UNIT
-FAST = {"ZACTOR_LEASE": "1.5", "ZACTOR_RENEW": "0.3", "ZACTOR_DRIVER_GRACE": "0.5"}
+FAST = {"ZACTOR_LEASE": "1.5", "ZACTOR_RENEW": "0.3"}
 
 
 def wait_until(condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "") -> Any:
@@ -160,7 +160,10 @@ class Machines:
 
     def log(self) -> str:
         said = [self.base / "log"]
-        for base in (Path(os.environ["ZACTOR_TMPDIR"]), *(self.base / name for name in self.shm)):
+        for base in (
+            Path(os.environ["ZACTOR_TMPDIR"]),
+            *(self.base / name for name in self.shm),
+        ):
             said += base.glob("*/logs/*")
         return "\n".join(f"-- {path.name}\n{path.read_text()[-3000:]}" for path in said)
 
@@ -187,9 +190,7 @@ class Machines:
         wait_until(lambda: not self._held(), what="workers end with their node")
         sweep(Config.from_environment())
         for machine, shm in self.shm.items():
-            found = replace(
-                Config(), tmpdir=str(self.base / machine), shm_dir=str(shm)
-            )
+            found = replace(Config(), tmpdir=str(self.base / machine), shm_dir=str(shm))
             sweep(found)
 
     def sweep_machine(self, machine: str) -> None:

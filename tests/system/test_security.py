@@ -205,9 +205,7 @@ def test_nonsense_is_refused_and_memory_stays_flat(
     wait_until(lambda: resident(broker.pid) - before < 32 << 20)
 
 
-def test_nonsense_on_ipc_is_refused_too(
-    world: Machines, strangers: Strangers
-) -> None:
+def test_nonsense_on_ipc_is_refused_too(world: Machines, strangers: Strangers) -> None:
     broker = world.broker()
     world.node()
     world.init()
@@ -227,7 +225,13 @@ def test_nonsense_on_ipc_is_refused_too(
                     raw.sendall(sent)
         talker = strangers.dealer()
         talker.connect(f"ipc://{path}")
-        for sent in (b"", b"\xc1", os.urandom(1000), b"\x97" + b"\x01" * 7, b"\xdd\xff\xff\xff\xff"):
+        for sent in (
+            b"",
+            b"\xc1",
+            os.urandom(1000),
+            b"\x97" + b"\x01" * 7,
+            b"\xdd\xff\xff\xff\xff",
+        ):
             talker.send(sent)
     assert zactor.get(echo.say.remote(2), timeout=PATIENCE) == 2
     assert zactor.get(Echo.remote().say.remote(3), timeout=PATIENCE) == 3

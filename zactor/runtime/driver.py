@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from zactor.config import Config
@@ -187,10 +188,8 @@ class Driver:
         process = self.process
         interrupts.uninstall()
         if process.is_over is None:
-            try:
+            with suppress(Exception):  # the session ends either way
                 process.ask(Detach(0), timeout=DETACH_TIMEOUT)
-            except Exception:  # noqa: BLE001 - the session ends either way
-                pass
         process.close(0.2)
         if process.objects.store is not None:
             process.objects.store.close()

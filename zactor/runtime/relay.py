@@ -65,7 +65,7 @@ class Relay:
         if address is None:
             if kind != HELLO and source in self._addresses:
                 self._say_lost(source, destination)
-            return kind != HELLO
+            return bool(kind != HELLO)
         if kind == HELLO:
             self._told.pop((source, destination), None)
         elif (source, destination) in self._told:

@@ -46,8 +46,12 @@ class Sharing:
         self._process = process
         self._pool = SegmentPool(process.id, self._reserve, directory=shm_dir)
         self._is_telling = False
-        self._viewed: dict[bytes, int] = {}  # objects with views that the reference table knows of
-        self._moved: dict[tuple[bytes, str], str] = {}  # what lies elsewhere than its place says
+        self._viewed: dict[
+            bytes, int
+        ] = {}  # objects with views that the reference table knows of
+        self._moved: dict[
+            tuple[bytes, str], str
+        ] = {}  # what lies elsewhere than its place says
         process.reception.housekeeping.append((self._pool.unviewed, self._look))
         process.objects.store = self
         Recovery(process)
