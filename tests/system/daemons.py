@@ -30,7 +30,7 @@ from zactor.runtime.session import sweep
 from zactor.wire.messages import Query
 
 PATIENCE = 8.0 * UNIT
-FAST = {"ZACTOR_LEASE": "1.5", "ZACTOR_RENEW": "0.3", "ZACTOR_DRIVER_GRACE": "0.5"}
+FAST = {"ZACTOR_LEASE": "1.5", "ZACTOR_RENEW": "0.3"}
 
 
 def wait_until(condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "") -> Any:

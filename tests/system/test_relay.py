@@ -212,6 +212,7 @@ print("done", flush=True)
 def test_a_driver_that_was_declared_lost_is_told(
     world: Machines, cables: list[Network]
 ) -> None:
+    world.settings["ZACTOR_DRIVER_GRACE"] = "0.3"
     world.broker("--listen", cables[0].host)
     world.node("--host", cables[0].host)
     driver = world.program(DRIVER, machine="far", prefix=cables[0].prefix)

@@ -185,7 +185,7 @@ def start_broker(
         "node_lease": config.lease,
         "node_renew": config.renew,
         "driver_grace": config.driver_grace,
-        "restart_grace": 1.5 * config.lease,
+        "restart_grace": max(5.0, 1.5 * config.lease),
         **limits,
     }
     settings = BrokerConfig(**fields)

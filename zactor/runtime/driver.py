@@ -6,12 +6,12 @@ owns (actors that are not detached, leases, values) goes with it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from zactor.config import Config
@@ -188,7 +188,7 @@ class Driver:
         process = self.process
         interrupts.uninstall()
         if process.is_over is None:
-            with contextlib.suppress(Exception):  # the session ends either way
+            with suppress(Exception):  # the session ends either way
                 process.ask(Detach(0), timeout=DETACH_TIMEOUT)
         process.close(0.2)
         if process.objects.store is not None:

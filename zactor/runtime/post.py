@@ -339,6 +339,7 @@ class Post:
         self.relay_of: Callable[[Peer], Address] | None = None
         self.host = "127.0.0.1"  # where tcp is bound when another machine is to be reached
         self.needs_network = False
+        self.cannot_bind = False
         self.relay: Any = None  # takes what is for others; see `relay`
         self._by_fd: dict[int, Peer] = {}
         self._probed: dict[int, Peer] = {}  # by the descriptor of their wire's probe
@@ -428,8 +429,7 @@ class Post:
     def fail_requests(self, process: bytes, reason: str) -> None:
         """Fail the unanswered requests to a process that will not answer any more."""
         for number, (future, to, _) in list(self.requests.items()):
-            if to == process and number in self.requests:
-                del self.requests[number]
+            if to == process and self.requests.pop(number, None) is not None:
                 future.set_exception(ZactorSystemError(reason))
 
     # -- receiving -----------------------------------------------------------------------------
@@ -483,9 +483,17 @@ class Post:
         except ProtocolError:
             self.counters["refused"] += 1
 
-    def _deliver_checked(  # noqa: C901 - the hot path: one function
-        self, route: bytes, data: bytes, frames: Sequence[bytes]
+    def _not_for_us(
+        self, route: bytes, envelope: list[Any], data: bytes, frames: Sequence[bytes]
     ) -> None:
+        if self.relay is not None and self.relay.forward(envelope, data, frames):
+            return
+        self.counters["wrong_destination"] += 1
+        if envelope[1] == HELLO:
+            text = "another process listens at this address now"
+            self._refuse(route, envelope, text, successor=self.address)
+
+    def _deliver_checked(self, route: bytes, data: bytes, frames: Sequence[bytes]) -> None:
         try:
             envelope = unpack_envelope(data)
         except ProtocolError:
@@ -494,12 +502,7 @@ class Post:
             return
         _, kind, source, destination, seq, ack, body = envelope[:7]
         if destination != self.process_id:
-            if self.relay is not None and self.relay.forward(envelope, data, frames):
-                return
-            self.counters["wrong_destination"] += 1
-            if kind == HELLO:
-                text = "another process listens at this address now"
-                self._refuse(route, envelope, text, successor=self.address)
+            self._not_for_us(route, envelope, data, frames)
             return
         if kind == HELLO:
             self._hello_received_from(source, envelope, route)
@@ -731,13 +734,8 @@ class Post:
 
     def bind_first(self, peer: Peer) -> bool:
         """Whether a link must wait until this process can be reached; the next `tick` sees to it."""
-        if (
-            self.address.tcp
-            or self.keys is None
-            or peer.is_relayed
-            or peer.is_returning
-            or peer.route
-        ):
+        is_other_way = peer.is_relayed or peer.is_returning or bool(peer.route)
+        if self.address.tcp or self.keys is None or is_other_way or self.cannot_bind:
             return False
         self.needs_network = True
         return True
@@ -816,13 +814,21 @@ class Post:
         """When `tick` is due; None while nothing is outstanding."""
         return self._deadline
 
-    def tick(self, now: float) -> None:  # noqa: C901 - one look at everything that has a time
-        """Send late acknowledgements, time out hellos, make new attempts. On the receiving thread."""
-        if self.needs_network:
-            self.needs_network = False
+    def _bind_for_links(self) -> None:
+        if not self.needs_network:
+            return
+        self.needs_network = False
+        try:
             address = self.bind_tcp(self.host)
-            if self.on_bound is not None:
-                self.on_bound(address)
+        except OSError:
+            self.cannot_bind = True  # then what is on other machines is reached by the relay
+            return
+        if self.on_bound is not None:
+            self.on_bound(address)
+
+    def tick(self, now: float) -> None:
+        """Send late acknowledgements, time out hellos, make new attempts. On the receiving thread."""
+        self._bind_for_links()
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             if self._ack_at is not None and now >= self._ack_at:
@@ -843,8 +849,8 @@ class Post:
                 deadlines.append(self._ack_at)
             if deadlines:
                 nearest = min(deadlines)
-                now_set: float | None = self._deadline  # a handler may have set a nearer one
-                self._deadline = nearest if now_set is None else min(nearest, now_set)
+                before = self.next_deadline()  # what ran just now may have set one
+                self._deadline = nearest if before is None else min(before, nearest)
         for _ in range(len(self._when_drained)):
             self._when_drained.popleft()()
         while self.unreachable:
@@ -918,7 +924,7 @@ protect_module(__name__)
 
 
 def report_bug(doing: str) -> None:
-    """Say on stderr that something of ours went wrong, and where."""
+    """Show an exception that is ours, and go on."""
     import traceback
 
     sys.stderr.write(f"zactor: internal error while {doing}; please report it\n")

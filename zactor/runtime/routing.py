@@ -81,7 +81,7 @@ class Routing:
             peer.is_relayed = peer.is_remote or not is_node
         elif peer.is_remote:
             has_failed = peer.attempts > 0 and not peer.was_welcome
-            peer.is_relayed = not peer.address.tcp or has_failed
+            peer.is_relayed = not peer.address.tcp or has_failed or self._post.cannot_bind
         if peer.is_relayed:
             # What comes back goes from the relay to this process: it has to know the way.
             self._post.call_later(0, self._greet_broker)

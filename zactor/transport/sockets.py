@@ -83,12 +83,21 @@ class ReceivingSocket:
         self._socket.bind(endpoint)
 
     def bind_tcp(self, host: str, keys: Keys, port: int = 0) -> str:
-        """Bind tcp with CURVE; return the endpoint. The allow-list must be in force already."""
+        """Bind tcp with CURVE; return the endpoint. The allow-list must be in force already.
+
+        Raises:
+            OSError: The host is none of this machine's, or the port is taken.
+        """
         server_options(self._socket, keys)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-        self._socket.bind(f"tcp://{host}:{port or '*'}")
-        return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+        try:
+            self._socket.bind(f"tcp://{host}:{port or '*'}")
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, f"tcp://{host}:{port}: {error.strerror}") from None
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return endpoint.rstrip(b"\0").decode()
 
     def receive(self) -> tuple[bytes, bytes, Sequence[bytes]] | None:
         """Return `(sender's routing id, first frame, further frames)`, or None if there is none.
