@@ -242,6 +242,8 @@ class Peer:
         self.state = UP
         if was_greeting:
             self._send_unacked()
+            if self.post.on_back is not None:
+                self.post.on_back(self)
 
     def check_connection(self) -> None:
         """Notice that the connection is gone, if it is. Called when its descriptor says so."""
@@ -329,6 +331,7 @@ class Post:
         self.is_closed = False
         self.on_wake: Callable[[], None] | None = None  # a deadline came nearer; see wake_at
         self.on_broken: Callable[[Peer], None] | None = None  # told under the peer's lock
+        self.on_back: Callable[[Peer], None] | None = None  # it had been cut off; under its lock
         self.on_moved: Callable[[Peer, Address], bool] | None = None  # see `succession`
         self.on_bound: Callable[[Address], None] | None = (
             None  # tcp was bound for an outgoing link
@@ -631,6 +634,10 @@ class Post:
         peer = self.peer(address)
         with peer.lock:
             if peer.state == CLOSED:
+                return
+            if received > peer.link.sent:
+                # It goes on with a link that ended here: what it waits for will never come.
+                self._refuse(route, envelope, "the session is over: it was given up for lost here")
                 return
             peer.link.acknowledged(received)
             peer.heard = body.get("number", 0)
