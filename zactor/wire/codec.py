@@ -42,6 +42,8 @@ WAITS = 11
 HOP_LOST = 13  # a relay could not pass something on, or may have lost it: greet again
 STREAM = 12
 
+FIRST_CONTROL = min(CODES)
+
 _codes: dict[type, int] = {message: code for code, message in CODES.items()}
 pack = msgpack.packb
 """`packb` itself: the hot path packs a whole envelope with one call."""
