@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zactor.cli import output, reads, session, stacks
+from zactor.api import stacks
+from zactor.cli import output, reads, session
 from zactor.cli.main import EXIT_NOT_FOUND, Failure
 
 if TYPE_CHECKING:
