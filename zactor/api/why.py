@@ -64,6 +64,10 @@ class Why:
         """Whether nothing is waited for: the value or error is here."""
         return len(self.chain) == 1 and self.chain[0].kind == "ready"
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the chain as plain dicts."""
+        return [{**each.fields, "kind": each.kind, "text": each.text} for each in self.chain]
+
     def __str__(self) -> str:
         return "\n".join("  " * depth + each.text for depth, each in enumerate(self.chain))
 
@@ -142,6 +146,43 @@ def _nodes(runtime: Process, deadline: float) -> Any:
     return runtime.ask(Query(0, "nodes", {}), timeout=_left(deadline))
 
 
+def why_actor(runtime: Process, actor: bytes, *, timeout: float = TIMEOUT) -> Why:
+    """Say what an actor waits for, or does. For tools."""
+    return follow(runtime, [], {"actor": actor}, timeout=timeout)
+
+
+def why_result(runtime: Process, object_id: bytes, *, timeout: float = TIMEOUT) -> Why:
+    """Say why a result is not there, asking the process that made the call. For tools.
+
+    Raises:
+        LookupError: That process is not known to the cluster.
+    """
+    place = _place_of_caller(runtime, object_id[:12], time.monotonic() + timeout)
+    return follow(runtime, [], {"to": list(place), "object": object_id}, timeout=timeout)
+
+
+def _place_of_caller(runtime: Process, caller: bytes, deadline: float) -> Address:
+    """Return where the driver, actor or worker is that a caller id begins with."""
+
+    def rows(what: str, *filters: list[str], **args: Any) -> Any:
+        args["filters"] = list(filters)
+        return runtime.ask(Query(0, what, args), timeout=_left(deadline))
+
+    for job in rows("jobs", ["driver_id", "=", caller.hex()]):
+        return Address._make(job["address"])
+    for actor in rows("actors", id=caller):
+        entry = runtime.ask(WatchActor(0, caller, False), timeout=_left(deadline))
+        if actor["worker_id"] and entry and entry.get("address"):
+            return Address._make(entry["address"])
+    for worker in rows("workers", ["worker_id", "=", caller.hex()]):
+        for node in rows("nodes", id=bytes.fromhex(worker["node_id"])):
+            at = Address._make(node["process_address"])
+            # Workers have their inboxes beside their node's.
+            ipc = f"{at.ipc.rpartition('/')[0]}/{caller.hex()}"
+            return Address(caller, at.node, at.machine, ipc, "")
+    raise LookupError(f"no process of this cluster has made {caller.hex()}'s calls, or it is gone")
+
+
 # -- what the broker knows ----------------------------------------------------------------------
 
 
@@ -204,7 +245,7 @@ def _missing(nodes: Any, need: dict[str, float]) -> Iterator[dict[str, Any]]:
 def _silent(runtime: Process, lead: Lead, place: Address, deadline: float) -> Explained:
     """Look at a process through its node: its handler for that runs also while C code does."""
     name = lead.get("label") or "it"
-    text = f"{name} is at process {place.process.hex()[:12]}, which does not answer"
+    text = f"{name} is in process {place.process.hex()[:12]}, which does not answer"
     nodes = [node for node in _nodes(runtime, deadline) if node["node_id"] == place.node.hex()]
     if not nodes or nodes[0]["state"] != "ALIVE":
         return [cause("unknown", f"{text}; its node is gone, or not known")], None
@@ -217,9 +258,11 @@ def _silent(runtime: Process, lead: Lead, place: Address, deadline: float) -> Ex
     except ZactorError as error:
         return [cause("unknown", f"{text}, and of which its node knows nothing: {error}")], None
     for row in rows:
-        lines = [line.strip() for line in stacks.of_user(str(row["stack"]))]
-        frames = [line for line in lines if line.startswith("File ")]
-        if frames:
-            text += f" (code holds its interpreter): pid {row['pid']} is at {frames[0]}"
-            return [cause("running", text, place=frames[0], stack=frames)], None
+        found = stacks.places(str(row["stack"]))
+        if found:
+            text = (
+                f"{name} is in the process of {row['label'] or 'a worker'} (pid {row['pid']}), where "
+                f"code that holds the interpreter runs, and is at {found[0]}"
+            )
+            return [cause("running", text, place=found[0], stack=found)], None
     return [cause("unknown", text)], None

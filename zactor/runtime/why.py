@@ -296,9 +296,10 @@ class Running(NamedTuple):
 def answer(process: Process, lead: Lead) -> Explained:
     """Answer a question."""
     if "object" in lead:
-        result = process.objects._shared.get(lead["object"])  # noqa: SLF001
+        result = _owned(process, lead["object"])
         if result is None:
-            return [cause("unknown", f"{who(process)} owns no such object")], None
+            text = f"{who(process)} waits for no such result: it is ready, or was let go"
+            return [cause("unknown", text)], None
         if result.state:
             text = "its owner has the value: it is on its way, or has to be asked for"
             return [cause("ready", text, is_error=False)], None
@@ -314,10 +315,14 @@ def answer(process: Process, lead: Lead) -> Explained:
     name = lead.get("label") or "the call"
     for each in running:
         if each.call[:24] == wanted:
+            if not each.name:
+                each = each._replace(name=name)  # noqa: PLW2901 - its function is being loaded
             return _runs(process, each, label)
     blocking = _blocks_loop(host) or max(running, key=_age, default=None)
     if blocking is None:
         return _constructs(process, actor, label, name)
+    if not blocking.name:
+        blocking = blocking._replace(name="a call that is being loaded")
     text = f"{name} is queued at {label} behind {blocking.name}"
     caller, number, _ = split_object_id(lead["call"])
     ahead = _ahead(host, execution, caller, number)
@@ -327,6 +332,18 @@ def answer(process: Process, lead: Lead) -> Explained:
         text += f"; {len(running)} calls run"
     causes, further = _runs(process, blocking, label)
     return [cause("queued", text, call=name, ahead=ahead), *causes], further
+
+
+def _owned(process: Process, object_id: bytes) -> Result | None:
+    """Return a result that this process made, if anything here still knows of it."""
+    found: Result | None = process.objects._shared.get(object_id)  # noqa: SLF001
+    if found is not None:
+        return found
+    caller, number, _ = split_object_id(object_id)
+    for result in pending_results(process):
+        if result.number == number and getattr(result.stream, "caller", None) == caller:
+            return result
+    return None
 
 
 def _age(running: Running) -> float:
@@ -370,8 +387,9 @@ def _running(process: Process, host: Any) -> Iterator[Running]:
 
 def _of_execution(execution: Any, ident: int | None) -> Running:
     intake, seq = execution.intake, execution.seq
-    method = execution.names.get(execution.method) or _OWN_METHODS.get(execution.method, "a call")
-    name = f"{execution.label}.{method}()" if execution.label else f"task {method}()"
+    method = execution.names.get(execution.method) or _OWN_METHODS.get(execution.method)
+    owner = f"{execution.label}." if execution.label else "task "
+    name = f"{owner}{method}()" if method else ""
     call = pack_object_id(intake.caller, seq + execution.offset, 0)
     return Running(call, name, execution.started, ident, None)
 
