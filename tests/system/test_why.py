@@ -175,7 +175,9 @@ def test_a_constructor_that_hangs_is_named(cluster: None, gate: str) -> None:
     assert "in __init__" in said.chain[-1].fields["place"]
 
 
-def test_a_task_says_what_it_runs_or_which_worker_it_waits_for(cluster: None, gate: str) -> None:
+def test_a_task_says_what_it_runs_or_which_worker_it_waits_for(
+    cluster: None, gate: str
+) -> None:
     whole = task.options(num_cpus=4)
     first = whole.remote(gate)
     said = chain_with(first, "running", "in wait_at")

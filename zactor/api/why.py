@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 from zactor.api import stacks
 from zactor.api.session import process
 from zactor.exceptions import ZactorError
+from zactor.runtime.explaining import cause, explain
 from zactor.runtime.refs import ObjectRef
-from zactor.runtime.why import cause, explain, whys_of
+from zactor.runtime.why import whys_of
 from zactor.wire.messages import Address, Query, StackDump, WatchActor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from zactor.runtime.explaining import Explained, Lead
     from zactor.runtime.process import Process
-    from zactor.runtime.why import Explained, Lead
 
 __all__ = ["Cause", "Why", "why"]
 
@@ -97,14 +98,20 @@ def why(ref: ObjectRef[Any], *, timeout: float = TIMEOUT) -> Why:
 
 
 def follow(
-    runtime: Process, causes: list[dict[str, Any]], lead: Lead | None, *, timeout: float = TIMEOUT
+    runtime: Process,
+    causes: list[dict[str, Any]],
+    lead: Lead | None,
+    *,
+    timeout: float = TIMEOUT,
 ) -> Why:
     """Ask on along the leads, until there is none, they lead back, or the time is up."""
     deadline = time.monotonic() + timeout
     chain = list(causes)
     seen: set[Any] = set()
     while lead is not None and len(chain) < LONGEST_CHAIN:
-        asked = next((what for what in ("call", "object", "doing", "actor") if what in lead), "")
+        asked = next(
+            (what for what in ("call", "object", "doing", "actor") if what in lead), ""
+        )
         key = asked, lead.get(asked)
         if asked and key in seen:
             text = f"{lead.get('label') or 'that'}, and so on: they wait for each other"
@@ -123,7 +130,9 @@ def follow(
 
 
 def _cause(row: dict[str, Any]) -> Cause:
-    return Cause(row["kind"], row["text"], {k: v for k, v in row.items() if k not in ("kind", "text")})
+    return Cause(
+        row["kind"], row["text"], {k: v for k, v in row.items() if k not in ("kind", "text")}
+    )
 
 
 def _ask(runtime: Process, lead: Lead, deadline: float) -> Explained:
@@ -180,7 +189,9 @@ def _place_of_caller(runtime: Process, caller: bytes, deadline: float) -> Addres
             # Workers have their inboxes beside their node's.
             ipc = f"{at.ipc.rpartition('/')[0]}/{caller.hex()}"
             return Address(caller, at.node, at.machine, ipc, "")
-    raise LookupError(f"no process of this cluster has made {caller.hex()}'s calls, or it is gone")
+    raise LookupError(
+        f"no process of this cluster has made {caller.hex()}'s calls, or it is gone"
+    )
 
 
 # -- what the broker knows ----------------------------------------------------------------------
@@ -201,7 +212,12 @@ def of_actor(runtime: Process, actor: bytes, deadline: float) -> Explained:
         if entry and entry.get("address"):
             return [], {"to": list(entry["address"]), "doing": actor}
     if row["phase"] == "STARTING":
-        return [cause("pending", f"{label} is placed on node {row['node_id'][:12]}; its process starts")], None
+        return [
+            cause(
+                "pending",
+                f"{label} is placed on node {row['node_id'][:12]}; its process starts",
+            )
+        ], None
     ended = (row["death_cause"] or {}).get("text")
     text = f"{label} has no place yet"
     if row["state"] == "RESTARTING":
@@ -228,15 +244,22 @@ def _missing(nodes: Any, need: dict[str, float]) -> Iterator[dict[str, Any]]:
                 missing.setdefault(name, []).append(node["node_id"])
         if short:
             lacks.append(f"node {node['node_id'][:12]} has {', '.join(short)}")
-    wanted = ", ".join(f"{float(amount):g} {name}" for name, amount in need.items()) or "nothing"
+    wanted = (
+        ", ".join(f"{float(amount):g} {name}" for name, amount in need.items()) or "nothing"
+    )
     if not living:
-        yield cause("resource", f"it needs {wanted}, and there is no node", need=need, missing={})
+        yield cause(
+            "resource", f"it needs {wanted}, and there is no node", need=need, missing={}
+        )
     elif len(lacks) == len(living):
         shown = "; ".join(lacks[:SHOWN_NODES])
         more = f"; and {len(lacks) - SHOWN_NODES} more" if len(lacks) > SHOWN_NODES else ""
         yield cause("resource", f"it needs {wanted}: {shown}{more}", need=need, missing=missing)
     else:
-        yield cause("pending", f"it needs {wanted}, which there is: a process starts, or may not start there")
+        yield cause(
+            "pending",
+            f"it needs {wanted}, which there is: a process starts, or may not start there",
+        )
 
 
 # -- a process that does not answer -------------------------------------------------------------
