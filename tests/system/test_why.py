@@ -1,5 +1,9 @@
 """What a result waits for is said, on programs that really hang."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,11 +40,12 @@ class Slow:
     def answer(self, *given: Any) -> int:
         return 2
 
-    def busy(self, gate: str) -> bytes:
-        import hashlib
+    def search(self, letters: int) -> None:
+        import re
 
-        Path(gate).touch()
-        return hashlib.pbkdf2_hmac("sha256", b"x", b"y", 1)
+        re.match(
+            "(a+)+b", "a" * letters
+        )  # twice the time a letter, and nobody else runs Python
 
 
 @zactor.remote
@@ -87,6 +92,16 @@ def chain_with(ref: Any, kind: str, text: str = "") -> Why:
         return wait_for(found, 10)
     except TimeoutError:
         raise AssertionError(f"not as expected:\n{zactor.why(ref)}") from None
+
+
+def commanded(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "zactor", *argv],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
 
 
 def kinds(said: Any) -> list[str]:
@@ -232,6 +247,72 @@ def test_threads_say_which_calls_take_the_places(cluster: None, gate: str) -> No
     third = actor.answer.remote()
     assert kinds(chain_with(refs[1], "running")) == ["running"]
     assert kinds(chain_with(third, "running")) == ["queued", "running"]
+
+
+def test_code_that_holds_the_interpreter_is_seen_through_the_node(cluster: None) -> None:
+    actor = Slow.options(name="searching").remote()
+    zactor.get(actor.answer.remote())
+    ref = actor.search.remote(33)
+    chain_with(ref, "running", "in search")
+    begun = time.monotonic()
+    said = zactor.why(ref)
+    assert "code that holds the interpreter" in said.chain[-1].text
+    assert time.monotonic() - begun < 3
+
+    done = commanded("stack", "searching")
+    assert "in search" in done.stdout, done.stderr
+    assert "in search" in commanded("why", "searching").stdout
+    zactor.kill(actor)
+
+
+def test_calls_beyond_the_credit_are_told(cluster: None, gate: str) -> None:
+    actor = Slow.remote()
+    first = actor.work.remote(gate)
+    refs = [actor.answer.remote() for _ in range(17_000)]
+    said = chain_with(refs[-1], "running")
+    assert kinds(said) == ["credit", "running"]
+    assert "Slow.work()" in said.chain[-1].text
+    Path(gate).touch()
+    zactor.get([first, *refs])
+
+
+def test_the_command_follows_actors_and_references(cluster: None, gate: str) -> None:
+    asker = Asker.options(name="asker").remote(Slow.remote())
+    ref = asker.ask.remote(gate)
+    chain_with(ref, "running", "Slow.work()")
+    done = commanded("why", "asker")
+    assert done.returncode == 0, done.stderr
+    assert "Asker 'asker' is alive" in done.stdout
+    assert "Slow.work() has run for" in done.stdout
+    rows = json.loads(commanded("why", ref.hex(), "--json").stdout)
+    assert [row["kind"] for row in rows] == ["running", "waits", "running"]
+    inner = commanded("why", rows[1]["object"])
+    assert inner.stdout.startswith("Slow.work() has run for"), inner.stderr
+    assert commanded("why", "ab" * 28).returncode == 4
+
+
+def test_logs_are_followed(cluster: None) -> None:
+    @zactor.remote
+    class Talker:
+        def say(self, text: str) -> None:
+            print(text, flush=True)
+
+    talker = Talker.options(name="talker").remote()
+    zactor.get(talker.say.remote("first"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zactor", "logs", "talker", "-f"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "first\n"
+        zactor.get(talker.say.remote("second"))
+        assert process.stdout.readline() == "second\n"
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
 
 
 def test_why_refuses_what_is_no_reference(cluster: None) -> None:

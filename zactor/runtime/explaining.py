@@ -181,10 +181,11 @@ def _actor_call(
     return {"actor": actor}
 
 
-def name_of(process: Process, result: Any) -> str:
+def name_of(process: Process, result: Result) -> str:
     """Return what texts call a call that was made here."""
+    call: Any = result
     if isinstance(result, TaskResult):
-        return f"task {result.function[1]}()"
+        return f"task {call.function[1]}()"
     stream = result.stream
     view: Any = getattr(stream, "target", None)
     if isinstance(view, Lease):
