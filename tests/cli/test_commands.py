@@ -92,9 +92,11 @@ class FakeCluster:
     def stacks(self, row: Any) -> list[dict[str, Any]]:
         return [{"label": "Counter", "pid": 1001, "stack": STACK}]
 
-
     def why_actor(self, actor: bytes) -> list[dict[str, Any]]:
-        return [{"kind": "running", "text": f"{actor.hex()} runs"}, {"kind": "waits", "text": "it waits"}]
+        return [
+            {"kind": "running", "text": f"{actor.hex()} runs"},
+            {"kind": "waits", "text": "it waits"},
+        ]
 
     def why_result(self, object_id: bytes) -> list[dict[str, Any]]:
         return [{"kind": "held", "text": f"{object_id.hex()} is held"}]
@@ -192,7 +194,10 @@ def test_why_says_what_an_actor_waits_for_or_does(cluster: FakeCluster) -> None:
     assert first.startswith("  ")
     assert first.endswith(" runs")
     assert second == "    it waits"
-    assert [row["kind"] for row in json.loads(run("why", "one", "--json").output)][1:] == ["running", "waits"]
+    assert [row["kind"] for row in json.loads(run("why", "one", "--json").output)][1:] == [
+        "running",
+        "waits",
+    ]
     assert run("why", "ab" * 28).output == f"{'ab' * 28} is held\n"
     assert run("why", "nobody").exit_code == 4
 

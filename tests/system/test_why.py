@@ -154,7 +154,7 @@ def test_a_chain_of_actors_is_followed(cluster: None, gate: str) -> None:
 
 def test_a_wait_for_some_and_an_await_are_followed(cluster: None, gate: str) -> None:
     for asker, method in ((Asker, "ask_one_of"), (Gentle, "ask")):
-        actor = asker.remote(Slow.remote())
+        actor = asker.remote(Slow.remote())  # type: ignore[union-attr]
         said = chain_with(getattr(actor, method).remote(gate), "running", "Slow.work()")
         assert kinds(said) == ["running", "waits", "running"]
 
@@ -317,6 +317,6 @@ def test_logs_are_followed(cluster: None) -> None:
 
 def test_why_refuses_what_is_no_reference(cluster: None) -> None:
     with pytest.raises(TypeError, match="ObjectRef"):
-        zactor.why(1)  # type: ignore[arg-type]
+        zactor.why(1)
     with pytest.raises(ValueError, match="timeout"):
         zactor.why(zactor.put(1), timeout=0)

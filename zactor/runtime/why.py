@@ -293,7 +293,9 @@ def _runs(process: Process, running: Running, label: str) -> Explained:
     return _waits(process, said, running.name, awaited)
 
 
-def _waits(process: Process, said: dict[str, Any], name: str, awaited: list[Result]) -> Explained:
+def _waits(
+    process: Process, said: dict[str, Any], name: str, awaited: list[Result]
+) -> Explained:
     more = f" and {len(awaited) - 1:,} more" if len(awaited) > 1 else ""
     first = awaited[0]
     what = first.call if isinstance(first, Part) else first
