@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from zactor.api.context import call_id, get_gpu_ids, get_runtime_context
     from zactor.api.generators import ObjectRefGenerator
     from zactor.api.log_config import LoggingConfig
+    from zactor.api.why import why
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ _LAZY = {
     "testing": "zactor.testing",
     "timeline": "zactor.api.cluster",
     "util": "zactor.util",
+    "why": "zactor.api.why",
 }
 
 __all__ = [
@@ -109,6 +111,7 @@ __all__ = [
     "shutdown",
     "timeline",
     "wait",
+    "why",
 ]
 
 

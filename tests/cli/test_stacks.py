@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zactor.cli.stacks import of_user
+from zactor.api.stacks import of_user
 
 OWN = """Thread 0x01 (most recent call first):
   File "/site/zactor/runtime/worker.py", line 85 in _serve_lane

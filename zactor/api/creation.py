@@ -240,6 +240,7 @@ def make_spec(
         "running": options.running_demand(),
         **placing_of(runtime, options),
         "label_selector": options.label_selector or {},
+        "fallback": list(options.fallback_strategy or ()),
         "max_restarts": options.max_restarts,
         "max_task_retries": options.max_task_retries,
         "max_concurrency": options.max_concurrency,

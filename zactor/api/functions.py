@@ -143,6 +143,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
             "resources": options.demand(),
             **placing_of(runtime, options),
             "label_selector": options.label_selector or {},
+            "fallback": list(options.fallback_strategy or ()),
             "env": env,
             "job": runtime.job,
             "namespace": runtime.namespace,

@@ -5,17 +5,22 @@ Does not stop or slow what it looks at.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zactor.cli import output, reads, session, stacks
+from zactor.api import stacks
+from zactor.cli import output, reads, session
 from zactor.cli.main import EXIT_NOT_FOUND, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_IS_REF = re.compile("[0-9a-fA-F]{56}")  # an object id
 
 
 @click.command()
@@ -83,19 +88,22 @@ def stack(which: str | None, is_full: bool, address: str | None, as_json: bool) 
 
 
 @click.command()
-@click.argument("which", metavar="ACTOR")
+@click.argument("which", metavar="ACTOR|REF")
 @session.address_option
 @output.json_option
 def why(which: str, address: str | None, as_json: bool) -> None:
-    """Say what ACTOR waits for, or what it does, as a chain of causes."""
+    """Say what ACTOR waits for or does, or why REF (`ref.hex()`) is not ready: a chain of causes."""
     with session.attached(address) as cluster:
-        row = _worker_of(cluster, which)
-        chain = [_state(row), *_causes(cluster, row)]
+        if _IS_REF.fullmatch(which):
+            chain = cluster.why_result(bytes.fromhex(which))
+        else:
+            row = _worker_of(cluster, which)
+            chain = [{"kind": "state", "text": _state(row)}, *_causes(cluster, row)]
     if as_json:
         output.print_json(chain)
         return
-    for depth, text in enumerate(chain):
-        click.echo("  " * depth + text)
+    for depth, cause in enumerate(chain):
+        click.echo("  " * depth + cause["text"])
 
 
 def _state(row: Mapping[str, Any]) -> str:
@@ -106,24 +114,12 @@ def _state(row: Mapping[str, Any]) -> str:
     return text + (f", restarted {restarts} times" if restarts else "")
 
 
-def _causes(cluster: session.Session, row: Mapping[str, Any]) -> list[str]:
-    """Return what comes after its state: why it is not placed, how it died, or where it is."""
-    if row.get("pending_reason"):
-        return [f"it waits: {row['pending_reason']}"]
-    cause = row.get("death_cause")
-    if row.get("state") in ("DEAD", "RESTARTING"):
-        return [f"its process ended: {cause['text']}"] if cause else []
-    if row.get("state") == "PENDING_CREATION":
-        return ["its constructor has not returned", *_where(cluster, row)]
-    return _where(cluster, row)
-
-
-def _where(cluster: session.Session, row: Mapping[str, Any]) -> list[str]:
-    """Return the innermost lines of the stack of its process."""
-    if not row.get("worker_id"):
-        return []
+def _causes(cluster: session.Session, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what comes after its state: of an actor the chain, of other workers where they are."""
+    if "actor_id" in row:
+        return cluster.why_actor(bytes.fromhex(row["actor_id"]))
     for dump in cluster.stacks(row):
-        lines = [line.strip() for line in stacks.of_user(str(dump["stack"]))]
-        frames = [line for line in lines if line.startswith("File ")]
-        return [f"it is at: {line}" for line in frames[:3]] or ["it is idle: no call runs"]
-    return []
+        places = stacks.places(str(dump["stack"]))
+        if places:
+            return [{"kind": "running", "text": f"it is at {places[0]}", "stack": places}]
+    return [{"kind": "idle", "text": "it is idle: no code of yours runs"}]

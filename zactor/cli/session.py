@@ -81,6 +81,25 @@ class Session:
             found += self._process.ask(StackDump(0, None), to=_address(node), timeout=PATIENCE)
         return found
 
+    def why_actor(self, actor: bytes) -> list[dict[str, Any]]:
+        """Return the chain of causes of what an actor waits for, or does."""
+        from zactor.api.why import why_actor
+
+        return why_actor(self._process, actor).rows()
+
+    def why_result(self, object_id: bytes) -> list[dict[str, Any]]:
+        """Return the chain of causes of a result that is not there.
+
+        Raises:
+            Failure: Nobody in the cluster has made the call.
+        """
+        from zactor.api.why import why_result
+
+        try:
+            return why_result(self._process, object_id).rows()
+        except LookupError as error:
+            raise Failure(str(error), EXIT_NOT_FOUND) from None
+
     def _node_of(self, row: Mapping[str, Any]) -> Address:
         nodes = self.query("nodes", id=bytes.fromhex(row["node_id"]))
         if not nodes or nodes[0]["state"] != "ALIVE":

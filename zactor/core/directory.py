@@ -28,6 +28,7 @@ column is what an absent key means.
     strategy            see below  None
     group               dict       None {"id": group id, "bundle": int (-1: any), "capture": bool}
     label_selector      {str: str} {}   all must hold: "v", "!v", "in(a,b)", "!in(a,b)"
+    fallback            list       []   {"label_selector": ...} each: what does if no node has those labels
     max_restarts        int        0    -1: without limit
     max_task_retries    int        0    for callers; the broker does not look at it
     max_concurrency     int        1    for the worker

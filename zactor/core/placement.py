@@ -51,6 +51,7 @@ class Shape:
     __slots__ = (
         "avoid",
         "bundle",
+        "fallbacks",
         "group",
         "hard",
         "key",
@@ -63,7 +64,14 @@ class Shape:
     )
 
     def __init__(
-        self, need: Amounts, must: Amounts, *, strategy: Any, group: Any, selector: Any
+        self,
+        need: Amounts,
+        must: Amounts,
+        *,
+        strategy: Any,
+        group: Any,
+        selector: Any,
+        fallback: Any = None,
     ) -> None:
         self.need = need
         self.must = must
@@ -81,6 +89,10 @@ class Shape:
             self._read_strategy(strategy)
         if selector:
             self.hard += _read_selector(selector)
+        # Labels that do instead of `hard`, the better ones first.
+        self.fallbacks = tuple(
+            _read_selector(each.get("label_selector") or {}) for each in fallback or ()
+        )
         self.key = self._make_key()
 
     def _read_group(self, group: Any) -> None:
@@ -107,13 +119,22 @@ class Shape:
     def _make_key(self) -> tuple[Any, ...]:
         return (
             tuple(self.need.items()), tuple(self.must.items()), self.spread, self.node,
-            self.soft, self.hard, self.wishes, self.group, self.bundle, self.avoid,
+            self.soft, self.hard, self.fallbacks, self.wishes, self.group, self.bundle, self.avoid,
         )  # fmt: skip
 
     def avoiding(self, nodes: frozenset[bytes]) -> Shape:
         """Return the same wish, to be fulfilled elsewhere than on `nodes` if that can be."""
         other = Shape(self.need, self.must, strategy=None, group=None, selector=None)
-        for name in ("spread", "node", "soft", "hard", "wishes", "group", "bundle"):
+        for name in (
+            "spread",
+            "node",
+            "soft",
+            "hard",
+            "fallbacks",
+            "wishes",
+            "group",
+            "bundle",
+        ):
             setattr(other, name, getattr(self, name))
         other.avoid = nodes
         other.key = other._make_key()
@@ -121,7 +142,7 @@ class Shape:
 
     def allows(self, node: Node) -> bool:
         """Say whether the labels of `node` are as they must be."""
-        return all(_holds(condition, node.labels) for condition in self.hard)
+        return any(_all_hold(labels, node) for labels in (self.hard, *self.fallbacks))
 
     def __str__(self) -> str:
         asked = show_amounts({**self.must, **self.need}) or "no resources"
@@ -147,6 +168,7 @@ def shape_of_actor(spec: Mapping[str, Any]) -> Shape:
         strategy=spec.get("strategy"),
         group=spec.get("group"),
         selector=spec.get("label_selector"),
+        fallback=spec.get("fallback"),
     )
 
 
@@ -158,6 +180,7 @@ def shape_of_demand(shape: Mapping[str, Any]) -> Shape:
         strategy=shape.get("strategy"),
         group=shape.get("group"),
         selector=shape.get("label_selector"),
+        fallback=shape.get("fallback"),
     )
 
 
@@ -189,7 +212,7 @@ class Placement:
                 return None
             if node is not None and node.is_open and self._could_hold(shape, node):
                 return None  # it is only busy
-        elif prefer and not shape.spread and not shape.wishes and not shape.avoid:
+        elif prefer and not (shape.spread or shape.wishes or shape.avoid or shape.fallbacks):
             node = self._nodes.get(prefer)
             if node is not None and self._fits(shape, node) and not self._pressure(node):
                 return Spot(node, node.pool, -1)
@@ -198,6 +221,11 @@ class Placement:
             fitting = [n for n in fitting if n.id not in shape.avoid] or fitting
         if not fitting:
             return None
+        if shape.fallbacks:
+            choices = (
+                [n for n in fitting if _all_hold(c, n)] for c in (shape.hard, *shape.fallbacks)
+            )
+            fitting = next(chosen for chosen in choices if chosen)
         node = self._spread(fitting) if shape.spread else self._pack(shape, fitting, prefer)
         return Spot(node, node.pool, -1)
 
@@ -279,7 +307,7 @@ class Placement:
             node.is_open
             and node.pool.fits(shape.need)
             and (not shape.must or node.pool.could_hold(shape.must))
-            and (not shape.hard or shape.allows(node))
+            and (not (shape.hard or shape.fallbacks) or shape.allows(node))
         )
 
     def _could_hold(self, shape: Shape, node: Node) -> bool:
@@ -333,6 +361,10 @@ def _read_conditions(conditions: Any) -> tuple[Condition, ...]:
             raise ValueError(f"unknown label operator {op!r}")
         read.append((str(label), str(op), tuple(str(v) for v in values)))
     return tuple(read)
+
+
+def _all_hold(conditions: tuple[Condition, ...], node: Node) -> bool:
+    return all(_holds(condition, node.labels) for condition in conditions)
 
 
 def _read_selector(selector: Any) -> tuple[Condition, ...]:

@@ -482,12 +482,13 @@ class Caller:
             flat = iter(group[1])
             for seq, status, value in zip(flat, flat, flat, strict=True):
                 if status > 1:
+                    result = stream.pending.get(seq)
                     try:
                         settled += self._settle_special(
                             peer, stream, seq, status, value, frames
                         )
-                    except Exception:  # noqa: BLE001 - the same
-                        self._settle_broken(stream, seq)
+                    except Exception:  # noqa: BLE001 - the rest of the batch must be settled
+                        self._settle_broken(stream, seq, result)
                     continue
                 result = pop(seq, None)
                 if result is None:
@@ -499,7 +500,7 @@ class Caller:
                 if result.waiters is not None:
                     try:
                         tell(result)
-                    except Exception:  # noqa: BLE001 - the rest of the batch must be settled
+                    except Exception:  # noqa: BLE001 - the same
                         report_bug("telling of a result")
             if stream.held:
                 outgoing.settled += settled
@@ -513,13 +514,12 @@ class Caller:
         if outgoing.gathered:
             outgoing.flush()
 
-    def _settle_broken(self, stream: Stream, seq: int) -> None:
+    def _settle_broken(self, stream: Stream, seq: int, result: Result | None) -> None:
         """A reply could not be read: its call has at least that outcome."""
         report_bug("reading a reply")
-        result = stream.pending.pop(seq, None)
-        if result is not None:
-            error = RemoteProtocolError("the reply to the call could not be read")
-            result.settle(ERROR, error)
+        stream.pending.pop(seq, None)
+        if result is not None and result.state == PENDING:
+            result.settle(ERROR, RemoteProtocolError("the reply to the call could not be read"))
 
     def _settle_special(
         self, peer: Peer, stream: Stream, seq: int, status: int, value: Any, frames: Any

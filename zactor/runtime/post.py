@@ -40,6 +40,7 @@ from zactor.transport.sockets import (
 )
 from zactor.wire.codec import (
     ACK,
+    FIRST_CONTROL,
     HELLO,
     HOP_LOST,
     REFUSED,
@@ -244,6 +245,26 @@ class Peer:
             self._send_unacked()
             if self.post.on_back is not None:
                 self.post.on_back(self)
+
+    def begin_again(self) -> None:
+        """The peer took this process for lost, and knows nothing of the link: it begins anew.
+
+        Control messages that it may not have had are sent again, and it says what has become of
+        the session. Calls and replies are not: they were part of what is lost.
+        """
+        with self.lock:
+            if self.state == CLOSED:
+                return
+            unacked = [data for _, (data, _), _ in self.link.unacked]
+            self._close_wire()
+            self.link = Link()
+            self.heard = self.attempts = 0
+            self.state = BROKEN
+            for data in unacked:
+                envelope = unpack_envelope(data)
+                if envelope[1] >= FIRST_CONTROL:
+                    self.transmit(envelope[1], envelope[6])
+            self.connect()
 
     def check_connection(self) -> None:
         """Notice that the connection is gone, if it is. Called when its descriptor says so."""
@@ -636,8 +657,10 @@ class Post:
             if peer.state == CLOSED:
                 return
             if received > peer.link.sent:
-                # It goes on with a link that ended here: what it waits for will never come.
-                self._refuse(route, envelope, "the session is over: it was given up for lost here")
+                text = (
+                    "this process was told that the other is lost, and has forgotten the link"
+                )
+                self._refuse(route, envelope, text, is_forgotten=True)
                 return
             peer.link.acknowledged(received)
             peer.heard = body.get("number", 0)
@@ -669,12 +692,17 @@ class Post:
         *,
         successor: Address | None = None,
         version: int = VERSION,
+        is_forgotten: bool = False,
     ) -> None:
         """Say no to a hello, as the process it was meant for and in the version it speaks."""
         try:
             body = hello[6]
             address = Address._make(body["address"])
-            refusal = {"reason": reason, "address": list(successor) if successor else None}
+            refusal = {
+                "reason": reason,
+                "address": list(successor) if successor else None,
+                "forgotten": is_forgotten,
+            }
             data = pack((version, REFUSED, hello[3], address.process, 0, 0, refusal))
             if body.get("return") == "link":
                 self.inbox.send(route, (data,))
@@ -697,6 +725,9 @@ class Post:
     def _refused_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
         successor = body.get("address")
         if successor and self.on_moved is not None and self.on_moved(peer, Address(*successor)):
+            return
+        if body.get("forgotten"):
+            peer.begin_again()
             return
         with peer.lock:
             peer.attempts = max(peer.attempts, LOST_AFTER)

@@ -34,6 +34,7 @@ from zactor.runtime.routing import Routing
 from zactor.runtime.streaming import Streams
 from zactor.runtime.succession import hand_over
 from zactor.runtime.tasks import Tasks
+from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,6 +123,8 @@ class Process:
         self.streams = Streams(self)
         self.groups = GroupViews(self)
         self.deadlines = Deadlines(self)
+        self.whys: Any = None  # made when somebody asks
+        self.post.on_kind(WHY, self._why)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
@@ -240,6 +243,11 @@ class Process:
         import warnings
 
         self.reception.call_soon(lambda: warnings.warn(text, RuntimeWarning, stacklevel=1))
+
+    def _why(self, peer: Any, body: Any, frames: Any) -> None:  # noqa: ARG002
+        from zactor.runtime.why import whys_of
+
+        whys_of(self).received(peer, body)
 
     # -- death ---------------------------------------------------------------------------------
 

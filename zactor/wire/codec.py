@@ -41,6 +41,9 @@ OBJECT_VALUE = 10
 WAITS = 11
 HOP_LOST = 13  # a relay could not pass something on, or may have lost it: greet again
 STREAM = 12
+WHY = 15  # why a result is not there yet: a question, or its answer
+
+FIRST_CONTROL = min(CODES)
 
 _codes: dict[type, int] = {message: code for code, message in CODES.items()}
 pack = msgpack.packb

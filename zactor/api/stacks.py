@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-_FRAME = re.compile(r'^  File "(.*)", line \d+ in ')
+from zactor.runtime.frames import is_users
+
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)')
 _NOT_THE_USERS = re.compile(
     r"/zactor/(runtime|transport|api|serde|core|store|wire)/"
     r"|/(threading|asyncio/\w+|selectors|concurrent/futures/\w+)\.py$"
@@ -28,6 +30,13 @@ def of_user(dump: str) -> list[str]:
         if users:
             found += lines[: users[-1] + 1]
     return found
+
+
+def places(dump: str) -> list[str]:
+    """Return `file:line in function` of the user's frames, innermost first."""
+    frames = [_FRAME.match(line) for line in of_user(dump)]
+    found = [(frame, is_users(frame[1])) for frame in frames if frame]
+    return [f"{frame[1]}:{frame[2]} in {frame[3]}" for frame, is_own in found if is_own]
 
 
 def _is_users(line: str) -> bool:
