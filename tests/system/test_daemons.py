@@ -246,3 +246,48 @@ def test_after_all_was_killed_a_new_start_leaves_nothing(world: Machines) -> Non
     wait_until(lambda: len(list(sessions.glob("*/lock"))) == 1, what="only the new one is left")
     assert broker.stop() == 0
     assert not list(sessions.glob("*/lock"))
+
+
+def test_the_command_line_stops_the_daemons_of_this_machine(world: Machines) -> None:
+    broker, node = world.broker(), world.node()
+    world.init()
+    assert zactor.get(Counter.remote().increment.remote(), timeout=PATIENCE) == 1
+    zactor.shutdown()
+    done = subprocess.run(
+        [sys.executable, "-m", "zactor", "stop", "-a", world.file],
+        capture_output=True, text=True, env=world.environ(), timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (broker.process.wait(PATIENCE), node.process.wait(PATIENCE)) == (0, 0)
+    assert not list(Path(os.environ["ZACTOR_TMPDIR"]).glob("*/lock"))
+
+
+def test_a_killed_embedded_cluster_fails_everything_and_a_new_one_leaves_nothing() -> None:
+    from zactor.api import session
+
+    for is_killed in (True, False):
+        zactor.init(num_cpus=2)
+        counter = Counter.remote()
+        zactor.get(counter.increment.remote(), timeout=PATIENCE)
+        refs = [counter.increment.remote() for _ in range(1000)]
+        refs += [task.remote(number) for number in range(100)]
+        driver = session._driver
+        assert driver is not None
+        if is_killed:
+            os.kill(driver.launched.pid, signal.SIGKILL)
+            since = time.monotonic()
+            for ref in refs:
+                try:
+                    zactor.get(ref, timeout=PATIENCE)
+                except zactor.exceptions.GetTimeoutError:
+                    pytest.fail("it hangs")
+                except zactor.exceptions.ZactorError as error:
+                    assert isinstance(
+                        error,
+                        zactor.exceptions.ActorDiedError | zactor.exceptions.LocalNodeDiedError,
+                    )
+            assert time.monotonic() - since < 3.0
+        else:
+            zactor.get(refs, timeout=PATIENCE)
+        zactor.shutdown()
+    wait_until(lambda: not list(Path(os.environ["ZACTOR_TMPDIR"]).glob("*/lock")))

@@ -81,6 +81,10 @@ class Launched(NamedTuple):
         with suppress(ChildProcessError):  # the program's own handling of children was faster
             os.waitpid(self.pid, 0)
         os.close(self.pidfd)
+        if os.path.exists(self.session):  # it was killed, and could not clean up
+            from zactor.runtime.session import sweep
+
+            sweep(Config.from_environment())
 
 
 def launch(
@@ -248,7 +252,10 @@ class _Embedded:
     def _sweep(self) -> None:
         from zactor.runtime.session import sweep
 
+        self._has_swept = True
         sweep(self._config)
+
+    _has_swept = False
 
     def _driver_died(self) -> None:
         self._abort()  # C1
@@ -260,11 +267,18 @@ class _Embedded:
     def _ended(self, reason: str) -> None:  # noqa: ARG002
         self.node.close()
         self._part.close()
+        self._sweep_late()
         os._exit(0)
+
+    def _sweep_late(self) -> None:
+        # A short life is no excuse for leaving what dead clusters have left.
+        if not self._has_swept:
+            self._sweep()
 
     def _abort(self) -> NoReturn:
         _await_end(self.node.kill_workers(), _ABORT_PATIENCE)
         self._part.session.close()
+        self._sweep_late()
         os._exit(0)
 
 
