@@ -269,6 +269,7 @@ def test_a_node_that_was_declared_lost_comes_back_and_ends_what_was_replaced(
     node.send(signal.SIGCONT)
     wait_until(lambda: alive() == 2)
     wait_until(lambda: not _lives(pid), what="the copy that was replaced is ended")
+    wait_until(lambda: alive() == 2)
     wait_until(lambda: isinstance(outcome(actor.pid.remote()), int))
 
 

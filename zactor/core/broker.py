@@ -195,8 +195,10 @@ class BrokerMachine:
         self._cluster.settle(now)
 
     def knows(self, process: bytes) -> bool:
-        """Whether anything may still be sent to a process, or come from it."""
-        return process in self._cluster.journal.book
+        """Whether a process may still come back to what was sent to it: its session may be over."""
+        cause = self._cluster.processes.dead.get(process)
+        is_only_lost = cause is not None and cause.get("kind") == "lost"
+        return is_only_lost or process in self._cluster.journal.book
 
     def node_address(self, node: bytes) -> Address | None:
         """Return where a node is, for the relay."""

@@ -80,6 +80,7 @@ class NodeReports:
         return {
             "lease": cluster.config.node_lease,
             "renew": cluster.config.node_renew,
+            "is_new": is_new,
             "cluster": {**cluster.config.cluster, "term": cluster.term},
         }
 

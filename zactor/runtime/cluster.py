@@ -435,6 +435,9 @@ def run_node(
 ) -> None:
     """Be a node daemon until SIGTERM or SIGINT, or until the broker stops it.
 
+    A node that comes back after it was declared lost does so as another process: it executes its
+    own command line again.
+
     `options` are as `launch` makes them; `find_broker` is asked where the broker is now when it
     cannot be reached any more.
     """
@@ -470,6 +473,8 @@ def run_node(
     has_joined = node.has_joined
     node.close()
     part.close()
+    if node.wants_fresh_start:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     if not has_joined and why:
         raise ConnectionError(why)
 

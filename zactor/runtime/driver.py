@@ -84,6 +84,7 @@ class Driver:
         if launched is None:
             process.on_broker_moved.append(self._attach_again)
             process.on_died = self._died
+            process.post.on_back = self._back
         interrupts.install()
 
     def _attach_first(self) -> dict[str, Any]:
@@ -138,6 +139,11 @@ class Driver:
                 self.process.end(SessionLostError(str(error)))
 
         future.add_done_callback(answered)
+
+    def _back(self, peer: Any) -> None:
+        """The broker can be reached again: it is to hear so, and may say that it is too late."""
+        if peer.id == self.process.broker.process:
+            self.process.post.call_later(0, self._attach_again)
 
     def _died(self, process: bytes) -> None:
         node = self.process.node

@@ -300,6 +300,13 @@ class Node:
             self._loop.call_later(ATTACH_AGAIN, self._attach)
             return
         answer = future.result()
+        if self.has_joined and answer.get("is_new"):
+            # It was declared lost meanwhile: all that ran here has been replaced, and others have
+            # forgotten their links to this process. Only another process can begin anew.
+            self._warn("the broker had declared this node lost; it starts afresh")
+            self.wants_fresh_start = True
+            self.stop("it had been declared lost")
+            return
         self._is_attached = True
         if not self.has_joined:
             self.has_joined = True
@@ -310,6 +317,7 @@ class Node:
         )
 
     has_joined = False
+    wants_fresh_start = False
     on_joined: Callable[[], None] | None = None
 
     def _renew(self, attachment: int, interval: float) -> None:

@@ -14,7 +14,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zactor.exceptions import GetTimeoutError
+from zactor.exceptions import GetTimeoutError, SessionLostError
 from zactor.ids import caller_id
 from zactor.runtime import several
 from zactor.runtime.actors import ActorViews
@@ -256,6 +256,8 @@ class Process:
         if peer.id == self.broker.process:
             if self.on_broker_unreachable is not None:
                 self.on_broker_unreachable(peer)
+            elif peer.is_refused:
+                self.end(SessionLostError(peer.reason))
             return  # calls go on without it, until it is back
         self.objects.watch(peer.id)
 

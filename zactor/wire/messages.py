@@ -276,7 +276,8 @@ class Output(NamedTuple):
 
 
 class NodeUp(NamedTuple):
-    """A node joins or re-attaches. Answered with `{"lease": seconds, "renew": seconds, "cluster": dict}`.
+    """A node joins or re-attaches. Answered with
+    `{"lease": seconds, "renew": seconds, "is_new": bool, "cluster": dict}`.
     `workers` lists what runs or is being started there already (re-attachment after a lost link or
     to a restarted broker), idle workers of the past included, a dict each: process (b"" while it
     starts), address, pid, job, actors [[actor id, life, is ready, repr]], lease (0: none) and the
