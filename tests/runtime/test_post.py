@@ -73,7 +73,11 @@ STRANGERS = {
     "zmtp 2": [b"\xff" + b"\0" * 8 + b"\x7f\x01\x05\0\0", b"\x00\x05hello"],
     "half a greeting": [GREETING[:40]],
     "half a frame": [GREETING, READY, b"\x00\x64" + b"x" * 10],
-    "a frame of a gigabyte": [GREETING, READY, b"\x02" + (1 << 30).to_bytes(8, "big") + b"x" * 65_536],
+    "a frame of a gigabyte": [
+        GREETING,
+        READY,
+        b"\x02" + (1 << 30).to_bytes(8, "big") + b"x" * 65_536,
+    ],
     "a frame of 2**63": [GREETING, READY, b"\x02" + b"\x7f" + b"\xff" * 7 + b"x" * 65_536],
     "commands": [GREETING, READY, b"\x04\x05\x04PING", b"\x04\x03\x02XY"],
     "unknown mechanism": [GREETING[:12] + b"SECRET" + GREETING[18:]],
@@ -119,7 +123,11 @@ def test_only_the_clusters_key_is_admitted_over_tcp(make: Any) -> None:
         made = context.socket(zmq.DEALER)
         made.linger = 0
         if server:
-            made.curve_serverkey, made.curve_publickey, made.curve_secretkey = server, public, secret
+            made.curve_serverkey, made.curve_publickey, made.curve_secretkey = (
+                server,
+                public,
+                secret,
+            )
         made.connect(end.address.tcp)
         made.send(b"garbage")
         return made
@@ -173,7 +181,9 @@ def test_garbage_in_messages_is_counted_and_nothing_else(make: Any, capfd: Any) 
         stranger.send_multipart(frames)
 
     def envelope(kind: Any, body: Any, *, seq: int = 0, ack: int = 0, to: bytes = b"") -> bytes:
-        return codec.pack((codec.VERSION, kind, source, to or end.post.process_id, seq, ack, body))
+        return codec.pack(
+            (codec.VERSION, kind, source, to or end.post.process_id, seq, ack, body)
+        )
 
     for _ in range(300):
         send(RANDOM(50))
@@ -183,7 +193,11 @@ def test_garbage_in_messages_is_counted_and_nothing_else(make: Any, capfd: Any) 
         send(envelope(999, None))
         send(envelope(codec.HELLO, None))
         send(envelope(codec.HELLO, {"address": [1, 2], "received": "x", "python": 3}))
-        send(envelope(codec.HELLO, {"address": [source, 1, 2, 3, 4], "received": 0, "python": [3, 11]}))
+        send(
+            envelope(
+                codec.HELLO, {"address": [source, 1, 2, 3, 4], "received": 0, "python": [3, 11]}
+            )
+        )
         send(envelope(codec.WELCOME, []))
         send(envelope(codec.CALLS, [[0, 1, 1, 1, [0, None]]]))  # a channel that was not defined
         send(envelope(codec.CALLS, [[None]]))
@@ -219,7 +233,9 @@ def test_a_link_over_which_a_message_is_missing_is_repaired(make: Any) -> None:
     del asked, send
 
 
-def test_a_wire_version_that_differs_is_refused_in_its_own_version(make: Any, tmp_path: Any) -> None:
+def test_a_wire_version_that_differs_is_refused_in_its_own_version(
+    make: Any, tmp_path: Any
+) -> None:
     end = make("end")
     context = zmq.Context()
     inbox, outbox = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
@@ -238,7 +254,9 @@ def test_a_wire_version_that_differs_is_refused_in_its_own_version(make: Any, tm
     context.term()
 
 
-def test_another_python_is_refused_with_the_reason(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_is_refused_with_the_reason(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     end, other = answering(make("end")), make("other")
     hello = other.post._greeting
 

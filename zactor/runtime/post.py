@@ -353,7 +353,9 @@ class Post:
         self.is_closed = False
         self.on_wake: Callable[[], None] | None = None  # a deadline came nearer; see wake_at
         self.on_broken: Callable[[Peer], None] | None = None  # told under the peer's lock
-        self.on_back: Callable[[Peer], None] | None = None  # it had been cut off; under its lock
+        self.on_back: Callable[[Peer], None] | None = (
+            None  # it had been cut off; under its lock
+        )
         self.on_moved: Callable[[Peer, Address], bool] | None = None  # see `succession`
         self.on_bound: Callable[[Address], None] | None = (
             None  # tcp was bound for an outgoing link
