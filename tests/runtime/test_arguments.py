@@ -142,7 +142,7 @@ def test_a_call_is_not_to_be_released_before_its_arguments_are_in_it() -> None:
 
     wait_for_arguments(
         Process(), call, [first, second], lambda result: seen.append(result.waiting)
-    )  # type: ignore[arg-type]
+    )
     first.settle(NATIVE, 1)
     assert not seen
     second.settle(NATIVE, 2)

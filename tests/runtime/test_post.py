@@ -107,7 +107,7 @@ def test_strangers_are_refused_and_the_process_goes_on(make: Any, network: str) 
 
 def bind(end: End) -> None:
     done = threading.Event()
-    end.post.call_later(0, lambda: (end.post.bind_tcp("127.0.0.1"), done.set()))
+    end.post.call_later(0, lambda: (end.post.bind_tcp("127.0.0.1"), done.set()))  # type: ignore[func-returns-value]
     assert done.wait(10)
 
 
@@ -301,7 +301,7 @@ def test_a_link_that_was_forgotten_begins_anew(make: Any) -> None:
     end, friend = answering(make("end")), make("friend")
     assert [ask(friend, end, str(k)) for k in range(3)] == ["0", "1", "2"]
     done = threading.Event()
-    end.post.call_later(0, lambda: (end.post.forget(friend.post.process_id), done.set()))
+    end.post.call_later(0, lambda: (end.post.forget(friend.post.process_id), done.set()))  # type: ignore[func-returns-value]
     assert done.wait(10)
     peer = friend.post.peers[end.post.process_id]
     with peer.lock:
