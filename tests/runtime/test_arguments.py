@@ -12,7 +12,7 @@ import pytest
 
 from zactor.core.calls import NATIVE, STORED, Result
 from zactor.runtime import process as processes
-from zactor.runtime.arguments import complete, encode
+from zactor.runtime.arguments import complete, encode, wait_for_arguments
 from zactor.runtime.objects import Objects, Put
 from zactor.runtime.refs import ObjectRef
 from zactor.wire.batches import X_FRAMES, X_SLOTS, X_STORED
@@ -126,3 +126,25 @@ def test_small_buffers_and_constructors_arguments_travel_with_the_call(process: 
         assert made.payload[1] == {X_FRAMES: 1}
         assert len(made.frames[0]) == size
     assert process.objects.store.written == []
+
+
+def test_a_call_is_not_to_be_released_before_its_arguments_are_in_it() -> None:
+    class Objects:
+        def want(self, result: Result) -> None:
+            """They are this process's own."""
+
+    class Process:
+        objects = Objects()
+
+    first, second = (Result(None, n, 0, None, None, 0) for n in (1, 2))
+    call = Result(None, 3, 0, None, None, 0)
+    seen: list[int] = []
+
+    wait_for_arguments(
+        Process(), call, [first, second], lambda result: seen.append(result.waiting)
+    )
+    first.settle(NATIVE, 1)
+    assert not seen
+    second.settle(NATIVE, 2)
+
+    assert seen == [1]  # still waiting, while `ready` completes it

@@ -39,7 +39,7 @@ class FakePeer:
 
 def routed(address: Address, transport: str = "", **state: Any) -> FakePeer:
     post = FakePost()
-    Routing(post, broker=lambda: BROKER, node=lambda: NODE, transport=transport)  # type: ignore[arg-type]
+    Routing(post, broker=lambda: BROKER, node=lambda: NODE, transport=transport)
     peer = FakePeer(address, **state)
     post.route(peer)
     return peer

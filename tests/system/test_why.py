@@ -240,6 +240,30 @@ def test_a_shared_actor_says_what_it_runs(cluster: None, gate: str) -> None:
     assert kinds(chain_with(first, "running")) == ["running"]
     assert kinds(chain_with(second, "running")) == ["queued", "running"]
 
+    neighbour = Slow.options(isolation="shared").remote()
+    third = neighbour.answer.remote()
+    said = chain_with(third, "running", "in the process that they share")
+    assert neighbour._actor_id.hex()[:12] in said.chain[0].text
+    assert neighbour._actor_id.hex()[:12] not in said.chain[1].text
+    assert actor._actor_id.hex()[:12] in said.chain[1].text
+
+
+def test_a_method_that_blocks_an_event_loop_is_named(cluster: None, gate: str) -> None:
+    @zactor.remote
+    class Blocked:
+        async def block(self, gate: str) -> None:
+            wait_at(gate)
+
+        async def answer(self) -> int:
+            return 1
+
+    actor = Blocked.remote()
+    zactor.get(actor.answer.remote())
+    first, second = actor.block.remote(gate), actor.answer.remote()
+    assert "in wait_at" in str(chain_with(first, "running", "in wait_at"))
+    said = chain_with(second, "running", "in wait_at")
+    assert kinds(said) == ["queued", "running"]
+
 
 def test_threads_say_which_calls_take_the_places(cluster: None, gate: str) -> None:
     actor = Slow.options(max_concurrency=2).remote()

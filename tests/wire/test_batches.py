@@ -64,7 +64,14 @@ def test_replies_laid_out_otherwise_are_not(group: object) -> None:
     assert not batches.is_replies([[0, []], group])
 
 
+def test_a_cancel_names_a_channel_a_call_and_flags() -> None:
+    assert batches.is_cancel([0, 7, 0, "later"])
+    assert not batches.is_cancel([0, 7])
+    assert not batches.is_cancel([0, "7", 0])
+    assert not batches.is_cancel(None)
+
+
 @given(anything)
 def test_any_body_can_be_judged(body: object) -> None:
-    for judge in (batches.is_calls, batches.is_replies):
+    for judge in (batches.is_calls, batches.is_replies, batches.is_cancel):
         assert judge(body) in (True, False)

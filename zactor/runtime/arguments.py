@@ -11,6 +11,7 @@ the call is settled, and a view keeps its bytes whatever becomes of the object.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, USER_ERROR, Result
@@ -125,6 +126,8 @@ def _store(process: Process, payload: bytes, buffers: Sequence[Any]) -> Put | No
 def complete(process: Process, result: Result) -> bool:
     """Put the values of its awaited references into a call that is about to leave.
 
+    It may be released once this is done.
+
     Returns:
         False if one of them is an error: the call is settled with it.
     """
@@ -139,6 +142,7 @@ def complete(process: Process, result: Result) -> bool:
         for value in values:
             if value.state in (USER_ERROR, ERROR):
                 result.settle(value.state, value.value)
+                result.waiting = 0
                 return False
         filled = []
         for slot, ref, value in zip(slots, named, values, strict=True):
@@ -157,6 +161,7 @@ def complete(process: Process, result: Result) -> bool:
         extras[X_REFS] = objects.rows(contained)
         objects.call_leaves(result.object_id(), contained)
         result.pin.append(SettledCall(objects.settled_calls, result.object_id()))
+    result.waiting = 0
     return True
 
 
@@ -182,15 +187,18 @@ class SettledCall:
 
 
 class Awaited:
-    """Waits for a call's argument references, then lets it go."""
+    """Waits for a call's argument references, then lets it go.
 
-    __slots__ = ("_process", "_ready", "_result")
+    The call keeps `waiting` until it is complete: who releases held calls runs on other threads, and
+    must not take one whose arguments are all here but not in it yet.
+    """
 
-    def __init__(
-        self, process: Process, result: Result, ready: Callable[[Result], None]
-    ) -> None:
-        self._process = process
+    __slots__ = ("_left", "_lock", "_ready", "_result")
+
+    def __init__(self, result: Result, awaited: int, ready: Callable[[Result], None]) -> None:
         self._result = result
+        self._left = awaited
+        self._lock = threading.Lock()
         self._ready = ready
 
     def settled(self, dependency: Result) -> None:
@@ -199,13 +207,19 @@ class Awaited:
         if result.state != PENDING:
             return
         if dependency.state in (USER_ERROR, ERROR):
-            result.waiting = 0
             result.settle(dependency.state, dependency.value)
+            result.waiting = 0
             self._ready(result)
             return
-        result.waiting -= 1
-        if not result.waiting:
-            self._ready(result)
+        self.one_less()
+
+    def one_less(self) -> None:
+        """There is one less to wait for."""
+        with self._lock:
+            self._left -= 1
+            is_last = not self._left
+        if is_last and self._result.state == PENDING:
+            self._ready(self._result)
 
 
 def wait_for_arguments(
@@ -215,13 +229,10 @@ def wait_for_arguments(
     ready: Callable[[Result], None],
 ) -> None:
     """Call `ready(result)` once every awaited result is settled, or one has failed."""
+    result.waiting = 1
     # One more than there are, so that it cannot become ready before all have been asked.
-    result.waiting = len(awaited) + 1
-    waiter = Awaited(process, result, ready)
+    waiter = Awaited(result, len(awaited) + 1, ready)
     for each in awaited:
         process.objects.want(each)
         each.add_waiter(waiter)
-    if result.state == PENDING:
-        result.waiting -= 1
-        if not result.waiting:
-            ready(result)
+    waiter.one_less()

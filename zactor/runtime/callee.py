@@ -53,7 +53,7 @@ class Callee:
         post.on_kind(CALLS, self.calls_received, batches.is_calls)
         # Told of a result of ours that another process wants cancelled: `(object id, flags)`.
         self.cancel_shared: Callable[[bytes, int], None] = lambda object_id, flags: None
-        post.on_kind(CANCEL, self.cancel_received)
+        post.on_kind(CANCEL, self.cancel_received, batches.is_cancel)
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -63,7 +63,10 @@ class Callee:
         for group in body:
             channel, seq, number, floor, calls = group[:5]
             if type(channel) is int:
-                intake = channels[channel]
+                try:
+                    intake = channels[channel]
+                except IndexError:
+                    raise RemoteProtocolError(f"channel {channel} was not defined") from None
             else:
                 intake = self._define(peer, channel, seq)
             if floor > intake.floor:
@@ -131,7 +134,9 @@ class Callee:
         if channel == batches.NO_CHANNEL:
             self.cancel_shared(seq, flags)
             return
-        intake = peer.channels[channel]
+        intake = peer.channels[channel] if 0 <= channel < len(peer.channels) else None
+        if intake is None:
+            raise RemoteProtocolError(f"channel {channel} was not defined")
         intake.host.cancel(intake, seq, flags)
 
     def _expect(self, actor: bytes, life: int) -> Expected:

@@ -477,7 +477,10 @@ class Caller:
         streams = outgoing.streams
         settled = 0
         for group in body:
-            stream = streams[group[0]]
+            try:
+                stream = streams[group[0]]
+            except IndexError:
+                raise RemoteProtocolError(f"channel {group[0]} was not defined") from None
             pop = stream.pending.pop
             flat = iter(group[1])
             for seq, status, value in zip(flat, flat, flat, strict=True):

@@ -488,7 +488,7 @@ def run_node(
     node.close()
     part.close()
     if node.wants_fresh_start:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own interpreter
     if not has_joined and why:
         raise ConnectionError(why)
 

@@ -25,6 +25,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -352,7 +353,9 @@ class Post:
         self.is_closed = False
         self.on_wake: Callable[[], None] | None = None  # a deadline came nearer; see wake_at
         self.on_broken: Callable[[Peer], None] | None = None  # told under the peer's lock
-        self.on_back: Callable[[Peer], None] | None = None  # it had been cut off; under its lock
+        self.on_back: Callable[[Peer], None] | None = (
+            None  # it had been cut off; under its lock
+        )
         self.on_moved: Callable[[Peer, Address], bool] | None = None  # see `succession`
         self.on_bound: Callable[[Address], None] | None = (
             None  # tcp was bound for an outgoing link
@@ -376,7 +379,11 @@ class Post:
             ACK: _nothing,
             HOP_LOST: self._hop_lost,
         }
-        self._checks: dict[int, Callable[[Any], bool]] = {}
+        self._checks: dict[int, Callable[[Any], bool]] = {
+            WELCOME: lambda body: type(body) is dict and type(body.get("received")) is int,
+            REFUSED: lambda body: type(body) is dict,
+            HOP_LOST: lambda body: type(body) is list and len(body) == 2,
+        }
         self._lost_handlers: list[Callable[[Peer], None]] = []
         self.requests: dict[int, tuple[Future[Any], bytes, Any]] = {}  # unanswered
         self._request_numbers = count(1)
@@ -879,7 +886,7 @@ class Post:
                 if peer.deadline is not None:
                     peer.due(now)
             while self._timers and self._timers[0][0] <= now:
-                heapq.heappop(self._timers)[2]()
+                _guarded(heapq.heappop(self._timers)[2])
             deadlines = [p.deadline for p in self.peers.values() if p.deadline is not None]
             if self._timers:
                 deadlines.append(self._timers[0][0])
@@ -890,11 +897,11 @@ class Post:
                 before = self.next_deadline()  # what ran just now may have set one
                 self._deadline = nearest if before is None else min(before, nearest)
         for _ in range(len(self._when_drained)):
-            self._when_drained.popleft()()
+            _guarded(self._when_drained.popleft())
         while self.unreachable:
             peer = self.unreachable.popleft()
             for handler in self._lost_handlers:
-                handler(peer)
+                _guarded(partial(handler, peer))
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -959,6 +966,13 @@ def _nothing(peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
 
 
 protect_module(__name__)
+
+
+def _guarded(callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception:  # noqa: BLE001 - one callback must never end the receiving thread
+        report_bug("running a callback")
 
 
 def report_bug(doing: str) -> None:

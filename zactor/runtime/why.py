@@ -130,6 +130,7 @@ class Running(NamedTuple):
     started: float
     ident: int | None  # the thread that runs it
     task: Any  # or the asyncio task
+    at: str = ""  # the actor, if it is not the one that was asked about
 
 
 def answer(process: Process, lead: Lead) -> Explained:
@@ -148,16 +149,17 @@ def answer(process: Process, lead: Lead) -> Explained:
     execution = getattr(host, "execution", None)
     label = _label(process, host, actor)
     running = list(_running(process, host))
+    blocks_loop = _blocks_loop(host)
     if "call" not in lead:
-        return _doing(process, actor, label, running)
+        return _doing(process, actor, label, [blocks_loop] if blocks_loop else running)
     wanted = lead["call"][:24]
     name = lead.get("label") or "the call"
-    for each in running:
+    for each in running if blocks_loop is None else [blocks_loop, *running]:
         if each.call[:24] == wanted:
             if not each.name:
                 each = each._replace(name=name)  # noqa: PLW2901 - its function is being loaded
             return _runs(process, each, label)
-    blocking = _blocks_loop(host) or max(running, key=_age, default=None)
+    blocking = blocks_loop or max(running, key=_age, default=None)
     if blocking is None:
         return _constructs(process, actor, label, name)
     if not blocking.name:
@@ -169,6 +171,8 @@ def answer(process: Process, lead: Lead) -> Explained:
         text += f" and {ahead:,} more"
     elif len(running) > 1:
         text += f"; {len(running)} calls run"
+    if blocking.at:
+        text += f" of {blocking.at}, which has its turn in the process that they share"
     causes, further = _runs(process, blocking, label)
     return [cause("queued", text, call=name, ahead=ahead), *causes], further
 
@@ -205,9 +209,15 @@ def _running(process: Process, host: Any) -> Iterator[Running]:
     """Yield what an actor runs now."""
     shared = getattr(host, "host", None)
     if shared is not None and hasattr(host, "seat"):  # one of many in this worker
-        seat = host.seat or (shared.holder if host.is_busy else None)
+        seat = host.seat
+        if seat is None and host.is_busy:
+            seat = (
+                shared.holder
+            )  # it waits for its turn, while another actor of the worker runs
         if seat is not None and seat.seq and seat.intake is not None:
-            yield _of_execution(seat, seat.ident)
+            other = seat.actor
+            at = _label(process, other, other.id) if other not in (None, host) else ""
+            yield _of_execution(seat, seat.ident)._replace(at=at)
         return
     execution = getattr(host, "execution", None)
     if execution is None:
@@ -277,7 +287,7 @@ def _runs(process: Process, running: Running, label: str) -> Explained:
         frames = frames_of(running.ident)
         awaited = awaited_in(frames)
     place = place_of(frames)
-    text = f"{running.name} has run for {seconds:.1f} s at {label}"
+    text = f"{running.name} has run for {seconds:.1f} s at {running.at or label}"
     if place:
         text += f", and is at {place}"
     said = cause(

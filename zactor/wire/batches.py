@@ -132,3 +132,8 @@ def is_replies(body: Any) -> bool:
         and all(type(status) is int for status in group[1][1::3])
         for group in body
     )
+
+
+def is_cancel(body: Any) -> bool:
+    """Whether a CANCEL body is laid out as it should be."""
+    return type(body) is list and len(body) >= 3 and all(type(part) is int for part in body[:3])
