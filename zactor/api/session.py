@@ -162,8 +162,9 @@ def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = F
             return
         from zactor.exceptions import SessionLostError
 
+        was_over = process.is_over
         process.end(SessionLostError("zactor.shutdown() was called"))
-        process.is_over = None
+        process.is_over = was_over  # if it was not, the broker is still to hear of it
         driver.close()
         processes.set_current(None)
         atexit.unregister(_at_exit)

@@ -194,6 +194,10 @@ class Driver:
         process = self.process
         interrupts.uninstall()
         if process.is_over is None:
+            # A broker that is away finds out by itself, when it is back.
+            process.on_broker_unreachable = lambda peer: process.post.fail_requests(
+                peer.id, peer.reason
+            )
             with suppress(Exception):  # the session ends either way
                 process.ask(Detach(0), timeout=DETACH_TIMEOUT)
         process.close(0.2)
