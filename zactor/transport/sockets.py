@@ -94,7 +94,8 @@ class ReceivingSocket:
         try:
             self._socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
-            raise OSError(error.errno, f"tcp://{host}:{port}: {error.strerror}") from None
+            reason = os.strerror(error.errno or 0).lower()
+            raise OSError(error.errno, f"cannot listen at {host}:{port}: {reason}") from None
         endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(endpoint, bytes)
         return endpoint.rstrip(b"\0").decode()
