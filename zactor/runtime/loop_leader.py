@@ -11,6 +11,8 @@ from __future__ import annotations
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
+from zactor.runtime.interrupts import enters_user_code, protect_module
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -58,6 +60,7 @@ class LoopLeader:
                 return
         self._loop.call_soon(self.readable)
 
+    @enters_user_code  # what it calls sleeps, and may be interrupted
     def _select_as_leader(self, timeout: float | None = None) -> Any:
         if timeout is not None and timeout <= 0:
             return self._select(timeout)
@@ -84,3 +87,6 @@ class LoopLeader:
         if not self._loop.is_closed():
             for fd in self._fds:
                 self._loop.remove_reader(fd)
+
+
+protect_module(__name__)

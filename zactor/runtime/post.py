@@ -52,6 +52,7 @@ from zactor.wire.codec import (
     pack_control,
     unpack_control,
     unpack_envelope,
+    unpackb,
 )
 from zactor.wire.messages import Address, Answer
 
@@ -509,6 +510,55 @@ class Post:
         return taken
 
     def _deliver(self, route: bytes, data: bytes, frames: Sequence[bytes]) -> None:
+        # What nearly every message is, in one function: 2 to 3 us of 50, one call at a time.
+        # Whatever is not so is looked at again, with all its checks.
+        try:
+            version, kind, source, destination, seq, ack, body = unpackb(data, strict_map_key=False)
+            peer = self.peers[source]
+            link = peer.link
+            if (
+                version != VERSION
+                or destination != self.process_id
+                or kind == HELLO
+                or not type(seq) is type(ack) is int
+                or seq != link.received + 1
+            ):
+                raise ValueError
+        except Exception:  # noqa: BLE001 - anything can be in a message
+            self._deliver_any(route, data, frames)
+            return
+        unacked = link.unacked
+        if unacked and unacked[0][0] <= ack:
+            self._acknowledged(peer, ack)
+        link.received = seq
+        link.bytes_since_told += len(data)
+        if seq - link.told >= 64 or link.bytes_since_told >= 4 << 20:
+            self.acknowledge(peer)
+        elif source not in self._owing:
+            self._owe(peer)
+        self._handle(peer, kind, body, frames)
+
+    def _acknowledged(self, peer: Peer, ack: int) -> None:
+        link = peer.link
+        with peer.lock:
+            try:
+                link.acknowledged(ack)
+            except ProtocolError:
+                self.counters["refused"] += 1
+                return
+            has_room = peer.needs_room and not link.is_full
+            if has_room:
+                peer.needs_room = False
+        if has_room:
+            peer.calls.room()
+
+    def _owe(self, peer: Peer) -> None:
+        self._owing[peer.id] = peer
+        if self._ack_at is None:
+            self._ack_at = self.now() + ACK_DELAY
+            self.wake_at(self._ack_at)
+
+    def _deliver_any(self, route: bytes, data: bytes, frames: Sequence[bytes]) -> None:
         try:
             self._deliver_checked(route, data, frames)
         except ProtocolError:
@@ -544,25 +594,16 @@ class Post:
             return
         link = peer.link
         if link.unacked:
-            with peer.lock:
-                link.acknowledged(ack)
-                has_room = peer.needs_room and not link.is_full
-                if has_room:
-                    peer.needs_room = False
-            if has_room:
-                peer.calls.room()
+            self._acknowledged(peer, ack)
         if seq:
             verdict = link.arrived(seq, len(data))
             if verdict != NEXT:
                 self._out_of_sequence(peer, verdict)
                 return
-            if link.received - link.told >= 64 or link.bytes_since_told >= 4 << 20:
+            if link.wants_ack:
                 self.acknowledge(peer)
             elif source not in self._owing:
-                self._owing[source] = peer
-                if self._ack_at is None:
-                    self._ack_at = self.now() + ACK_DELAY
-                    self.wake_at(self._ack_at)
+                self._owe(peer)
         self._handle(peer, kind, body, frames)
 
     def _handle(self, peer: Peer, kind: int, body: Any, frames: Sequence[bytes]) -> None:

@@ -9,7 +9,6 @@ Does not know messages, links or peers.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import socket as sockets
@@ -281,6 +280,5 @@ def _probe(path: str) -> None:
 
 def wait_readable(poll: select.poll, timeout: float | None) -> list[tuple[int, int]]:
     """Block until one of the poll set's descriptors is readable; `timeout` in seconds."""
-    with contextlib.suppress(InterruptedError):
-        return poll.poll(None if timeout is None else max(0, timeout * 1000))
-    return []
+    # A signal does not end it (PEP 475), unless its handler raises.
+    return poll.poll(None if timeout is None else max(0, timeout * 1000))

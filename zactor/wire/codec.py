@@ -48,6 +48,8 @@ FIRST_CONTROL = min(CODES)
 _codes: dict[type, int] = {message: code for code, message in CODES.items()}
 pack = msgpack.packb
 """`packb` itself: the hot path packs a whole envelope with one call."""
+unpackb = msgpack.unpackb
+"""The same for what arrives; it raises anything, see `unpack_envelope`."""
 
 
 def unpack_envelope(data: bytes) -> list[Any]:
