@@ -130,7 +130,7 @@ def join(
         )
     place = locate(where, config)
     try:
-        return Driver(
+        driver = Driver(
             broker=place.broker,
             directory=place.directory,
             machine=place.machine,
@@ -140,6 +140,9 @@ def join(
             session=place.session,
             config=config,
         )
+        # Its nodes' workers were not started by this program: they are told where its modules are.
+        driver.process.session["sys_path"] = metadata["sys_path"]
+        return driver
     except BaseException:
         place.session.close()
         raise

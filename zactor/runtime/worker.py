@@ -11,6 +11,7 @@ import faulthandler
 import os
 import select
 import signal
+import sys
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -181,6 +182,7 @@ class Worker:
         self.process.job = job
         self.process.namespace = shape.get("namespace") or self.process.namespace
         self.process.session.update(shape.get("session") or {})
+        use_paths(self.process.session)
         self.process.session["group"] = shape.get("group")
         self.process.session["runtime_env"] = shape.get("env") or {}
         if self.process.running is not None:
@@ -237,6 +239,7 @@ class Worker:
         process.job = spec["job"]
         process.namespace = spec.get("namespace") or ""
         process.session.update(spec.get("options", {}).get("session") or {})
+        use_paths(process.session)
         process.session["group"] = spec.get("group")
         process.session["runtime_env"] = spec.get("env") or {}
         process.identity = Identity(caller_id(actor, life))
@@ -313,6 +316,13 @@ def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
         error, f"{execution.label}.__init__", pid=os.getpid(), actor_id=execution.actor_id
     )
     return ["constructor", str(error), {"exception": payload}]
+
+
+def use_paths(session: dict[str, Any]) -> None:
+    """Find modules where the job's driver does, behind where this machine does."""
+    for path in session.get("sys_path") or ():
+        if path not in sys.path:
+            sys.path.append(path)
 
 
 def repr_of(instance: Any) -> str:
