@@ -9,8 +9,8 @@ back. Which worker comes first does not matter: `wait` serves whoever is ready.
 
 Expected output:
 
-    workers: 3, updates: 150
-    learned y = 2.00 x1 - 3.00 x2 + 0.50 x3
+    workers: 3, updates: 600
+    learned y = 2 x1 - 3 x2 + 0.5 x3
 """
 
 import numpy as np
@@ -61,13 +61,13 @@ def main() -> None:
         (ready,), _ = zactor.wait(list(busy), num_returns=1)
         zactor.get(ready)
         worker = busy.pop(ready)
-        if started < 150:
+        if started < 600:
             busy[worker.step.remote()] = worker
             started += 1
 
     weights, updates = zactor.get(server.read.remote())
     print(f"workers: {len(workers)}, updates: {updates}")
-    print("learned y = {:.2f} x1 - {:.2f} x2 + {:.2f} x3".format(*np.abs(weights)))
+    print("learned y = {:.0f} x1 - {:.0f} x2 + {:.1f} x3".format(*np.abs(weights)))
 
     zactor.shutdown()
 

@@ -161,7 +161,7 @@ def test_a_port_that_is_taken_is_an_error_that_says_so(make: Any) -> None:
 
         end.post.call_later(0, bind_there)
         until(lambda: said)
-    assert "Address already in use" in str(said[0])
+    assert "address already in use" in str(said[0])
 
 
 def test_garbage_in_messages_is_counted_and_nothing_else(make: Any, capfd: Any) -> None:

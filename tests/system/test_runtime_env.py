@@ -92,7 +92,6 @@ def test_a_module_that_cannot_be_preloaded() -> None:
         ({"env_vars": {"A": 1}}, TypeError),
         ({"py_modules": "path"}, TypeError),
         ({"pip": ["x"]}, ValueError),
-        ({"what": 1}, ValueError),
         ({"working_dir": 5}, TypeError),
         ({"working_dir": "s3://bucket/x.zip"}, ValueError),
     ],

@@ -156,7 +156,12 @@ def test_a_wait_for_some_and_an_await_are_followed(cluster: None, gate: str) -> 
     for asker, method in ((Asker, "ask_one_of"), (Gentle, "ask")):
         actor = asker.remote(Slow.remote())  # type: ignore[union-attr]
         said = chain_with(getattr(actor, method).remote(gate), "running", "Slow.work()")
-        assert kinds(said) == ["running", "waits", "running"]
+        # The last call may have had to wait for its actor's place when it was looked at.
+        assert [kind for kind in kinds(said) if kind != "held"] == [
+            "running",
+            "waits",
+            "running",
+        ]
 
 
 def test_missing_resources_are_named_with_the_nodes(cluster: None) -> None:

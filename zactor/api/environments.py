@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import warnings
 from typing import Any
 
 from zactor.exceptions import RuntimeEnvSetupError
@@ -35,7 +36,7 @@ def check_environment(env: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: A value is of the wrong type.
-        ValueError: A key is unknown, or not supported.
+        ValueError: A key is not supported.
     """
     if env is None:
         return {}
@@ -48,7 +49,11 @@ def check_environment(env: Any) -> dict[str, Any]:
                 "is needed on every node, or ship modules with py_modules."
             )
         if name not in _KNOWN:
-            raise ValueError(f"runtime_env has no field {name!r}; it has {sorted(_KNOWN)}")
+            # As Ray does: a program may name what only another system knows.
+            warnings.warn(
+                f"runtime_env has no field {name!r} and ignores it; it has {sorted(_KNOWN)}",
+                stacklevel=4,
+            )
     found: dict[str, Any] = {}
     if env.get("env_vars"):
         found["env_vars"] = _variables(env["env_vars"])

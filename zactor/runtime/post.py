@@ -513,7 +513,9 @@ class Post:
         # What nearly every message is, in one function: 2 to 3 us of 50, one call at a time.
         # Whatever is not so is looked at again, with all its checks.
         try:
-            version, kind, source, destination, seq, ack, body = unpackb(data, strict_map_key=False)
+            version, kind, source, destination, seq, ack, body = unpackb(
+                data, strict_map_key=False
+            )
             peer = self.peers[source]
             link = peer.link
             if (

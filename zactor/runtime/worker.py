@@ -216,6 +216,7 @@ class Worker:
         self.process.job = spec["job"]
         self.process.namespace = spec.get("namespace") or ""
         self.process.session.update(spec.get("options", {}).get("session") or {})
+        use_paths(self.process.session)
         self.process.session["group"] = spec.get("group")
         self.process.session["runtime_env"] = spec.get("env") or {}
         shared = SharedHost(self.process, self._say)
