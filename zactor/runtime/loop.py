@@ -79,8 +79,8 @@ class Loop:
         """End the present sleep. Any thread, and signal handlers."""
         try:
             os.eventfd_write(self._wake, 1)
-        except OSError:
-            pass
+        except (OSError, ValueError):
+            pass  # it is closed
 
     def stop(self) -> None:
         """Have `run` return after this turn."""
@@ -127,7 +127,8 @@ class Loop:
 
     def close(self) -> None:
         """Release the descriptors."""
-        os.close(self._wake)
+        wake, self._wake = self._wake, -1  # a late wake must not write into what gets its number
+        os.close(wake)
         self._epoll.close()
 
 
