@@ -73,6 +73,7 @@ RETRY_DELAYS = (0.0, 0.01, 0.03, 0.05, 1.0)
 RETRIES = 200
 LOST_AFTER = 2  # failed attempts until the `lost` handlers are told (and told again at each)
 GAP_AGAIN = 0.05  # seconds until what is missing is asked for again
+LOOK_AFTER = 0.1  # seconds after a connection was used
 REST_AFTER = 0.05  # seconds; while there are too many connections, how often idle ones are closed
 MESSAGES_A_TURN = 256
 
@@ -93,6 +94,7 @@ class Peer:
         "greeted",
         "heard",
         "id",
+        "is_looked_at",
         "is_refused",
         "is_relayed",
         "is_remote",
@@ -130,6 +132,7 @@ class Peer:
         self.seen = 0  # messages sent when it was last looked for idle connections
         self.greeted = 0  # hellos sent, ever; each has its number
         self.heard = 0  # the number of the last hello that came
+        self.is_looked_at = False  # its connection will be, see Post.look_later
         self.is_refused = False  # it said no, for `reason`, and will say so again
         self.was_welcome = False  # it has answered a hello
         self.is_relayed = False  # reached through the cluster's relay, as is this process by it
@@ -157,6 +160,8 @@ class Peer:
             return  # the process is dead
         link.stamp((data, frames), size)
         if self.state == UP:
+            if not self.is_looked_at:
+                self.post.look_later(self)
             if not self.wire.send(data, frames):
                 self.broken()
         elif self.state == FRESH:
@@ -184,6 +189,7 @@ class Peer:
         post.watch(self)
         if self.wire.probe is not None:
             self.deadline = post.now() + CONNECT_TIMEOUT  # and more once it is connected
+        post.look_later(self)
         if not self.wire.send(post.hello(self), ()):
             self._failed("the connection closed at once")
             return
@@ -388,6 +394,8 @@ class Post:
         self.max_wires = most_connections()  # from which on idle ones are closed
         self._is_resting = False
         self._by_fd: dict[int, Peer] = {}
+        self._to_look_at: deque[Peer] = deque()
+        self._is_looking = False
         self._probed: dict[int, Peer] = {}  # by the descriptor of their wire's probe
         self._peers_lock = threading.Lock()
         self._inbox_lock = threading.Lock()
@@ -665,6 +673,7 @@ class Post:
         if peer.wire is None:
             return
         data = pack((VERSION, kind, self.process_id, peer.id, 0, peer.link.received, body))
+        self.look_later(peer)
         if not peer.wire.send(data, ()):
             peer.broken()
 
@@ -893,6 +902,26 @@ class Post:
         failure: str = probe.failure()
         probe.close()
         return failure
+
+    def look_later(self, peer: Peer) -> None:
+        """Have a connection that is about to be used looked at a moment later.
+
+        Sending may take libzmq's word that the connection is gone off the descriptor's edge without
+        telling: then nothing would tell any more, and what is sent would go nowhere, for ever.
+        """
+        if not peer.is_looked_at:
+            peer.is_looked_at = True
+            self._to_look_at.append(peer)
+            if not self._is_looking:
+                self._is_looking = True
+                self.call_later(LOOK_AFTER, self._look)
+
+    def _look(self) -> None:
+        self._is_looking = False
+        for _ in range(len(self._to_look_at)):
+            peer = self._to_look_at.popleft()
+            peer.is_looked_at = False
+            peer.check_connection()
 
     def check_wires(self) -> None:
         """Look at the wires whose descriptors have something to say."""
