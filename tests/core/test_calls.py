@@ -150,3 +150,18 @@ def test_a_waiter_that_fails_takes_no_other_with_it(stream: Stream) -> None:
     with pytest.raises(RuntimeError):
         result.settle(NATIVE, 5)
     assert first.heard == last.heard == [result]
+
+
+def test_errors_are_told_to_who_watches_for_any(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watcher:
+        told = 0
+
+        def error_settled(self) -> None:
+            self.told += 1
+
+    watcher = Watcher()
+    monkeypatch.setattr(calls, "error_watchers", [watcher])
+    call(stream).settle(NATIVE, 5)
+    assert watcher.told == 0
+    call(stream).settle(calls.ERROR, ValueError())
+    assert watcher.told == 1

@@ -149,3 +149,11 @@ class Stream(RuleBasedStateMachine):
 
 TestStream = Stream.TestCase
 TestStream.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_cancels_below_the_floor_are_forgotten() -> None:
+    intake = fresh()
+    for seq in (3, 5, 8):
+        intake.cancel(seq)
+    intake.settled_below(5)
+    assert intake.cancelled == {5, 8}

@@ -330,3 +330,16 @@ def test_acknowledgements_come_though_nothing_else_does(make: Any) -> None:
     started = time.monotonic()
     friend.post.settle_links(5)
     assert time.monotonic() - started < 1
+
+
+def test_idle_connections_are_closed_and_made_again(make: Any) -> None:
+    end = make("end")
+    end.post.max_wires = 8
+    others = [answering(make(f"o{k}")) for k in range(30)]
+    for _ in range(3):
+        for k, other in enumerate(others):
+            assert ask(end, other, str(k)) == str(k)
+        until(lambda: len(end.post._by_fd) <= 8)
+    assert sum(peer.state == UP for peer in end.post.peers.values()) <= 8
+    futures = [end.post.request(other.address, Query(0, "all", {})) for other in others]
+    assert [future.result(10) for future in futures] == ["all"] * 30

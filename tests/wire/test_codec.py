@@ -128,3 +128,24 @@ def test_a_control_message_needs_its_fields() -> None:
     kind, body = codec.pack_control(Answer(1, True, "x"))
     with pytest.raises(ProtocolError):
         codec.unpack_control(kind, body[:2])
+
+
+def test_a_hello_of_another_version_is_known_by_its_beginning() -> None:
+    hello = [codec.VERSION + 5, codec.HELLO, b"s" * 12, b"d" * 12, 0, 0, {"address": []}, "later"]
+    assert codec.hello_of_other_version(codec.pack(hello)) == (codec.VERSION + 5, hello)
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        {},
+        [codec.VERSION + 5],
+        [codec.VERSION, codec.HELLO, b"s" * 12, b"d" * 12, 0, 0, None],
+        [codec.VERSION + 5, codec.CALLS, b"s" * 12, b"d" * 12, 0, 0, None],
+        [codec.VERSION + 5, codec.HELLO, b"s" * 12, None, 0, 0, None],
+        ["2", codec.HELLO, b"s" * 12, b"d" * 12, 0, 0, None],
+    ],
+)
+def test_nothing_else_is_taken_for_one(envelope: object) -> None:
+    assert codec.hello_of_other_version(codec.pack(envelope)) == (0, None)
+    assert codec.hello_of_other_version(b"\xc1") == (0, None)

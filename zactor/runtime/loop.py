@@ -13,6 +13,8 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING
 
+from zactor.runtime.post import guarded
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -79,8 +81,8 @@ class Loop:
         """End the present sleep. Any thread, and signal handlers."""
         try:
             os.eventfd_write(self._wake, 1)
-        except OSError:
-            pass
+        except (OSError, ValueError):
+            pass  # it is closed
 
     def stop(self) -> None:
         """Have `run` return after this turn."""
@@ -100,14 +102,14 @@ class Loop:
         for fd, _ in self._epoll.poll(timeout):
             callback = self._readers.get(fd)
             if callback is not None:
-                callback()
+                guarded(callback)
         now = self.now()
-        if post is not None and (post.next_deadline() is not None or post.unreachable):
+        if post is not None and post.is_due():
             post.tick(now)
         while self._timers and (self._timers[0][0] <= now or self._timers[0][2].is_cancelled):
             timer = heapq.heappop(self._timers)[2]
             if not timer.is_cancelled:
-                timer.callback()
+                guarded(timer.callback)
 
     def _timeout(self) -> float | None:
         while self._timers and self._timers[0][2].is_cancelled:
@@ -127,7 +129,8 @@ class Loop:
 
     def close(self) -> None:
         """Release the descriptors."""
-        os.close(self._wake)
+        wake, self._wake = self._wake, -1  # a late wake must not write into what gets its number
+        os.close(wake)
         self._epoll.close()
 
 

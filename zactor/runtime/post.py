@@ -38,6 +38,7 @@ from zactor.transport.sockets import (
     SendingSocket,
     close_context,
     context,
+    most_connections,
 )
 from zactor.wire.codec import (
     ACK,
@@ -72,6 +73,8 @@ RETRY_DELAYS = (0.0, 0.01, 0.03, 0.05, 1.0)
 RETRIES = 200
 LOST_AFTER = 2  # failed attempts until the `lost` handlers are told (and told again at each)
 GAP_AGAIN = 0.05  # seconds until what is missing is asked for again
+LOOK_AFTER = 0.1  # seconds after a connection was used
+REST_AFTER = 0.05  # seconds; while there are too many connections, how often idle ones are closed
 MESSAGES_A_TURN = 256
 
 FRESH, GREETING, UP, BROKEN, CLOSED = range(5)
@@ -91,11 +94,11 @@ class Peer:
         "greeted",
         "heard",
         "id",
+        "is_looked_at",
         "is_refused",
         "is_relayed",
         "is_remote",
         "is_returning",
-        "last_used",
         "link",
         "lock",
         "needs_room",
@@ -103,6 +106,7 @@ class Peer:
         "reason",
         "replies",
         "route",
+        "seen",
         "serving",
         "state",
         "successor",
@@ -122,12 +126,13 @@ class Peer:
         self.attempts = 0  # failed ones since the link was last up
         self.deadline: float | None = None  # of the hello, or of the next attempt
         self.reason = ""  # why it was refused
-        self.last_used = 0.0
         self.is_remote = False
         self.needs_room = False  # `calls.room()` is to be called once the link is not full
         self.gap: tuple[int, float] = (-1, 0.0)  # where one was last seen, and when
+        self.seen = 0  # messages sent when it was last looked for idle connections
         self.greeted = 0  # hellos sent, ever; each has its number
         self.heard = 0  # the number of the last hello that came
+        self.is_looked_at = False  # its connection will be, see Post.look_later
         self.is_refused = False  # it said no, for `reason`, and will say so again
         self.was_welcome = False  # it has answered a hello
         self.is_relayed = False  # reached through the cluster's relay, as is this process by it
@@ -155,6 +160,8 @@ class Peer:
             return  # the process is dead
         link.stamp((data, frames), size)
         if self.state == UP:
+            if not self.is_looked_at:
+                self.post.look_later(self)
             if not self.wire.send(data, frames):
                 self.broken()
         elif self.state == FRESH:
@@ -182,6 +189,7 @@ class Peer:
         post.watch(self)
         if self.wire.probe is not None:
             self.deadline = post.now() + CONNECT_TIMEOUT  # and more once it is connected
+        post.look_later(self)
         if not self.wire.send(post.hello(self), ()):
             self._failed("the connection closed at once")
             return
@@ -267,6 +275,20 @@ class Peer:
                 if envelope[1] >= FIRST_CONTROL:
                     self.transmit(envelope[1], envelope[6])
             self.connect()
+
+    def rest(self) -> bool:
+        """Close a connection that nothing was sent over since it was last asked; the next use makes
+        another. False if it is in use."""
+        with self.lock:
+            link = self.link
+            is_idle = self.seen == link.sent and not link.unacked and not link.owes_ack
+            self.seen = link.sent
+            is_plain = not (self.route or self.is_returning or self.is_relayed)
+            if not (is_idle and is_plain and self.state == UP and self.deadline is None):
+                return False
+            self._close_wire(linger=1.0)
+            self.state = FRESH
+            return True
 
     def check_connection(self) -> None:
         """Notice that the connection is gone, if it is. Called when its descriptor says so."""
@@ -369,7 +391,11 @@ class Post:
         self.needs_network = False
         self.cannot_bind = False
         self.relay: Any = None  # takes what is for others; see `relay`
+        self.max_wires = most_connections()  # from which on idle ones are closed
+        self._is_resting = False
         self._by_fd: dict[int, Peer] = {}
+        self._to_look_at: deque[Peer] = deque()
+        self._is_looking = False
         self._probed: dict[int, Peer] = {}  # by the descriptor of their wire's probe
         self._peers_lock = threading.Lock()
         self._inbox_lock = threading.Lock()
@@ -647,6 +673,7 @@ class Post:
         if peer.wire is None:
             return
         data = pack((VERSION, kind, self.process_id, peer.id, 0, peer.link.received, body))
+        self.look_later(peer)
         if not peer.wire.send(data, ()):
             peer.broken()
 
@@ -840,6 +867,22 @@ class Post:
             self.wires.register(peer.wire.probe.fd, select.EPOLLOUT)
         # Edge-triggered like ZMQ_FD itself: a level would fire until the socket is next used.
         self.wires.register(peer.fd, select.EPOLLIN | select.EPOLLET)
+        if len(self._by_fd) > self.max_wires and not self._is_resting:
+            self._is_resting = True
+            self.call_later(REST_AFTER, self._rest_idle)
+
+    def _rest_idle(self) -> None:
+        # A clock: what was not used since the last round goes, the longest known first. What that
+        # costs is paid only by a process with thousands of connections.
+        self._is_resting = False
+        surplus = len(self._by_fd) - self.max_wires * 9 // 10
+        for peer in list(self.peers.values()):
+            if surplus <= 0:
+                return
+            surplus -= peer.rest()
+        if len(self._by_fd) > self.max_wires:
+            self._is_resting = True
+            self.call_later(REST_AFTER, self._rest_idle)
 
     def unwatch(self, peer: Peer) -> None:
         """Take a peer's wire out of the poll set, before it is closed."""
@@ -859,6 +902,26 @@ class Post:
         failure: str = probe.failure()
         probe.close()
         return failure
+
+    def look_later(self, peer: Peer) -> None:
+        """Have a connection that is about to be used looked at a moment later.
+
+        Sending may take libzmq's word that the connection is gone off the descriptor's edge without
+        telling: then nothing would tell any more, and what is sent would go nowhere, for ever.
+        """
+        if not peer.is_looked_at:
+            peer.is_looked_at = True
+            self._to_look_at.append(peer)
+            if not self._is_looking:
+                self._is_looking = True
+                self.call_later(LOOK_AFTER, self._look)
+
+    def _look(self) -> None:
+        self._is_looking = False
+        for _ in range(len(self._to_look_at)):
+            peer = self._to_look_at.popleft()
+            peer.is_looked_at = False
+            peer.check_connection()
 
     def check_wires(self) -> None:
         """Look at the wires whose descriptors have something to say."""
@@ -929,7 +992,7 @@ class Post:
                 if peer.deadline is not None:
                     peer.due(now)
             while self._timers and self._timers[0][0] <= now:
-                _guarded(heapq.heappop(self._timers)[2])
+                guarded(heapq.heappop(self._timers)[2])
             deadlines = [p.deadline for p in self.peers.values() if p.deadline is not None]
             if self._timers:
                 deadlines.append(self._timers[0][0])
@@ -940,11 +1003,11 @@ class Post:
                 before = self.next_deadline()  # what ran just now may have set one
                 self._deadline = nearest if before is None else min(before, nearest)
         for _ in range(len(self._when_drained)):
-            _guarded(self._when_drained.popleft())
+            guarded(self._when_drained.popleft())
         while self.unreachable:
             peer = self.unreachable.popleft()
             for handler in self._lost_handlers:
-                _guarded(partial(handler, peer))
+                guarded(partial(handler, peer))
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -1011,7 +1074,8 @@ def _nothing(peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
 protect_module(__name__)
 
 
-def _guarded(callback: Callable[[], None]) -> None:
+def guarded(callback: Callable[[], None]) -> None:
+    """Run a callback of the receiving thread; what it raises is reported, and the thread goes on."""
     try:
         callback()
     except Exception:  # noqa: BLE001 - one callback must never end the receiving thread

@@ -29,7 +29,7 @@ import select
 import sys
 import threading
 import time
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import allocate_lock, get_ident
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -278,7 +278,9 @@ class Reception:
         self.deferred.append(callback)
         if self._calling.acquire(False):
             try:
-                start_new_thread(self._run_deferred, ())
+                threading.Thread(
+                    target=self._run_deferred, name="zactor-callbacks", daemon=True
+                ).start()
             except RuntimeError:  # the interpreter ends: nobody can run anything
                 self._calling.release()
 
@@ -477,7 +479,7 @@ def _poll_set(*fds: int) -> select.poll:
 def _signal(fd: int) -> None:
     try:
         os.eventfd_write(fd, 1)
-    except (OSError, OverflowError):
+    except (OSError, ValueError):
         pass  # closed: there is nobody left to wake
 
 

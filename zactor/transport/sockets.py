@@ -10,6 +10,7 @@ Does not know messages, links or peers.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket as sockets
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # buffers of inline values may be larger; anything above this is refused by libzmq itself.
 MAX_MESSAGE = 256 << 20
 MAX_SOCKETS = 16_384  # libzmq's default of 1,023 is fewer than the actors of one driver
+BACKLOG = 4_096
 HEARTBEAT_MS = 2_000
 HEARTBEAT_TIMEOUT_MS = 6_000
 
@@ -51,6 +53,24 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
     return _context[1]
 
 
+def most_connections() -> int:
+    """Return how many outgoing connections this process may have open.
+
+    Each costs two descriptors, and as a rule one more for the peer's own. The limit on descriptors
+    is raised as far as this user may.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (ValueError, OSError):
+            pass  # the system's own limit is lower than what it calls the hard one
+    if soft == resource.RLIM_INFINITY:
+        soft = 1 << 20
+    return max(16, min(MAX_SOCKETS - 64, (soft - 128) // 4))
+
+
 def close_context() -> None:
     """End this process's context if no inbox is left; every socket must be closed by then."""
     global _context  # noqa: PLW0603
@@ -73,6 +93,9 @@ class ReceivingSocket:
         self._socket.set_hwm(0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+        # A thousand actors answer their creator at once, and 100 is libzmq's default: a connect
+        # beyond it fails in silence.
+        self._socket.setsockopt(zmq.BACKLOG, BACKLOG)
         self._receive = super(zmq.Socket, self._socket).recv
         self._get = self._socket.get
         self.fd: int = self._socket.getsockopt(zmq.FD)  # type: ignore[assignment]
@@ -270,8 +293,9 @@ def _probe(path: str) -> None:
     probe = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM | sockets.SOCK_NONBLOCK)
     try:
         probe.connect(path)
-    except BlockingIOError:
-        pass  # its backlog is full: somebody listens
+    except BlockingIOError as error:
+        # libzmq's own connect would fail now, and say nothing.
+        raise ConnectionRefusedError(f"too many connect to {path} at once") from error
     except OSError as error:
         raise ConnectionRefusedError(f"nobody listens at {path}") from error
     finally:
