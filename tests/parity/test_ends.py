@@ -191,6 +191,27 @@ def exit_actor_is_final(ray, tmp_path):
     return count_at(tmp_path / "n")
 
 
+@table.row("exit_actor from a task that an async method has started.", gives="ActorDiedError")
+def exit_actor_in_a_task_of_ones_own(ray):
+    @ray.remote
+    class A:
+        async def leave(self):
+            import asyncio
+
+            self.task = asyncio.create_task(self.end())
+
+        async def end(self):
+            ray.actor.exit_actor()
+
+        async def m(self):
+            return 1
+
+    a = A.remote()
+    ray.get(a.leave.remote(), timeout=20)
+    wait_until(lambda: error_of(lambda: ray.get(a.m.remote(), timeout=20)) != "none")
+    return error_of(lambda: ray.get(a.m.remote(), timeout=20))
+
+
 @table.row("exit_actor from an async method.", gives=True)
 def exit_actor_in_a_coroutine(ray):
     @ray.remote

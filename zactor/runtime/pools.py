@@ -430,6 +430,11 @@ class AsyncHost:
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
+    def end_actor(self) -> None:
+        """End the actor, whatever runs: a task of the user's own asks for it. Any thread."""
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self._end, StopServing("exit_actor"))
+
     def stop(self) -> None:
         """Have `serve` return once no call is left. Any thread."""
 
