@@ -310,7 +310,7 @@ class ActorViews:
     def unavailable(self, view: ActorView, executed: str) -> Exception:
         """The error of a call whose actor's process died, and which may live again."""
         return ActorUnavailableError(
-            f"{_clause(view.entry)}, and it is being restarted",
+            f"The actor is restarting: {_clause(view.entry)}",
             **_naming(view),
             executed=executed,
         )

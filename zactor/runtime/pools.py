@@ -31,7 +31,7 @@ class Groups:
 
     def __init__(self, limits: dict[str, int], default: int, methods: dict[int, str]) -> None:
         self.limits = {DEFAULT_GROUP: default, **limits}
-        self._methods = methods
+        self.methods = methods  # the groups of those that have one, by number
 
     def of(self, method: int, arguments: Any) -> str:
         """Return the group that a call runs in."""
@@ -39,7 +39,7 @@ class Groups:
             named: str | None = arguments[1].get(batches.X_GROUP)
             if named is not None:
                 return named
-        return self._methods.get(method, DEFAULT_GROUP)
+        return self.methods.get(method, DEFAULT_GROUP)
 
 
 def _calls_of(run: Any) -> Any:
@@ -241,8 +241,17 @@ class AsyncHost:
             waiting = self._waiting[group]
             while waiting and self._running[group] < self.groups.limits[group]:
                 self._spawn(group, waiting.popleft())
-            if self._is_stopping and not any(self._running.values()) and not self._arrived:
+            if self._is_last():
                 self._end(None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call runs or waits here. Any thread."""
+        waits = self._arrived or any(self._waiting.values())
+        return bool(waits) or any(self._running.values())
+
+    def _is_last(self) -> bool:
+        return self._is_stopping and not self.is_busy
 
     async def _run(
         self,
@@ -388,11 +397,13 @@ class AsyncHost:
         if task is None:
             intake.cancel(seq)
         else:
-            call = self._calls.get((id(intake), seq))
+            call = self._call_of((id(intake), seq))
             if call is not None and flags & batches.C_RECURSIVE:
                 call.is_cancelled = True  # what it awaits is cancelled too
-            assert self.loop is not None
-            self.loop.call_soon_threadsafe(task.cancel)
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def _call_of(self, key: tuple[int, int]) -> Call | None:
+        return self._calls.get(key)
 
     # -- the main thread -----------------------------------------------------------------------
 
@@ -440,7 +451,7 @@ class AsyncHost:
 
         def stop() -> None:
             self._is_stopping = True
-            if not any(self._running.values()) and not self._arrived:
+            if self._is_last():
                 self._end(None)
 
         self._is_stopping = True
