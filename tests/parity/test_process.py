@@ -270,4 +270,29 @@ def python_modules(ray):
     say(ray.get(f.remote()))
 
 
+@table.script("GPUs: each sees its own, in a process of its own.", prints="[0] 0\n[1] 1\nTrue")
+def gpus_are_shown_to_those_who_hold_them(ray):
+    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False)
+
+    @ray.remote
+    def plain():
+        return os.getpid()
+
+    @ray.remote(num_gpus=1)
+    class Trainer:
+        def see(self):
+            return ray.get_gpu_ids(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+    @ray.remote(num_gpus=1)
+    def train():
+        return os.getpid()
+
+    trainers = [Trainer.remote() for _ in range(2)]
+    for ids, shown in sorted(ray.get([trainer.see.remote() for trainer in trainers])):
+        say(ids, shown)
+    for trainer in trainers:
+        ray.kill(trainer)
+    say(ray.get(plain.remote()) != ray.get(train.remote()))
+
+
 test_process = table.test()

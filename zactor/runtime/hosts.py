@@ -25,6 +25,8 @@ from zactor.runtime.reception import Waiter
 from zactor.wire import batches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zactor.core.intake import Intake
     from zactor.runtime.process import Process
 
@@ -52,6 +54,8 @@ class MainHost:
         self.ending = ""  # how a call ended the actor, if one did
         self.is_stopping = False
         self._watching = False
+        self._intake: Intake | None = None  # whose tasks ran last
+        self.new_caller: Callable[[], Any] = lambda: None  # before a task of another one runs
 
     # -- in, on the leader ---------------------------------------------------------------------
 
@@ -69,6 +73,11 @@ class MainHost:
     def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel a call: not run if it waits, interrupted if it runs."""
         self.execution.cancel(intake, seq, flags)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a task runs. Any thread."""
+        return self._run is not None
 
     def hand_back(self) -> None:
         """Give tasks that have not started back to those who sent them. Any thread."""
@@ -148,6 +157,9 @@ class MainHost:
             gathered_at = began = started
             execution.enter(intake, number - seq, parent)
             if is_task_host:
+                if intake is not self._intake:
+                    self._intake = intake
+                    self.new_caller()
                 with self.lock:
                     execution.hand_back_rest = False
                     self._run = run

@@ -145,6 +145,12 @@ class Tasks:
         special = process.caller.special
         special[batches.HANDED_BACK] = self._handed_back
 
+    def has_work(self) -> bool:
+        """Whether a task that was submitted here has not ended."""
+        return any(queue.waiting for queue in list(self._queues.values())) or any(
+            lease.stream.pending for lease in list(self._leases.values())
+        )
+
     def queue(self, key: bytes, shape: dict[str, Any], identity: Identity) -> TaskQueue:
         """Return the queue of a shape, made on first use. `key` is the shape's hash."""
         found = self._queues.get((key, identity.caller))
