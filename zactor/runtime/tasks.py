@@ -15,7 +15,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, PENDING, Result, Stream
+from zactor.core.calls import ERROR, PENDING, Result, Stream, spend_retry
 from zactor.exceptions import WorkerCrashedError, from_wire
 from zactor.runtime.interrupts import protected
 from zactor.wire import batches
@@ -370,8 +370,7 @@ class Tasks:
             if not ran:
                 again.append(result)
             elif result.retries and not message.cause.get("cancelled"):
-                if result.retries > 0:
-                    result.retries -= 1
+                spend_retry(result)
                 again.append(result)
             else:
                 done = started >= 0 and seq is not None and seq <= finished
