@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from tests.runtime.ends import End, until
-from zactor.runtime.post import UP
+from zactor.runtime.peer import UP
 from zactor.transport.curve import make_keys
 from zactor.wire import codec
 from zactor.wire.messages import Answer, Query

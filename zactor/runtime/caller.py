@@ -41,16 +41,17 @@ from zactor.exceptions import (
     SerializationError,
     from_wire,
 )
+from zactor.runtime.bugs import report_bug
 from zactor.runtime.interrupts import protect_module
-from zactor.runtime.post import report_bug
-from zactor.transport.sockets import MAX_MESSAGE
+from zactor.transport.limits import MAX_MESSAGE
 from zactor.wire import batches
 from zactor.wire.codec import CALLS, CANCEL, REPLIES, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
     from zactor.wire.messages import Address
 
 BATCH_CALLS = 64  # gathered calls that leave without waiting for more

@@ -34,9 +34,8 @@ class LoopLeader:
         self._loop = loop
         self.is_asleep = False
         self.ident = get_ident()
-        self._fds = reception.arrival_fds()
-        for fd in self._fds:
-            loop.add_reader(fd, self.readable)
+        self._fd = reception.post.arrivals.fd
+        loop.add_reader(self._fd, self.readable)
         self._selector: Any = getattr(loop, "_selector", None)
         self._select: Any = getattr(self._selector, "select", None)
         if self._select is not None:
@@ -47,8 +46,6 @@ class LoopLeader:
         """Take what has arrived, up to a bound."""
         reception = self._reception
         reception.led += 1
-        reception.clear_leader_signal()
-        reception.post.check_wires()
         for _ in range(LOOP_TURNS):
             if not reception.take_lead():
                 return  # who leads now takes it
@@ -56,8 +53,8 @@ class LoopLeader:
                 received = reception.receive()
             finally:
                 reception.give_lead()
-            if not received:
-                return
+            if not received or not reception.post.arrivals.has_more:
+                return  # what comes now wakes the loop
         self._loop.call_soon(self.readable)
 
     @enters_user_code  # what it calls sleeps, and may be interrupted
@@ -67,7 +64,9 @@ class LoopLeader:
         reception = self._reception
         post = reception.post
         wake = post.next_deadline()
-        if wake is not None:
+        if post.is_due():
+            timeout = 0.0
+        elif wake is not None:
             left = max(0.0, wake - post.now())
             timeout = left if timeout is None else min(timeout, left)
         self.is_asleep = True
@@ -85,8 +84,7 @@ class LoopLeader:
         if self._select is not None:
             self._selector.__dict__.pop("select", None)
         if not self._loop.is_closed():
-            for fd in self._fds:
-                self._loop.remove_reader(fd)
+            self._loop.remove_reader(self._fd)
 
 
 protect_module(__name__)
