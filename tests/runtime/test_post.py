@@ -258,12 +258,12 @@ def test_another_python_is_refused_with_the_reason(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end, other = answering(make("end")), make("other")
-    hello = other.post._greeting
+    hello = other.post.greetings.greeting
 
     def lying(peer: Any) -> Any:
         return {**hello(peer), "python": [2, 7, 18]}
 
-    monkeypatch.setattr(other.post, "_greeting", lying)
+    monkeypatch.setattr(other.post.greetings, "greeting", lying)
     lost = threading.Event()
     other.post.on_lost(lambda peer: lost.set())
     other.post.request(end.address, Query(0, "x", {}))
@@ -334,12 +334,12 @@ def test_acknowledgements_come_though_nothing_else_does(make: Any) -> None:
 
 def test_idle_connections_are_closed_and_made_again(make: Any) -> None:
     end = make("end")
-    end.post.max_wires = 8
+    end.post.connections.most = 8
     others = [answering(make(f"o{k}")) for k in range(30)]
     for _ in range(3):
         for k, other in enumerate(others):
             assert ask(end, other, str(k)) == str(k)
-        until(lambda: len(end.post._by_fd) <= 8)
+        until(lambda: len(end.post.connections._open) <= 8)
     assert sum(peer.state == UP for peer in end.post.peers.values()) <= 8
     futures = [end.post.request(other.address, Query(0, "all", {})) for other in others]
     assert [future.result(10) for future in futures] == ["all"] * 30

@@ -12,6 +12,7 @@ from __future__ import annotations
 import select
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.runtime.interrupts import protect_module
@@ -49,6 +50,7 @@ class Connections:
         self._by_fd: dict[int, Peer] = {}
         self._probed: dict[int, Peer] = {}  # by the descriptor of their wire's probe
         self._open: set[Peer] = set()
+        self._last: set[LocalConnection] = set()  # on which a last word was said
         self._is_resting = False
         self._to_look_at: deque[Peer] = deque()
         self._is_looking = False
@@ -100,15 +102,27 @@ class Connections:
         try:
             endpoint = self.endpoint_of(address)
             if endpoint.startswith("ipc://"):
-                wire: Any = local.connect(
-                    endpoint[6:], post.arrivals, post.deliver, _ignore_end, threading.Lock()
-                )
+                self._send_last(endpoint[6:], data)
             else:
                 wire = SendingSocket(endpoint, post.keys)
+                wire.send(data, ())
+                wire.close(linger=LINGER)
         except OSError:
             return
-        wire.send(data, ())
-        wire.close(linger=LINGER)
+
+    def _send_last(self, path: str, data: bytes) -> None:
+        # Libzmq drops what it has not read of a connection that it cannot greet back on.
+        last: set[LocalConnection] = self._last
+
+        def ended(connection: LocalConnection, why: str = "") -> None:  # noqa: ARG001
+            last.discard(connection)
+            connection.close()
+
+        post = self._post
+        made = local.connect(path, post.arrivals, post.deliver, ended, threading.Lock())
+        last.add(made)
+        made.send(data, ())
+        post.call_later(LINGER, partial(ended, made))
 
     def watch(self, peer: Peer) -> None:
         """Take notice of the end of a peer's new wire. Any thread, under its lock."""
@@ -193,10 +207,8 @@ class Connections:
         """Release the poll set; the wires are their peers'."""
         self._post.arrivals.unregister(self._edges.fileno())
         self._edges.close()
-
-
-def _ignore_end(connection: LocalConnection, why: str) -> None:
-    """Nobody waits for an answer."""
+        while self._last:
+            self._last.pop().close()
 
 
 protect_module(__name__)
