@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from tests.runtime.ends import End, until
+from tests.transport.side import Side
 from zactor.runtime.peer import UP
 from zactor.transport.curve import make_keys
 from zactor.wire import codec
@@ -236,22 +237,17 @@ def test_a_link_over_which_a_message_is_missing_is_repaired(make: Any) -> None:
 def test_a_wire_version_that_differs_is_refused_in_its_own_version(
     make: Any, tmp_path: Any
 ) -> None:
-    end = make("end")
-    context = zmq.Context()
-    inbox, outbox = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
-    inbox.bind(f"ipc://{tmp_path}/later")
-    outbox.connect(end.address.ipc)
+    end, later = make("end"), Side()
+    later.listen(f"{tmp_path}/later")
     source = b"later" + bytes(7)
     address = [source, b"", b"here", f"ipc://{tmp_path}/later", ""]
     hello = (99, codec.HELLO, source, end.post.process_id, 0, 0, {"address": address, "new": 1})
-    outbox.send(codec.pack(hello))
-    assert inbox.poll(10_000)
-    refusal = msgpack.unpackb(inbox.recv_multipart()[1])
+    later.connect(end.address.ipc.removeprefix("ipc://")).send(codec.pack(hello), ())
+    later.until(lambda: later.heard)
+    refusal = msgpack.unpackb(later.heard[0][0])
     assert refusal[:4] == [99, codec.REFUSED, end.post.process_id, source]
     assert "wire version 99" in refusal[6]["reason"]
-    for each in (inbox, outbox):
-        each.close(0)
-    context.term()
+    later.close()
 
 
 def test_another_python_is_refused_with_the_reason(

@@ -101,7 +101,7 @@ class LocalConnection:
         size = len(first)
         if frames or self._unsent or size > JOINED:
             pieces = encode(first, frames) if frames else (header(size), first)
-            self._unsent.extend(map(memoryview, pieces))
+            self._unsent.extend(map(memoryview, filter(None, pieces)))
             return self.flush()
         data = header(size) + first
         try:
