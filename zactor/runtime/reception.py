@@ -401,6 +401,10 @@ class Reception:
         leader = self._loops.get(loop)
         return leader is not None and leader.ident == get_ident()
 
+    def flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send what was gathered at the end of this turn of an attached loop. On its thread."""
+        self._loops[loop].flush_soon()
+
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Undo `attach`."""
         leader = self._loops.pop(loop, None)
