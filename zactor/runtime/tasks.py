@@ -30,7 +30,8 @@ from zactor.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from zactor.runtime.caller import Identity, Outgoing
+    from zactor.runtime.caller import Identity
+    from zactor.runtime.outgoing import Outgoing
     from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
 
