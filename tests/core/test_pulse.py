@@ -19,13 +19,20 @@ def pulse(deadlines):
 
 
 def test_nobody_to_be_heard_is_nothing_to_look_for(deadlines, pulse):
-    assert pulse.away(1_000.0) == 0.0
+    assert not pulse.is_due(1_000.0)
+    assert deadlines.next() is None
+    pulse.begin(1_000.0)
+    assert deadlines.next() == 1_002.0
+    pulse.end()
+    assert not pulse.is_due(2_000.0)
     assert deadlines.next() is None
 
 
 def test_a_look_in_time_or_a_little_late_is_no_absence(deadlines, pulse):
     pulse.begin(10.0)
     assert deadlines.next() == 12.0
+    assert not pulse.is_due(11.9)
+    assert pulse.is_due(12.0)
     assert pulse.away(12.0) == 0.0
     assert pulse.away(14.0) == 0.0
 

@@ -122,25 +122,25 @@ class Cluster:
 
     def look_at_clock(self, now: float) -> None:
         """Give everybody a new lease if this broker has not been running. Before any deadline."""
-        away = self.pulse.away(now)
-        if not away:
+        if not self.pulse.is_due(now):
             return
-        self.journal.report(
-            "warning", f"this broker did not run for {away:.1f} s: every lease begins anew"
-        )
-        for node in self.membership.nodes.values():
-            self.membership.renewed(node, now)
-        for driver in self.sessions.by_driver:
-            if ("driver", driver) in self.deadlines:
-                self.deadlines.set(("driver", driver), now + self.config.driver_grace)
-        self.pulse.beat(now)
+        if away := self.pulse.away(now):
+            self.journal.report(
+                "warning", f"this broker did not run for {away:.1f} s: every lease begins anew"
+            )
+            for node in self.membership.nodes.values():
+                self.membership.renewed(node, now)
+            for driver in self.sessions.by_driver:
+                if ("driver", driver) in self.deadlines:
+                    self.deadlines.set(("driver", driver), now + self.config.driver_grace)
+        if self.membership.nodes:
+            self.pulse.beat(now)
+        else:
+            self.pulse.end()
 
     def due(self, name: tuple[Any, ...], now: float) -> None:
         """Act on a deadline."""
         match name[0]:
-            case "pulse":
-                if self.membership.nodes:
-                    self.pulse.beat(now)
             case "node":
                 node = self.membership.nodes[name[1]]
                 self.node_gone(node, f"its lease ran out ({node.state.lower()})", now)

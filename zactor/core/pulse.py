@@ -26,10 +26,12 @@ class Pulse:
         self._interval = interval
         self._due = 0.0  # the next look
 
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to look."""
+        return NAME in self._deadlines and now >= self._due
+
     def away(self, now: float) -> float:
         """Return for how long the broker did not run: 0.0 if it did."""
-        if NAME not in self._deadlines:
-            return 0.0
         late = now - self._due
         return late if late > self._interval else 0.0
 
@@ -42,3 +44,7 @@ class Pulse:
         """Set the next look."""
         self._due = now + self._interval
         self._deadlines.set(NAME, self._due)
+
+    def end(self) -> None:
+        """There is nobody any more."""
+        self._deadlines.cancel(NAME)
