@@ -43,9 +43,13 @@ def dumps(loop: DrivenLoop) -> StackDumps:
     return StackDumps(loop)
 
 
+def dump_soon(dumps: StackDumps, done: list[Any], *workers: Any) -> None:
+    dumps.request(lambda: list(workers), done.append)
+
+
 def dump(loop: DrivenLoop, dumps: StackDumps, *workers: Any) -> list[str]:
     found: list[Any] = []
-    dumps.request(lambda: list(workers), found.append)
+    dump_soon(dumps, found, *workers)
     loop.until(lambda: found)
     return [text for _, text in found[0]]
 
@@ -69,7 +73,7 @@ def test_dumps_come_one_after_the_other(loop: DrivenLoop, dumps: StackDumps) -> 
     worker = FakeWorker("", WHOLE)
     done: list[Any] = []
     for _ in range(2):
-        dumps.request(lambda: [worker], done.append)
+        dump_soon(dumps, done, worker)
     assert worker.requests == 1
     loop.until(lambda: len(done) == 2)
     assert worker.requests == 2
