@@ -68,7 +68,7 @@ def lose_everything(ref: Any) -> None:
     zactor.wait([ref], timeout=PATIENCE)
     place = ref._result.value
     prefix = "-".join(place[0].split("-")[:-2])
-    for path in Path("/dev/shm").glob(f"{prefix}-*"):
+    for path in Path(os.environ["ZACTOR_SHM_DIR"]).glob(f"{prefix}-*"):
         path.unlink(missing_ok=True)
 
 

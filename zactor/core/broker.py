@@ -184,6 +184,7 @@ class BrokerMachine:
     def tick(self, now: float) -> None:
         """Act on every deadline that has come."""
         self.start(now)
+        self._cluster.look_at_clock(now)
         while (name := self._cluster.deadlines.take_due(now)) is not None:
             self._story.append(f"{now:.3f} due {name[0]}")
             self._cluster.due(name, now)

@@ -67,6 +67,7 @@ class NodeReports:
         cluster.journal.book[peer] = address
         try:
             node, is_new = cluster.membership.attach(entry, now)
+            cluster.pulse.begin(now)
         except (ValueError, TypeError) as error:
             raise RefusedError("BadRequest", f"the node's entry: {error}") from None
         cluster.processes.dead.pop(peer, None)
