@@ -54,6 +54,7 @@ class Result:
         waiters: Who wants to hear of the outcome: None, or a list with `settled(result)`.
         guard: What tells, by its end, that nobody here wants the value any more (runtime.objects).
         inner: References contained in the value, `(object id, owner)` each; None if there are none.
+        refs: The references its value was last read with: while it lives, reading it again finds them.
         waiting: How many references among its arguments have no value yet: it is held until none.
         retries: How often the call may be sent to another life; -1: always.
     """
@@ -67,6 +68,7 @@ class Result:
         "number",
         "payload",
         "pin",
+        "refs",
         "retries",
         "seq",
         "state",
@@ -77,6 +79,7 @@ class Result:
     )
 
     seq: int  # unset until it has left
+    refs: list[Any]  # unset until a value with references in it is read
 
     def __init__(
         self, stream: Any, number: int, method: int, payload: Any, pin: Any, retries: int

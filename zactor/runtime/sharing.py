@@ -93,17 +93,27 @@ class Sharing:
         assert result.state == STORED
         owner = result.owner.process if isinstance(result, Borrowed) else self._process.id
         place = result.value
+        found: list[Any] | None = [] if result.inner else None
         try:
-            return self._load(result.object_id(), place, owner)
+            value = self._load(result.object_id(), place, owner, found)
         except ObjectLostError:
             self._process.objects.recover(result, place)
             return decode(result)
+        if found is not None:
+            result.refs = found
+        return value
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
 
-    def _load(self, object_id: bytes, place: Any, owner: bytes = b"") -> Any:
+    def _load(
+        self,
+        object_id: bytes,
+        place: Any,
+        owner: bytes = b"",
+        found: list[Any] | None = None,
+    ) -> Any:
         name = self._moved.get((object_id, place[0]), place[0])
         for attempt in range(3):
             try:
@@ -117,7 +127,7 @@ class Sharing:
                 continue
             if value.is_new_view and owner:
                 self._mapped(object_id, owner)
-            return loads(value.payload, value.buffers)
+            return loads(value.payload, value.buffers, found)
         raise ObjectLostError(
             f"object {object_id.hex()} is not in the store any more",
             object_ref_hex=object_id.hex(),
