@@ -165,8 +165,9 @@ class Process:
         for result in results:
             self.objects.want(result)
             result.add_waiter(waiter)
-        self.block_on(waiter, deadline, results if count == len(results) else ())
-        if not waiter.is_done:
+        is_all = count == len(results)
+        self.block_on(waiter, deadline, results if is_all else ())
+        if not (is_all and waiter.is_done):
             for result in results:
                 result.remove_waiter(waiter)
         return waiter.is_done
