@@ -38,6 +38,7 @@ from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from zactor.core.calls import Result
     from zactor.runtime.progress import ProgressPage
@@ -221,14 +222,22 @@ class Process:
         if self.is_over is not None:
             raise self.is_over
         future = self.post.request(to or self.broker, message)
+        asked = f"{'node' if to else 'broker'}, which was asked for {type(message).__name__}"
+        return self.wait_answer(future, timeout, asked)
+
+    def wait_answer(
+        self, future: Future[Any], timeout: float = ANSWER_TIMEOUT, asked: str = "broker"
+    ) -> Any:
+        """Wait for the answer to a request that was sent.
+
+        Raises:
+            ZactorError: What was answered, or that nothing was within `timeout` seconds.
+        """
         waiter = Waiter()
         future.add_done_callback(waiter.settled)
         self.flush()
         if not self.reception.wait(waiter, time.monotonic() + timeout):
-            raise GetTimeoutError(
-                f"no answer from the {'node' if to else 'broker'} within {timeout:g} s "
-                f"(asked: {type(message).__name__})"
-            )
+            raise GetTimeoutError(f"no answer within {timeout:g} s from the {asked}")
         return future.result(0)
 
     def tell(self, message: Any) -> None:
