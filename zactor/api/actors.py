@@ -13,6 +13,7 @@ from zactor.exceptions import ActorClassInheritanceError
 from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
+from zactor.runtime.arguments import with_known_values
 from zactor.runtime.deadlines import ACTIVE
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.signatures import UNKNOWN, positional_range, signature
@@ -97,7 +98,11 @@ class ActorMethod(Calls[P, Ref]):
                 if args:
                     for value in args:
                         if type(value) is ObjectRef:
-                            return MethodCall(self, args, kwargs).submit()
+                            known = with_known_values(args)
+                            if known is None:
+                                return MethodCall(self, args, kwargs).submit()
+                            args = known
+                            break
                     payload, buffers, refs = pickled = dumps_args(args, None, self._name)
                     if buffers or refs or len(payload) > _SMALL:
                         return MethodCall(self, args, kwargs, pickled).submit()
