@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError, SessionLostError
 from zactor.ids import caller_id
-from zactor.runtime import several
+from zactor.runtime import chunks, several
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
@@ -126,6 +126,7 @@ class Process:
         self.deadlines = Deadlines(self)
         self.whys: Any = None  # made when somebody asks
         self.post.on_kind(WHY, self._why)
+        chunks.listen(self.post)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import STORED
 from zactor.exceptions import ObjectLostError, ObjectStoreFullError, ZactorSystemError
+from zactor.runtime.chunks import read_far
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.recovery import Recovery
 from zactor.runtime.values import decode
 from zactor.serde.values import loads
 from zactor.store import layout
 from zactor.store.segments import SegmentMissingError, SegmentPool
+from zactor.store.warm import IDLE_SECONDS, WarmMemory
 from zactor.wire.messages import (
     Address,
     FreeSegment,
     LocateSegment,
-    ReadSegment,
     ReserveSegment,
 )
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 TELL_DELAY = 0.05  # how late the node may hear of a segment
 LOCATE_TIMEOUT = 600.0  # for a pull or a restore
-CHUNK = 1 << 20  # read at once from another machine
 
 
 class Sharing:
@@ -122,7 +122,7 @@ class Sharing:
                 if attempt == 2:
                     break
                 if self._process.node is None:
-                    return read_far(self._process, object_id, place)
+                    return _read_far(self._process, object_id, place, WarmMemory(0))
                 name = self._locate(object_id, place)
                 continue
             if value.is_new_view and owner:
@@ -217,6 +217,8 @@ class FarStore:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._memory = WarmMemory()
+        self._is_trimming = False
         process.objects.store = self
         Recovery(process)
 
@@ -234,7 +236,16 @@ class FarStore:
         return self._load(object_id, place)
 
     def _load(self, object_id: bytes, place: Any) -> Any:
-        return read_far(self._process, object_id, place)
+        value = _read_far(self._process, object_id, place, self._memory)
+        if not self._is_trimming:
+            self._is_trimming = True
+            self._process.post.call_later(IDLE_SECONDS, self._trim)
+        return value
+
+    def _trim(self) -> None:
+        self._is_trimming = self._memory.trim()
+        if self._is_trimming:
+            self._process.post.call_later(IDLE_SECONDS, self._trim)
 
     def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds an object of ours any more that lies on another machine."""
@@ -245,26 +256,21 @@ class FarStore:
         """Nothing is held."""
 
 
-def read_far(process: Process, object_id: bytes, place: Any) -> Any:
-    """Return the value at a place on another machine, read into this process's memory.
+def _read_far(process: Process, object_id: bytes, place: Any, memory: WarmMemory) -> Any:
+    """Return the value at a place on another machine.
 
     Raises:
         ObjectLostError: It is not there any more, or its node is not.
     """
-    node = Address._make(place[3])
-    data = bytearray()
-    size = 1
-    while len(data) < size:
-        ask = ReadSegment(0, place[0], len(data), CHUNK)
-        size, chunk = _ask_node(process, ask, node, object_id)
-        data += chunk
-    header = layout.read_header(bytes(data[: layout.HEADER_SIZE]))
+    if process.is_over is not None:
+        raise process.is_over
+    view = read_far(process, object_id, place, memory.take)
+    header = layout.read_header(bytes(view[: layout.HEADER_SIZE]))
     if header is None or header.object_id != object_id:
         raise ObjectLostError(
             f"object {object_id.hex()} is not in the store any more",
             object_ref_hex=object_id.hex(),
         )
-    view = memoryview(data).toreadonly()
     table_end = layout.HEADER_SIZE + 16 * header.buffers
     (at, length), spans = layout.pieces(header, bytes(view[layout.HEADER_SIZE : table_end]))
     return loads(view[at : at + length], [view[a : a + n] for a, n in spans])
