@@ -214,6 +214,7 @@ class _Facts:
         "is_async",
         "is_ordered",
         "max_pending_calls",
+        "method_options",
         "methods",
         "numbers",
         "owner",
@@ -224,6 +225,7 @@ class _Facts:
         self.id: bytes = entry["id"]
         self.class_name: str = entry.get("class_name") or "Actor"
         self.methods: list[list[Any]] = entry.get("methods") or []
+        self.method_options: dict[str, MethodOptions] = {}  # by name, once it was asked for
         self.numbers = {row[0]: number for number, row in enumerate(self.methods)}
         self.max_pending_calls: int = entry.get("max_pending_calls", -1)
         options = entry.get("options") or {}
@@ -284,8 +286,12 @@ class ActorHandle(Generic[T]):
         facts = self._facts
         number = facts.numbers.get(name)
         if number is not None:
-            about = facts.methods[number][1]
-            options = MethodOptions.of(**_method_options(about)).under(facts.actor_options)
+            known = facts.method_options.get(name)
+            if known is None:
+                about = facts.methods[number][1]
+                known = MethodOptions.of(**_method_options(about)).under(facts.actor_options)
+                facts.method_options[name] = known
+            options = known
         elif name in _OWN_METHODS:
             number = _OWN_METHODS[name]
             options = MethodOptions().under(facts.actor_options)

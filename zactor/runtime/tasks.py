@@ -370,8 +370,7 @@ class Tasks:
         started, finished = rows.get((lease.stream.caller, lease.stream.number), (-1, -1))
         with caller.lock:
             caller.make_way(lease.stream, None, 0)
-            left = lease.stream.take_pending() + list(lease.stream.held)
-            lease.stream.held.clear()
+            left = lease.stream.take_pending() + lease.stream.take_held()
         again: list[Any] = []
         for result in left:
             seq = getattr(result, "seq", None)
