@@ -221,7 +221,7 @@ class ActorViews:
         view.entry = SharedEntry(kind, (view.id, *_PENDING_ROW))
         view.is_watched = True
 
-    def _update(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
+    def _update(self, view: ActorView, entry: Any, progress: list[Any]) -> None:
         view.entry = entry
         state = entry["state"]
         if (
@@ -237,7 +237,7 @@ class ActorViews:
         elif entry.get("address"):
             self._placed(view, entry)
 
-    def _placed(self, view: ActorView, entry: dict[str, Any]) -> None:
+    def _placed(self, view: ActorView, entry: Any) -> None:
         if view.is_dead:
             return  # for this process: its session may be over while the actor is not
         place = entry["address"]
@@ -309,7 +309,7 @@ class ActorViews:
                     else:
                         result.settle(ERROR, self.unavailable(view, "no"))
 
-    def _life_ended(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
+    def _life_ended(self, view: ActorView, entry: Any, progress: list[Any]) -> None:
         view.place = None
         view.is_alive = False
         rows = {(bytes(row[0]), row[1]): (row[2], row[3]) for row in progress}
@@ -453,7 +453,7 @@ def _executed(seq: int, started: int, finished: int) -> str:
     return "unknown" if seq <= started else "no"
 
 
-def _text(entry: dict[str, Any]) -> str:
+def _text(entry: Any) -> str:
     cause = entry.get("cause") or {}
     text = str(cause.get("text") or cause.get("kind") or "died, for no known cause")
     return text.removeprefix("it ")
