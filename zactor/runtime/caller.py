@@ -133,8 +133,8 @@ class Caller:
             if outgoing is None or outgoing.waits_for_room(stream):
                 stream.is_open = False
                 if stream.failure is not None:
-                    while held:
-                        held.popleft().settle(ERROR, stream.failure)
+                    for result in stream.take_held():
+                        result.settle(ERROR, stream.failure)
                 return
             room = stream.credit - len(stream.pending)
             moved = []
@@ -143,6 +143,8 @@ class Caller:
                 if result.state == PENDING:  # not cancelled, nor failed by its arguments
                     moved.append(result)
                     room -= 1
+            if not held:
+                stream.held = ()
             stream.is_open = not held and not self.is_over
             if moved:
                 outgoing.gathered.extend(moved)

@@ -112,6 +112,8 @@ class Objects:
         self._shared: dict[bytes, Result] = {}  # ours, in the table
         self._borrowed: dict[bytes, Borrowed] = {}  # others', while we hold them
         self._guards: dict[bytes, weakref.ref[Guard]] = {}
+        # References made by unpickling, for the next unpickling to find; see `refs.load_ref`.
+        self.loaded: dict[bytes, weakref.ref[Any]] = {}
         self._actors: set[bytes] = set()  # object ids of the table that are actors of ours
         self._places: dict[bytes, Any] = {}  # where stored values of ours lie
         self._watched: set[bytes] = set()
@@ -364,6 +366,7 @@ class Objects:
                 known = self._guards.get(object_id)
                 if known is not None and known() is None:
                     del self._guards[object_id]
+                    self.loaded.pop(object_id, None)
                 self.references.drop_local(object_id)
             self._apply()
 

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import STORED
 from zactor.exceptions import ObjectLostError, ObjectStoreFullError, ZactorSystemError
+from zactor.runtime.chunks import read_far
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.recovery import Recovery
 from zactor.runtime.values import decode
 from zactor.serde.values import loads
 from zactor.store import layout
 from zactor.store.segments import SegmentMissingError, SegmentPool
+from zactor.store.warm import IDLE_SECONDS, WarmMemory
 from zactor.wire.messages import (
     Address,
     FreeSegment,
     LocateSegment,
-    ReadSegment,
     ReserveSegment,
 )
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 TELL_DELAY = 0.05  # how late the node may hear of a segment
 LOCATE_TIMEOUT = 600.0  # for a pull or a restore
-CHUNK = 1 << 20  # read at once from another machine
 
 
 class Sharing:
@@ -93,17 +93,27 @@ class Sharing:
         assert result.state == STORED
         owner = result.owner.process if isinstance(result, Borrowed) else self._process.id
         place = result.value
+        found: list[Any] | None = [] if result.inner else None
         try:
-            return self._load(result.object_id(), place, owner)
+            value = self._load(result.object_id(), place, owner, found)
         except ObjectLostError:
             self._process.objects.recover(result, place)
             return decode(result)
+        if found is not None:
+            result.refs = found
+        return value
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
 
-    def _load(self, object_id: bytes, place: Any, owner: bytes = b"") -> Any:
+    def _load(
+        self,
+        object_id: bytes,
+        place: Any,
+        owner: bytes = b"",
+        found: list[Any] | None = None,
+    ) -> Any:
         name = self._moved.get((object_id, place[0]), place[0])
         for attempt in range(3):
             try:
@@ -112,12 +122,12 @@ class Sharing:
                 if attempt == 2:
                     break
                 if self._process.node is None:
-                    return read_far(self._process, object_id, place)
+                    return _read_far(self._process, object_id, place, WarmMemory(0))
                 name = self._locate(object_id, place)
                 continue
             if value.is_new_view and owner:
                 self._mapped(object_id, owner)
-            return loads(value.payload, value.buffers)
+            return loads(value.payload, value.buffers, found)
         raise ObjectLostError(
             f"object {object_id.hex()} is not in the store any more",
             object_ref_hex=object_id.hex(),
@@ -207,6 +217,8 @@ class FarStore:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._memory = WarmMemory()
+        self._is_trimming = False
         process.objects.store = self
         Recovery(process)
 
@@ -224,7 +236,16 @@ class FarStore:
         return self._load(object_id, place)
 
     def _load(self, object_id: bytes, place: Any) -> Any:
-        return read_far(self._process, object_id, place)
+        value = _read_far(self._process, object_id, place, self._memory)
+        if not self._is_trimming:
+            self._is_trimming = True
+            self._process.post.call_later(IDLE_SECONDS, self._trim)
+        return value
+
+    def _trim(self) -> None:
+        self._is_trimming = self._memory.trim()
+        if self._is_trimming:
+            self._process.post.call_later(IDLE_SECONDS, self._trim)
 
     def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds an object of ours any more that lies on another machine."""
@@ -235,26 +256,21 @@ class FarStore:
         """Nothing is held."""
 
 
-def read_far(process: Process, object_id: bytes, place: Any) -> Any:
-    """Return the value at a place on another machine, read into this process's memory.
+def _read_far(process: Process, object_id: bytes, place: Any, memory: WarmMemory) -> Any:
+    """Return the value at a place on another machine.
 
     Raises:
         ObjectLostError: It is not there any more, or its node is not.
     """
-    node = Address._make(place[3])
-    data = bytearray()
-    size = 1
-    while len(data) < size:
-        ask = ReadSegment(0, place[0], len(data), CHUNK)
-        size, chunk = _ask_node(process, ask, node, object_id)
-        data += chunk
-    header = layout.read_header(bytes(data[: layout.HEADER_SIZE]))
+    if process.is_over is not None:
+        raise process.is_over
+    view = read_far(process, object_id, place, memory.take)
+    header = layout.read_header(bytes(view[: layout.HEADER_SIZE]))
     if header is None or header.object_id != object_id:
         raise ObjectLostError(
             f"object {object_id.hex()} is not in the store any more",
             object_ref_hex=object_id.hex(),
         )
-    view = memoryview(data).toreadonly()
     table_end = layout.HEADER_SIZE + 16 * header.buffers
     (at, length), spans = layout.pieces(header, bytes(view[layout.HEADER_SIZE : table_end]))
     return loads(view[at : at + length], [view[a : a + n] for a, n in spans])

@@ -39,6 +39,7 @@ QUEUE_SECONDS = 0.005  # work that may be queued at a leased worker
 MAX_QUEUED = 512
 LINGER = 0.5  # how long a lease without work is kept
 FIRST_FUNCTION = 1_000  # method numbers from here are functions of this link
+GATHERED = 64  # tasks that wait for company at most while every worker has something to run
 MOST_WANTED = 4_096  # workers asked for at once
 
 
@@ -81,12 +82,17 @@ class Lease:
         self.calls_left: dict[bytes, int] = {}
 
     def room(self) -> int:
-        """Return how many more tasks may be sent."""
+        """Return how many more tasks are to be sent.
+
+        None while more than half of what may be queued is: by then one reply would make room for
+        one task, and each would travel alone.
+        """
         if self.is_recalled or self.is_closing:
             return 0
         mean = self.mean
         depth = 1 if not mean else max(1, min(MAX_QUEUED, int(QUEUE_SECONDS / mean)))
-        return depth - len(self.stream.pending) - len(self.outgoing.gathered)
+        room = depth - len(self.stream.pending) - len(self.outgoing.gathered)
+        return room if 2 * room >= depth else 0
 
     def ran(self, group: Any) -> None:
         """The worker says how long the tasks of a batch took, in microseconds each."""
@@ -123,6 +129,14 @@ class TaskQueue:
         self.leases: dict[int, Lease] = {}
         self.asked = 0  # workers the broker was told we could use
         self.is_unfilled = False  # in `Tasks.unfilled`
+
+    def is_worker_free(self) -> bool:
+        """Whether a task would start at once, or there is no worker to ask yet.
+
+        Otherwise it waits for company: alone, a task costs 18 us to send, 64 at once 1 us each.
+        """
+        leases = list(self.leases.values())
+        return not leases or any(not lease.stream.pending for lease in leases)
 
 
 class Tasks:
@@ -164,7 +178,8 @@ class Tasks:
         """Queue a task whose arguments are ready, and send what can be sent."""
         queue = result.queue
         queue.waiting.append(result)
-        if len(queue.waiting) == 1 or len(queue.waiting) % 64 == 0:
+        waiting = len(queue.waiting)
+        if waiting % GATHERED == 0 or (waiting == 1 and queue.is_worker_free()):
             self.fill(queue)
         elif not queue.is_unfilled:
             queue.is_unfilled = True
@@ -356,8 +371,7 @@ class Tasks:
         started, finished = rows.get((lease.stream.caller, lease.stream.number), (-1, -1))
         with caller.lock:
             caller.make_way(lease.stream, None, 0)
-            left = lease.stream.take_pending() + list(lease.stream.held)
-            lease.stream.held.clear()
+            left = lease.stream.take_pending() + lease.stream.take_held()
         again: list[Any] = []
         for result in left:
             seq = getattr(result, "seq", None)

@@ -515,8 +515,8 @@ class LocateSegment(NamedTuple):
 
 
 class ReadSegment(NamedTuple):
-    """Node to node: a chunk of the object in a segment, please. Answered with `[size, bytes]`, size of
-    the whole; or `ObjectLost`."""
+    """Node to node: a chunk of the object in a segment, please. Answered by a `CHUNK`; or with
+    `ObjectLost`."""
 
     request: int
     name: str
