@@ -51,6 +51,11 @@ class TaskResult(Result):
     queue: TaskQueue
 
 
+def is_task(result: Any) -> bool:
+    """Whether a result is a task's, however many values that has."""
+    return getattr(result, "queue", None) is not None
+
+
 class Lease:
     """A worker that runs our tasks."""
 
