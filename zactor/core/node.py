@@ -203,12 +203,18 @@ class NodeMachine:
         oom: bool,
         progress: list[Any],
         now: float,
+        is_whole: bool = False,
     ) -> None:
-        """The worker's pidfd says that it is dead; all it had said before was taken."""
+        """The worker's pidfd says that it is dead; all it had said before was taken.
+
+        `progress` is its page; if that `is_whole`, of a stream without a row nothing had arrived.
+        """
         worker = self._pool.workers[process]
         self.story.append((now, "died", (process, kind, code)))
         self._pool.remove(worker)
         cause = cause_of_death(worker, kind, code, oom=oom)
+        if is_whole:
+            cause["whole"] = True
         if worker.address is None and not worker.killed and (worker.work or not worker.job):
             self._try_again(
                 worker, ["spawn", f"the worker {cause['text']} while starting", {}], now

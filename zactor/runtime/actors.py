@@ -264,7 +264,8 @@ class ActorViews:
         goes_on = entry["state"] != "DEAD"
         caller = self._process.caller
         for stream in list(view.streams):
-            started, finished = rows.get((stream.caller, stream.number), (-1, -1))
+            unknown = unseen(self._process, stream, entry.get("cause"))
+            started, finished = rows.get((stream.caller, stream.number), unknown)
             with caller.lock:
                 caller.make_way(stream, None, view.life)
                 pending = stream.take_pending()
@@ -391,6 +392,16 @@ def _naming(view: ActorView) -> dict[str, Any]:
         "name": entry.get("name") or "",
         "namespace": (entry.get("namespace") or "") if entry.get("name") else "",
     }
+
+
+def unseen(process: Process, stream: Stream, cause: Any) -> tuple[int, int]:
+    """Return what is known of a stream that is not on a dead worker's progress page.
+
+    Nothing of it had arrived, if the page is whole and the broker has passed on all of it that
+    is this process's own (rows of actors are picked by where these are, which may just change).
+    """
+    is_own = stream.caller[:12] == process.id
+    return (0, 0) if is_own and (cause or {}).get("whole") else (-1, -1)
 
 
 def _executed(seq: int, started: int, finished: int) -> str:
