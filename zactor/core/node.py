@@ -66,6 +66,7 @@ from zactor.core.node_effects import (
 )
 from zactor.core.worker_pool import ACTOR, ENDING, IDLE, SHARED, SPARE, Worker, WorkerPool
 from zactor.wire.messages import (
+    WHOLE,
     ActorExited,
     ActorFailed,
     ActorReady,
@@ -207,14 +208,14 @@ class NodeMachine:
     ) -> None:
         """The worker's pidfd says that it is dead; all it had said before was taken.
 
-        `progress` is its page; if that `is_whole`, of a stream without a row nothing had arrived.
+        `progress` is its page, with a row for each stream that anything had come on if `is_whole`.
         """
         worker = self._pool.workers[process]
         self.story.append((now, "died", (process, kind, code)))
         self._pool.remove(worker)
         cause = cause_of_death(worker, kind, code, oom=oom)
         if is_whole:
-            cause["whole"] = True
+            progress = [*progress, list(WHOLE)]
         if worker.address is None and not worker.killed and (worker.work or not worker.job):
             self._try_again(
                 worker, ["spawn", f"the worker {cause['text']} while starting", {}], now

@@ -358,7 +358,7 @@ class Tasks:
         queue.asked = min(queue.asked, len(queue.leases))
         caller = self._process.caller
         rows = {(bytes(row[0]), row[1]): (row[2], row[3]) for row in message.progress}
-        unknown = unseen(self._process, lease.stream, message.cause)
+        unknown = unseen(self._process, lease.stream, rows)
         started, finished = rows.get((lease.stream.caller, lease.stream.number), unknown)
         with caller.lock:
             caller.make_way(lease.stream, None, 0)
