@@ -117,11 +117,11 @@ def test_values_made_again_leave_nothing(keeper: Any) -> None:
     objects = processes.current().objects  # type: ignore[union-attr]
 
     def kept() -> int:
-        objects.store._look()
+        objects.store.look()
         return (
             objects.references.stats().owned
             + len(objects._places)
-            + len(objects.recovery._records)
+            + objects.recovery.lineage.stats().records
         )
 
     before = kept()

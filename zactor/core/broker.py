@@ -219,6 +219,19 @@ class BrokerMachine:
         self._cluster.directory.publish()
         return self._cluster.journal.drain()
 
+    def commit(self) -> None:
+        """Commit what was written; what is to be done stays for `drain`.
+
+        Raises:
+            StaleError: Another broker has written to the state.
+        """
+        self._cluster.journal.commit()
+
+    @property
+    def forgets(self) -> bool:
+        """Whether nothing that it writes is ever read back."""
+        return self._cluster.journal.forgets
+
     def close(self) -> None:
         """Let go of the state. Nothing may be called afterwards."""
         self._cluster.journal.state.close()

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.client_requests import RefusedError, read_address
-from zactor.core.leases import STARTING
+from zactor.core.lease import STARTING
 from zactor.core.processes import FORGOTTEN
 from zactor.wire import messages as m
 

@@ -17,6 +17,7 @@ from zactor.serde.exceptions import revive
 from zactor.wire import batches
 from zactor.wire.messages import (
     MOVED,
+    WHOLE,
     ActorChanged,
     ActorsMoved,
     Address,
@@ -25,6 +26,8 @@ from zactor.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from zactor.runtime.caller import Identity
     from zactor.runtime.process import Process
 
@@ -316,7 +319,8 @@ class ActorViews:
         goes_on = entry["state"] != "DEAD"
         caller = self._process.caller
         for stream in list(view.streams):
-            started, finished = rows.get((stream.caller, stream.number), (-1, -1))
+            unknown = unseen(self._process, stream, rows)
+            started, finished = rows.get((stream.caller, stream.number), unknown)
             with caller.lock:
                 caller.make_way(stream, None, view.life)
                 pending = stream.take_pending()
@@ -442,6 +446,16 @@ def _naming(view: ActorView) -> dict[str, Any]:
         "name": entry.get("name") or "",
         "namespace": (entry.get("namespace") or "") if entry.get("name") else "",
     }
+
+
+def unseen(process: Process, stream: Stream, rows: Container[Any]) -> tuple[int, int]:
+    """Return what is known of a stream that is not on a dead worker's progress page.
+
+    Nothing of it had arrived, if the page is whole and the broker has passed on all of it that
+    is this process's own (rows of actors are picked by where these are, which may just change).
+    """
+    is_own = stream.caller[:12] == process.id
+    return (0, 0) if is_own and WHOLE[:2] in rows else (-1, -1)
 
 
 def _executed(seq: int, started: int, finished: int) -> str:

@@ -358,7 +358,10 @@ class Execution:
             owner = dict(refs).get(name[0]) if name else None
             if owner is None:
                 raise
-            return decode(self.process.objects.recover_argument(name[0], owner, value))
+            found, guard = self.process.objects.recover_argument(name[0], owner, value)
+            value = decode(found)
+            del guard  # what is mapped is held by its views
+            return value
 
     def finish(
         self,

@@ -294,14 +294,14 @@ class _Part:
         has_node: bool = True,
         name: str = "",
     ) -> None:
+        from zactor.runtime.gate import GatedPost
         from zactor.runtime.loop import Loop
-        from zactor.runtime.post import Post
         from zactor.runtime.session import machine_token, open_session
 
         self.config = config
         self.session: Session = open_session(config, cluster)
         self.loop: Loop = Loop()
-        self.post: Post = Post(
+        self.post: Post = GatedPost(
             os.urandom(12),
             self.session.path,
             node=os.urandom(12) if has_node else b"",

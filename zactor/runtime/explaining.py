@@ -16,7 +16,7 @@ from zactor.runtime.objects import Borrowed
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Part
 from zactor.runtime.streaming import Streaming
-from zactor.runtime.tasks import Lease, TaskResult
+from zactor.runtime.tasks import Lease, is_task
 from zactor.wire import batches
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def explain(process: Process, result: Result) -> Explained:
                 "to": list(result.owner),
                 "object": result.id,
             }
-        if result.stream is None and not isinstance(result, TaskResult):
+        if result.stream is None and not is_task(result):
             found = _stream_of(process, result)
             if found is None:
                 return [*causes, cause("unknown", "nothing here will make the value")], None
@@ -72,7 +72,7 @@ def explain(process: Process, result: Result) -> Explained:
             causes.append(cause("argument", text, call=name, object=argument.object_id().hex()))
             result = argument
             continue
-        if isinstance(result, TaskResult):
+        if is_task(result):
             return _task(process, result, name, causes)
         further = _actor_call(process, result, name, causes)
         if isinstance(further, Result):
@@ -113,7 +113,7 @@ def _is_sent(result: Result) -> bool:
 
 def _task(
     process: Process,
-    result: Any,  # a TaskResult
+    result: Any,  # a task's
     name: str,
     causes: list[Cause],
 ) -> Explained:
@@ -184,7 +184,7 @@ def _actor_call(
 def name_of(process: Process, result: Result) -> str:
     """Return what texts call a call that was made here."""
     call: Any = result
-    if isinstance(result, TaskResult):
+    if is_task(result):
         return f"task {call.function[1]}()"
     stream = result.stream
     view: Any = getattr(stream, "target", None)

@@ -494,7 +494,7 @@ class Node:
         self._machine.worker_died(
             process, status.kind, status.code,
             oom=is_killed and self._pressure.has_killed(),
-            progress=worker.progress(), now=self._loop.now(),
+            progress=worker.progress(), now=self._loop.now(), is_whole=worker.is_progress_whole(),
         )  # fmt: skip
         self._forget(worker)
         self._step()

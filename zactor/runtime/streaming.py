@@ -291,6 +291,8 @@ class Streams:
             if status == batches.STORED:
                 item.value = data
                 objects.watch_end(item)
+                if is_new:
+                    objects.note_origin(result, object_id)
             settle_wire(item, status, data)
         if is_new:
             result.received += 1

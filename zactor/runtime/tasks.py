@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, Result, Stream
 from zactor.exceptions import WorkerCrashedError, from_wire
+from zactor.runtime.actors import unseen
 from zactor.runtime.interrupts import protected
 from zactor.wire import batches
 from zactor.wire.messages import (
@@ -51,6 +52,11 @@ class TaskResult(Result):
     function: tuple[bytes, str]
     max_calls: int
     queue: TaskQueue
+
+
+def is_task(result: Any) -> bool:
+    """Whether a result is a task's, however many values that has."""
+    return getattr(result, "queue", None) is not None
 
 
 class Lease:
@@ -368,7 +374,8 @@ class Tasks:
         queue.asked = min(queue.asked, len(queue.leases))
         caller = self._process.caller
         rows = {(bytes(row[0]), row[1]): (row[2], row[3]) for row in message.progress}
-        started, finished = rows.get((lease.stream.caller, lease.stream.number), (-1, -1))
+        unknown = unseen(self._process, lease.stream, rows)
+        started, finished = rows.get((lease.stream.caller, lease.stream.number), unknown)
         with caller.lock:
             caller.make_way(lease.stream, None, 0)
             left = lease.stream.take_pending() + lease.stream.take_held()
@@ -407,6 +414,11 @@ class Tasks:
         if not message.final:
             self._process.warn(str(error))
             return
+        # Not before what is known of lost leases is applied: their tasks wait here then.
+        self._process.post.when_drained(partial(self._fail_queue, queue, error))
+
+    @staticmethod
+    def _fail_queue(queue: TaskQueue, error: Exception) -> None:
         queue.asked = 0
         while queue.waiting:
             queue.waiting.popleft().settle(ERROR, error)

@@ -47,7 +47,7 @@ from zactor.runtime.interrupts import protect_module
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.reception import Waiter
 from zactor.runtime.several import Part
-from zactor.runtime.tasks import TaskResult
+from zactor.runtime.tasks import is_task
 from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ def _waits(
     what = first.call if isinstance(first, Part) else first
     if isinstance(what, Borrowed):
         on, named = "object " + what.id.hex(), what.id.hex()
-    elif what.stream is None and not isinstance(what, TaskResult):
+    elif what.stream is None and not is_task(what):
         on, named = "an item of a stream", ""
     else:
         on, named = name_of(process, what), first.object_id().hex()
