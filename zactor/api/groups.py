@@ -251,7 +251,9 @@ def get_current_placement_group() -> PlacementGroup | None:
     return PlacementGroup(PlacementGroupID(group["id"])) if group else None
 
 
-def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) -> None:
+def check_bundle(
+    group: PlacementGroup, index: int, demand: dict[str, float], label: str
+) -> None:
     """Raise ValueError if what is asked for can never run in the group."""
     bundles = group.bundle_specs
     if index < -1 or (bundles and index >= len(bundles)):
@@ -264,7 +266,8 @@ def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) ->
         all(bundle.get(name, 0) >= amount for name, amount in demand.items())
         for bundle in among
     ):
+        among = [{name: float(amount) for name, amount in b.items()} for b in among]
         raise ValueError(
-            f"Cannot schedule with the placement group because the resource request {demand} "
+            f"Cannot schedule {label} with the placement group because the resource request {demand} "
             f"cannot fit into any bundles for the placement group, {among}."
         )

@@ -134,8 +134,9 @@ class ActorAlreadyExistsError(ZactorError, ValueError):
     def __str__(self) -> str:
         space = f" (namespace={self.namespace})"
         return self.message or (
-            f"The name {self.name}{space} is already taken. Use another name, get the existing "
-            f"actor by get_actor({self.name!r}), or pass get_if_exists=True."
+            f"The name {self.name}{space} is already taken. Please use a different name, get the "
+            f"existing actor by get_actor({self.name!r}, namespace={self.namespace!r}), or pass "
+            "get_if_exists=True."
         )
 
     error_message = property(__str__)

@@ -226,12 +226,7 @@ class ActorViews:
 
     def _update(self, view: ActorView, entry: Any, progress: list[Any]) -> None:
         view.entry = entry
-        state = entry["state"]
-        if (
-            state in ("DEAD", "RESTARTING")
-            or (view.place is not None and entry["life"] != view.life)
-            or view.ends
-        ):
+        if _ends_life(view, entry) or view.ends:
             # What the dead worker sent may still be in the inbox: applied once that is empty,
             # and before anything that was said of the actor later.
             view.ends += 1
@@ -289,9 +284,7 @@ class ActorViews:
             view, entry, progress = self._ended.popleft()
             view.ends -= 1
             state = entry["state"]
-            if state in ("DEAD", "RESTARTING") or (
-                view.place is not None and entry["life"] != view.life
-            ):
+            if _ends_life(view, entry):
                 self._life_ended(view, entry, progress)
             if state == "DEAD":
                 self._fail_view(view, self.death(view))
@@ -317,6 +310,7 @@ class ActorViews:
         view.is_alive = False
         rows = {(bytes(row[0]), row[1]): (row[2], row[3]) for row in progress}
         goes_on = entry["state"] != "DEAD"
+        never_began = entry["state"] in ("PENDING", "STARTING")  # no constructor has returned
         caller = self._process.caller
         for stream in list(view.streams):
             unknown = unseen(self._process, stream, rows)
@@ -329,10 +323,10 @@ class ActorViews:
                 pending = sorted(pending + strays, key=lambda result: result.seq)
             again = []
             for result in pending:
-                is_stray = result in strays
-                executed = "no" if is_stray else _executed(result.seq, started, finished)
-                if goes_on and result.retries:
-                    if result.retries > 0 and not is_stray:
+                did_not_run = never_began or result in strays
+                executed = "no" if did_not_run else _executed(result.seq, started, finished)
+                if goes_on and (result.retries or never_began):
+                    if result.retries > 0 and not did_not_run:
                         result.retries -= 1
                     again.append(result)
                 elif goes_on:
@@ -372,7 +366,7 @@ class ActorViews:
     def unavailable(self, view: ActorView, executed: str) -> Exception:
         """The error of a call whose actor's process died, and which may live again."""
         return ActorUnavailableError(
-            f"{_text(view.entry)}, and is being restarted",
+            f"The actor is restarting: {_clause(view.entry)}",
             **_naming(view),
             executed=executed,
         )
@@ -386,7 +380,7 @@ class ActorViews:
         if cause.get("kind") in ("environment", "unschedulable") and error:
             return from_wire(error)
         died = ActorDiedError(
-            _text(view.entry),
+            _reason(view.entry),
             **_naming(view),
             actor_init_failed=cause.get("kind") == "constructor",
             cause=error if cause.get("kind") == "constructor" else None,
@@ -467,7 +461,39 @@ def _executed(seq: int, started: int, finished: int) -> str:
     return "unknown" if seq <= started else "no"
 
 
-def _text(entry: Any) -> str:
+def _ends_life(view: ActorView, entry: Any) -> bool:
+    """Whether this word of the directory says that the life known here is over."""
+    state = entry["state"]
+    if state in ("DEAD", "RESTARTING"):
+        return True
+    return view.place is not None and (state == "PENDING" or entry["life"] != view.life)
+
+
+# What a text of the directory begins with when the actor is its subject.
+_VERBS = frozenset({"was", "exited", "ended", "died", "did"})
+
+
+def _clause(entry: Any) -> str:
+    """Say what became of the actor's last life, as a clause."""
     cause = entry.get("cause") or {}
     text = str(cause.get("text") or cause.get("kind") or "died, for no known cause")
-    return text if text.startswith(("it ", "its ")) else f"it {text}"
+    first = text.split(" ", 1)[0]
+    if first in ("killed", "released"):
+        return f"it was {text}"
+    return f"it {text}" if first in _VERBS else text
+
+
+# The beginnings of these texts are Ray's: programs look for them.
+_DEATHS = {
+    "exit": "The actor is dead because its worker process has died: ",
+    "signal": "The actor is dead because its worker process has died: ",
+    "oom": "The actor is dead because its worker process has died: ",
+    "owner": "The actor is dead because its owner has died: ",
+    "node": "The actor died because its node has died. What is known: ",
+}
+
+
+def _reason(entry: Any) -> str:
+    """Say why the actor is dead."""
+    kind = (entry.get("cause") or {}).get("kind")
+    return _DEATHS.get(str(kind), "") + _clause(entry)

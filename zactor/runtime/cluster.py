@@ -478,7 +478,7 @@ def run_node(
     node = part.start_node(broker, options, ended=ended, boot=boot)
     node.find_broker = find_broker
     for number in (signal.SIGTERM, signal.SIGINT):
-        part.on_signal(number, partial(node.stop, "the node was ended"))
+        part.on_signal(number, partial(node.leave, "the node was ended"))
     part.session.publish(list(broker))
     node.on_broker_moved = lambda address: part.session.publish(list(address))
     node.on_joined = lambda: ready(part.post.address)

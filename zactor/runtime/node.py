@@ -43,6 +43,7 @@ from zactor.wire.messages import (
     Address,
     Answer,
     BindNetwork,
+    DrainNode,
     EndLease,
     JobEnded,
     NodeUp,
@@ -245,6 +246,13 @@ class Node:
         self._attach()
         self._machine.open(self._loop.now())
         self._step()
+
+    def leave(self, reason: str) -> None:
+        """Leave the cluster, which goes on: what ends here is placed elsewhere, not here again."""
+        if self.has_joined:
+            # Nobody waits for the answer: what matters is that it is read before the deaths are.
+            self._post.request(self.broker, DrainNode(0, self.id))
+        self.stop(reason)
 
     def stop(self, reason: str) -> None:
         """End in order: `ended` is called when the last worker is dead."""

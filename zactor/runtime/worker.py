@@ -274,7 +274,9 @@ class Worker:
         assert self.actor is not None
         actor, life = self.actor
         ending = getattr(host, "ending", None)
-        self.process.callee.refuse(actor, life, is_dead=True)
+        # What ends because its node stops may live again elsewhere: its callers ask where.
+        goes_on = self.is_exiting and not ending
+        self.process.callee.refuse(actor, life, is_dead=not goes_on)
         if ending != "exit_actor":
             self._say(["stopping", actor, life])
             run_shutdown_hook(host.execution.instance)
@@ -283,7 +285,7 @@ class Worker:
 
     def _exited(self, text: str) -> None:
         assert self.actor is not None
-        cause = {"kind": "exited", "code": 0, "text": EXIT_TEXT.get(text, text)}
+        cause = exit_cause(text)
         # Replies first: the death notice may overtake what has not left this process.
         self.process.flush()
         self.process.post.settle_links(1.0)
@@ -305,6 +307,12 @@ EXIT_TEXT = {
     "terminated": "was stopped with __zactor_terminate__",
     "stopped": "was stopped in order: its last handle is gone",
 }
+
+
+def exit_cause(why: str) -> dict[str, Any]:
+    """Return the cause of death of an actor that has ended in order."""
+    kind = "stopped" if why == "stopped" else "exited"
+    return {"kind": kind, "code": 0, "text": EXIT_TEXT.get(why, why)}
 
 
 def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
