@@ -46,6 +46,23 @@ def a_queued_task_never_runs(ray, tmp_path):
     return kind, count_at(tmp_path / "n")
 
 
+@table.row("Pending: those queued behind it run all the same.", gives=list(range(1, 20, 2)))
+def cancelled_tasks_hold_up_no_others(ray, tmp_path):
+    gate = gate_at(tmp_path / "open")
+
+    @ray.remote(num_cpus=0, resources={"widget": 2})
+    def f(i):
+        gate()
+        return i
+
+    refs = [f.remote(i) for i in range(20)]
+    time.sleep(0.2)
+    for ref in refs[2::2]:
+        ray.cancel(ref)
+    (tmp_path / "open").touch()
+    return ray.get(refs[1::2], timeout=20)
+
+
 @table.row("Waiting for its arguments: TaskCancelledError.", raises="TaskCancelledError")
 def a_task_that_waits_for_its_arguments(ray, tmp_path):
     gate = gate_at(tmp_path / "open")
