@@ -129,10 +129,7 @@ class Loop:
 
     def close(self) -> None:
         """Release the descriptors."""
-        wake, self._wake = (
-            self._wake,
-            -1,
-        )  # a late wake must not write into what gets its number
+        wake, self._wake = self._wake, -1  # a late wake must not write into what gets its number
         os.close(wake)
         self._epoll.close()
 

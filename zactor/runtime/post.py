@@ -74,9 +74,7 @@ RETRIES = 200
 LOST_AFTER = 2  # failed attempts until the `lost` handlers are told (and told again at each)
 GAP_AGAIN = 0.05  # seconds until what is missing is asked for again
 LOOK_AFTER = 0.1  # seconds after a connection was used
-REST_AFTER = (
-    0.05  # seconds; while there are too many connections, how often idle ones are closed
-)
+REST_AFTER = 0.05  # seconds; while there are too many connections, how often idle ones are closed
 MESSAGES_A_TURN = 256
 
 FRESH, GREETING, UP, BROKEN, CLOSED = range(5)
