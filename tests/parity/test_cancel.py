@@ -99,6 +99,64 @@ def a_running_task_is_interrupted(ray, tmp_path):
     ray.get(ref, timeout=20)
 
 
+@table.row("... which is a RayTaskError too, with the place where it was.", gives=[True] * 3)
+def a_running_task_is_cancelled_somewhere(ray, tmp_path):
+    tally = tally_at(tmp_path / "n")
+
+    @ray.remote
+    def f():
+        tally()
+        while True:
+            time.sleep(0.05)
+
+    ref = f.remote()
+    wait_until(lambda: count_at(tmp_path / "n"))
+    ray.cancel(ref)
+    try:
+        ray.get(ref, timeout=20)
+    except ray.exceptions.TaskCancelledError as error:
+        text = str(error)
+        return [
+            isinstance(error, ray.exceptions.RayTaskError),
+            "was cancelled" in text,
+            "time.sleep(0.05)" in text,
+        ]
+
+
+@table.row("... and so is what an async method or a generator raises.", gives=[True] * 3)
+def running_methods_are_cancelled_somewhere(ray):
+    @ray.remote
+    class A:
+        async def wait(self):
+            await asyncio.sleep(60)
+
+        async def stream(self):
+            yield 1
+            await asyncio.sleep(60)
+
+    @ray.remote
+    def stream():
+        yield 1
+        time.sleep(60)
+
+    def is_both(take):
+        try:
+            take()
+        except ray.exceptions.TaskCancelledError as error:
+            return isinstance(error, ray.exceptions.RayTaskError)
+
+    a = A.remote()
+    ref = a.wait.remote()
+    ray.get(a.__ray_ready__.remote())
+    ray.cancel(ref)
+    found = [is_both(lambda: ray.get(ref, timeout=20))]
+    for generator in (a.stream.remote(), stream.remote()):
+        ray.get(next(generator))
+        ray.cancel(generator)
+        found.append(is_both(lambda generator=generator: ray.get(list(generator), timeout=20)))
+    return found
+
+
 @table.row("A running task sees KeyboardInterrupt and can clean up.", gives=True)
 def a_running_task_can_clean_up(ray, tmp_path):
     tally, cleaned = tally_at(tmp_path / "n"), tally_at(tmp_path / "cleaned")

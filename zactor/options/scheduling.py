@@ -53,7 +53,10 @@ LabelMatch = In | NotIn | Exists | DoesNotExist
 
 def _values(operator: str, values: tuple[str, ...]) -> list[str]:
     if not values:
-        raise ValueError(f'{operator} needs at least one value, as in {operator}("a", "b")')
+        raise ValueError(
+            f"The variadic parameter of the {operator} operator must be a non-empty tuple: name the "
+            f'values, as in {operator}("a", "b")'
+        )
     for position, value in enumerate(values):
         if not isinstance(value, str):
             raise ValueError(
