@@ -280,7 +280,7 @@ def get_gpu_ids() -> list[int | str]:
     """Return the ids of the GPUs given to this worker."""
     running = process().running
     spec = getattr(running, "spec", None) or {}
-    return list(spec.get("gpu_ids") or ())
+    return [int(gpu) if str(gpu).isdigit() else gpu for gpu in spec.get("gpu_ids") or ()]
 
 
 def call_id() -> str:
