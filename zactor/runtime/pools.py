@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
-from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing, current_call
+from zactor.runtime.calling import (
+    NATIVE_TYPES,
+    Call,
+    Execution,
+    StopServing,
+    current_call,
+    interrupted,
+)
 from zactor.runtime.deadlines import Inherited
 from zactor.runtime.outflow import run_stream_async
 from zactor.runtime.reception import Waiter
@@ -367,9 +374,10 @@ class AsyncHost:
         object_id: bytes,
     ) -> None:
         if isinstance(error, asyncio.CancelledError):
-            self.execution.settle_references(object_id, intake.peer, (), ())
             if call.is_cancelled or self._ending is None:
-                self.execution.reply_error(intake, seq, TaskCancelledError(executed="unknown"))
+                self.execution.failed(intake, seq, method, interrupted(error), object_id)
+            else:
+                self.execution.settle_references(object_id, intake.peer, (), ())
             return
         if isinstance(error, AsyncioActorExit):
             raise StopServing("exited") from error

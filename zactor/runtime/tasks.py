@@ -222,10 +222,11 @@ class Tasks:
         outgoing = lease.outgoing
         functions = lease.functions
         numbers = queue.identity.numbers
-        for _ in range(min(count, len(waiting))):
+        while waiting and count > 0:
             result = waiting.popleft()
             if result.state != PENDING:
-                continue  # cancelled while it waited
+                continue  # cancelled while it waited: takes no other's place
+            count -= 1
             key = result.function[0]
             result.stream = lease.stream
             if not result.number:

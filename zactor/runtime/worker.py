@@ -23,6 +23,7 @@ from zactor.runtime.caller import Identity
 from zactor.runtime.calling import CANCEL_SIGNAL, Execution, StopServing
 from zactor.runtime.hosts import MainHost
 from zactor.runtime.lane import Lane, LaneClosedError
+from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.process import Process
 from zactor.runtime.progress import ProgressPage
 from zactor.serde.exceptions import pack_exception
@@ -49,6 +50,8 @@ class Worker:
         self._orders_lock = threading.Lock()
         self._stopped: set[tuple[bytes, int]] = set()  # asked to end before they had begun
         self.is_exiting = False
+        self._node_sees = os.environ.get(CUDA)  # of GPUs, before any were given to this worker
+        self._had_gpus = False
         self.process = Process(
             boot["process"],
             boot["directory"],
@@ -185,8 +188,16 @@ class Worker:
         use_paths(self.process.session)
         self.process.session["group"] = shape.get("group")
         self.process.session["runtime_env"] = shape.get("env") or {}
+        self._show_gpus(shape)
         if self.process.running is not None:
             self.process.running.spec = shape
+
+    def _show_gpus(self, spec: dict[str, Any]) -> None:
+        """Have what runs here see the GPUs it was given, under the names that CUDA has for them."""
+        numbers = spec.get("gpu_ids") or ()
+        if numbers or self._had_gpus:
+            self._had_gpus = True
+            spec["gpu_ids"] = use_gpus(os.environ, self._node_sees, numbers)
 
     def _run_tasks(self, order: list[Any]) -> None:
         process = self.process
@@ -244,6 +255,7 @@ class Worker:
         process.session["group"] = spec.get("group")
         process.session["runtime_env"] = spec.get("env") or {}
         process.identity = Identity(caller_id(actor, life))
+        self._show_gpus(spec)
         self.actor = (actor, life)
         execution = Execution(process, None, spec.get("class_name") or "Actor")
         execution.actor_id = actor.hex()
