@@ -43,7 +43,7 @@ class Node:
 
     __slots__ = (
         "actors", "address", "bundles", "crowd", "entry", "id", "is_draining", "joined",
-        "labels", "leases", "load", "order", "pool", "state",
+        "labels", "leases", "load", "notices", "order", "pool", "state",
     )  # fmt: skip
 
     def __init__(self, entry: dict[str, Any], order: int, now: float) -> None:
@@ -62,6 +62,7 @@ class Node:
         self.state = ALIVE
         self.is_draining = False
         self.load: dict[str, Any] = {}
+        self.notices: dict[str, None] = {}  # what users should know of it
         self.actors: dict[bytes, None] = {}  # with a life here, from StartActor to its end
         self.leases: dict[int, None] = {}  # from StartLease to its end
         self.bundles: dict[tuple[bytes, int], None] = {}  # reserved here

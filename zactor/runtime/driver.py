@@ -20,7 +20,16 @@ from zactor.runtime import interrupts
 from zactor.runtime import process as processes
 from zactor.runtime.process import Process
 from zactor.runtime.sharing import FarStore, Sharing
-from zactor.wire.messages import Address, Attach, Detach, Output, SessionLost
+from zactor.wire.messages import (
+    Address,
+    Answer,
+    Attach,
+    Detach,
+    Notice,
+    Output,
+    SessionLost,
+    Survey,
+)
 
 if TYPE_CHECKING:
     from zactor.transport.curve import Keys
@@ -66,6 +75,8 @@ class Driver:
         self.log_to_driver = bool(metadata.get("log_to_driver", True))
         process.post.on(Output, self._output)
         process.post.on(SessionLost, self._session_lost)
+        process.post.on(Survey, self._survey)
+        process.post.on(Notice, lambda _, __, message: process.warn(message.text))
         self._attach = Attach(0, role, list(process.post.address), namespace, metadata)
         try:
             answer = self._attach_first()
@@ -179,6 +190,15 @@ class Driver:
 
     def _session_lost(self, peer: bytes, address: Address, message: SessionLost) -> None:  # noqa: ARG002
         self.process.end(SessionLostError(message.reason))
+
+    def _survey(self, peer: bytes, address: Address, message: Survey) -> None:  # noqa: ARG002
+        from zactor.runtime.listing import survey
+
+        try:
+            answer = Answer(message.request, True, survey(self.process, *message[1:]))
+        except (ValueError, TypeError) as error:
+            answer = Answer(message.request, False, ["BadRequest", str(error), {}])
+        self.process.post.send(address, answer)
 
     def _output(self, peer: bytes, address: Address, message: Output) -> None:  # noqa: ARG002
         if not self.log_to_driver:

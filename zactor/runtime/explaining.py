@@ -209,7 +209,7 @@ def pending_results(process: Process) -> Iterator[Result]:
     for peer in list(process.post.peers.values()):
         for stream in list(peer.calls.streams) if peer.calls is not None else ():
             yield from list(stream.pending.values())
-    for view in list(process.actors._views.values()):  # noqa: SLF001
+    for view in process.actors.all():
         for stream in list(view.streams):
             yield from list(stream.held)
     yield from process.tasks.waiting()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, Result
 from zactor.exceptions import TaskPlacementGroupRemoved, ZactorError, from_wire
+from zactor.runtime.actors import ADVICE
 from zactor.wire.messages import Address, GroupChanged, WatchGroup
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class GroupViews:
             self._entries[group] = entry
             state = entry["state"]
             waiting = self._waiting.pop(group, []) if state in (CREATED, REMOVED) else []
+        if entry.get("pending_reason") and state not in (CREATED, REMOVED):
+            name = entry.get("name") or group.hex()[:12]
+            self._process.warn(
+                f"placement group {name} waits: {entry['pending_reason']}. {ADVICE}"
+            )
         for result, kind, value in waiting:
             if state == CREATED:
                 result.settle(kind, value)

@@ -133,10 +133,11 @@ def _counted(text: str, seen: list[Any]) -> list[Line]:
 class LogFile:
     """A file that is moved aside when it is full; one earlier file is kept."""
 
-    __slots__ = ("_base", "_fd", "_limit", "_size", "path")
+    __slots__ = ("_base", "_fd", "_limit", "_size", "path", "pid")
 
-    def __init__(self, path: str, limit: int) -> None:
+    def __init__(self, path: str, limit: int, pid: int = 0) -> None:
         self.path = path
+        self.pid = pid  # of who writes
         self._limit = limit
         self._fd = -1  # opened by the first write: most workers print nothing
         self._size = 0
@@ -156,6 +157,11 @@ class LogFile:
                 self._fd, self._size = -1, 0
         except OSError:
             return
+
+    @property
+    def size(self) -> int:
+        """How many bytes were ever written."""
+        return self._base + self._size
 
     def read(self, offset: int, limit: int) -> dict[str, Any]:
         """Return up to `limit` bytes from `offset`, the offset after them, and the size.
@@ -277,7 +283,9 @@ class Output:
         worker.pid = process.pid
         for number, fd in ((1, process.stdout), (2, process.stderr)):
             name = f"worker-{process.pid}-{process.process.hex()[:8]}.{_STREAMS[number]}"
-            log = LogFile(os.path.join(self._directory, name), self._config.log_bytes)
+            log = LogFile(
+                os.path.join(self._directory, name), self._config.log_bytes, process.pid
+            )
             self._logs[process.process, number] = log
             pipe = worker.pipes[number] = _Pipe(worker, number, fd, log)
             self._loop.add_reader(fd, partial(self._readable, pipe))
@@ -317,6 +325,24 @@ class Output:
         self._dropped[job] = None
         if len(self._dropped) > _DROPPED_JOBS:
             del self._dropped[next(iter(self._dropped))]
+
+    def list_logs(self) -> list[dict[str, Any]]:
+        """Return a row for each log that something was written to."""
+        rows = []
+        for (process, number), log in self._logs.items():
+            if log.size:
+                worker = self._workers.get(process)
+                rows.append(
+                    {
+                        "filename": os.path.basename(log.path),
+                        "worker_id": process.hex(),
+                        "pid": log.pid,
+                        "stream": _STREAMS[number],
+                        "size": log.size,
+                        "is_alive": worker is not None,
+                    }
+                )
+        return rows
 
     def read_log(self, process: bytes, stream: int, offset: int, limit: int) -> dict[str, Any]:
         """Answer a `ReadLog`.

@@ -15,8 +15,9 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, PENDING, Result, Stream
+from zactor.core.calls import PENDING, Result, Stream
 from zactor.exceptions import WorkerCrashedError, from_wire
+from zactor.runtime.actors import ADVICE
 from zactor.runtime.interrupts import protected
 from zactor.wire import batches
 from zactor.wire.messages import (
@@ -369,7 +370,7 @@ class Tasks:
                 again.append(result)
             else:
                 done = started >= 0 and seq is not None and seq <= finished
-                result.settle(ERROR, self._crashed(result, lease, message, done=done))
+                caller.fail(result, self._crashed(result, lease, message, done=done))
         for result in reversed(again):
             queue.waiting.appendleft(result)
         self._process.process_died(lease.address.process)
@@ -390,11 +391,15 @@ class Tasks:
             return
         error = from_wire(message.error)
         if not message.final:
-            self._process.warn(str(error))
+            waits = next(iter(queue.waiting), None)
+            name = waits.function[1] if waits is not None else "a task"
+            self._process.warn(
+                f"{name}() waits for a worker: {error.message}. {ADVICE}", about=error.message
+            )
             return
         queue.asked = 0
         while queue.waiting:
-            queue.waiting.popleft().settle(ERROR, error)
+            self._process.caller.fail(queue.waiting.popleft(), error)
 
     def broker_moved(self) -> None:
         """The broker was started again: say what is wanted, and find out what was lost meanwhile."""
@@ -424,10 +429,6 @@ class Tasks:
             result for queue in list(self._queues.values()) for result in list(queue.waiting)
         ]
 
-    def waiting_results(self) -> list[Any]:
-        """Return the tasks that have not been sent to a worker."""
-        return [result for queue in self._queues.values() for result in queue.waiting]
-
     def name_of(self, lease: Lease, method: int) -> str:
         """Return the name of the function that a method number of a lease stands for."""
         for key, number in lease.functions.items():
@@ -443,10 +444,10 @@ class Tasks:
         """No worker will answer any more."""
         for queue in list(self._queues.values()):
             while queue.waiting:
-                queue.waiting.popleft().settle(ERROR, error)
+                self._process.caller.fail(queue.waiting.popleft(), error)
             for lease in list(queue.leases.values()):
                 for result in lease.stream.take_pending():
-                    result.settle(ERROR, error)
+                    self._process.caller.fail(result, error)
 
 
 protected(

@@ -148,7 +148,7 @@ def answer(process: Process, lead: Lead) -> Explained:
     host = process.callee.hosts.get(actor)
     execution = getattr(host, "execution", None)
     label = _label(process, host, actor)
-    running = list(_running(process, host))
+    running = list(running_calls(process, host))
     blocks_loop = _blocks_loop(host)
     if "call" not in lead:
         return _doing(process, actor, label, [blocks_loop] if blocks_loop else running)
@@ -205,7 +205,7 @@ def _label(process: Process, host: Any, actor: bytes) -> str:
     return f"{class_name} {short(actor, name)} (pid {process.pid})"
 
 
-def _running(process: Process, host: Any) -> Iterator[Running]:
+def running_calls(process: Process, host: Any) -> Iterator[Running]:
     """Yield what an actor runs now."""
     shared = getattr(host, "host", None)
     if shared is not None and hasattr(host, "seat"):  # one of many in this worker

@@ -124,6 +124,17 @@ class Worker:
             self._end_order(*order[:3])
         elif what == "bind_tcp":
             self.process.post.call_later(0, self._bind_tcp)
+        elif what == "survey":
+            self._survey(*order[1:4])
+
+    def _survey(self, number: int, table: str, args: dict[str, Any]) -> None:
+        from zactor.runtime.listing import survey
+
+        try:
+            said = survey(self.process, table, args)
+        except Exception as error:  # noqa: BLE001 - what only looks must not end what it looks at
+            said = {"error": str(error)}
+        self._say(["surveyed", number, said])
 
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
