@@ -208,6 +208,7 @@ class Inventory:
                 "namespace": job.namespace,
                 "entrypoint": str(job.metadata.get("entrypoint", "")),
                 "pid": job.metadata.get("pid", 0),
+                "log_to_driver": bool(job.metadata.get("log_to_driver", True)),
                 "started": self._cluster.journal.events.epoch + job.started,
                 "end_cause": job.ended,
                 "actors": len(self._cluster.directory.by_job.get(job.id, {})),

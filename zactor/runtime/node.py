@@ -206,7 +206,10 @@ class Node:
         for kind in FROM_BROKER:
             post.on(kind, self._from_broker)
         self._surveys = Surveys(loop, post, self._surveyed, self._send)
-        self._surveys.logs = self.output.list_logs
+        self._surveys.of_node = {
+            "logs": lambda _address, _args: self.output.list_logs(),
+            "output": self._send_output,
+        }
         post.on(Survey, self._surveys.asked)
         post.on(StackDump, self._stack_dump)
         post.on(ReadLog, self._read_log)
@@ -548,6 +551,18 @@ class Node:
 
     # Output.
 
+    def _send_output(self, driver: Address, args: dict[str, Any]) -> list[Any]:
+        """A driver is about to leave: it is sent what its workers have printed."""
+        job = args.get("job")
+        if isinstance(job, bytes):
+            if self._routes.get(job) is None:
+                self._routes[job] = driver
+                waiting = self._unrouted.pop(job, [])
+                if waiting:
+                    self._post.send(driver, messages.Output(waiting))
+            self.output.flush_job(job)
+        return []
+
     def _route(self, job: bytes, lines: list[Line]) -> None:
         driver = self._routes.get(job)
         if driver is not None:
@@ -566,6 +581,9 @@ class Node:
         rows = [] if future.exception() is not None else future.result()
         for row in rows:
             driver = self._driver_of(row) if row.get("job_id") == job.hex() else None
+            if not row.get("log_to_driver", True):
+                self.output.drop_job(job)  # it is not shown, and need not be sent
+                return
             if driver is not None:
                 self._routes[job] = driver
                 if waiting:

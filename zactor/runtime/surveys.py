@@ -77,7 +77,8 @@ class Surveys:
         self._send = send
         self._post = post
         self._workers = workers
-        self.logs: Callable[[], list[dict[str, Any]]] = list  # returns the node's log files
+        # What the node answers itself: table -> function(asker, args), which returns rows.
+        self.of_node: dict[str, Callable[[Address, dict[str, Any]], list[Any]]] = {}
         self._pending: dict[int, _Pending] = {}
         self._number = 0
 
@@ -89,8 +90,10 @@ class Surveys:
         except (AttributeError, TypeError, ValueError) as error:
             self._refuse(address, message, f"a survey's arguments: {error}")
             return
-        if message.what == "logs":
-            answer = {"rows": self.logs(), "running": [], "is_cut": False, "silent": []}
+        own = self.of_node.get(message.what)
+        if own is not None:
+            rows = own(address, message.args)
+            answer = {"rows": rows, "running": [], "is_cut": False, "silent": []}
             self._post.answer(address, message.request, answer)
             return
         if message.what not in TABLES or len(self._pending) >= MOST_AT_ONCE:

@@ -419,6 +419,11 @@ class Tasks:
                 partial(self._apply_loss, LeaseLost(lease.id, cause, []))
             )
 
+    @property
+    def has_been_used(self) -> bool:
+        """Whether there ever was a task."""
+        return bool(self._queues)
+
     def streams(self) -> list[Stream]:
         """Return the streams to the workers that are leased now."""
         return [lease.stream for lease in list(self._leases.values())]

@@ -193,7 +193,7 @@ class Worker:
         self.process.job = job
         self.process.namespace = shape.get("namespace") or self.process.namespace
         self.process.session.update(shape.get("session") or {})
-        use_paths(self.process.session)
+        adopt_session(self.process.session)
         self.process.session["group"] = shape.get("group")
         self.process.session["runtime_env"] = shape.get("env") or {}
         if self.process.running is not None:
@@ -227,7 +227,7 @@ class Worker:
         self.process.job = spec["job"]
         self.process.namespace = spec.get("namespace") or ""
         self.process.session.update(spec.get("options", {}).get("session") or {})
-        use_paths(self.process.session)
+        adopt_session(self.process.session)
         self.process.session["group"] = spec.get("group")
         self.process.session["runtime_env"] = spec.get("env") or {}
         shared = SharedHost(self.process, self._say)
@@ -251,7 +251,7 @@ class Worker:
         process.job = spec["job"]
         process.namespace = spec.get("namespace") or ""
         process.session.update(spec.get("options", {}).get("session") or {})
-        use_paths(process.session)
+        adopt_session(process.session)
         process.session["group"] = spec.get("group")
         process.session["runtime_env"] = spec.get("env") or {}
         process.identity = Identity(caller_id(actor, life))
@@ -330,11 +330,15 @@ def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     return ["constructor", str(error), {"exception": payload}]
 
 
-def use_paths(session: dict[str, Any]) -> None:
-    """Find modules where the job's driver does, behind where this machine does."""
+def adopt_session(session: dict[str, Any]) -> None:
+    """Find modules where the job's driver does, behind where this machine does; log as it wants."""
     for path in session.get("sys_path") or ():
         if path not in sys.path:
             sys.path.append(path)
+    if session.get("logging"):
+        from zactor.runtime.records import set_up
+
+        set_up(session["logging"])
 
 
 def repr_of(instance: Any) -> str:

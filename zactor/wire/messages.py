@@ -478,8 +478,9 @@ class ReadLog(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """Asks a node what its workers have called, own and run, or a driver what it has. `what` is "tasks",
-    "objects" or, of a node, "logs", its log files; `args` are `filters` and `limit` as of `Query`, and `patience`, seconds after which a
+    """Asks a node what its workers have called, own and run, or a driver what it has. `what` is "tasks" or
+    "objects"; or, of a node, "logs", its log files, or "output": what workers of the job in `args` have
+    printed is sent before the answer. `args` are `filters` and `limit` as of `Query`, and `patience`, seconds after which a
     node answers without the workers that have not. Answered with `{"rows": [...], "running":
     [[task id, since (ms), process, pid]], "is_cut": bool, "silent": [[process, pid, label,
     progress]]}`."""
