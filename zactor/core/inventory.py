@@ -126,11 +126,7 @@ class Inventory:
         self._cluster = cluster
         self._tables: dict[str, Callable[[Row], Iterable[Row]]] = {
             "actors": self._actors,
-            "nodes": lambda args: (
-                node.describe()
-                for node in cluster.membership.nodes.values()
-                if args.get("id") in {None, node.id}
-            ),
+            "nodes": self._nodes,
             "workers": lambda _args: self._workers(),
             "jobs": lambda _args: self._jobs(),
             "groups": self._groups,
@@ -166,6 +162,13 @@ class Inventory:
             raise ValueError("a query takes an int `limit` and a list of `filters`")
         rows = Filters(filters).over(table(args))
         return list(islice(rows, max(0, min(limit, most))))
+
+    def _nodes(self, args: Row) -> Iterator[Row]:
+        epoch = self._cluster.journal.events.epoch
+        for node in self._cluster.membership.nodes.values():
+            if args.get("id") in {None, node.id}:
+                heard, joined = epoch + node.heard, epoch + node.joined
+                yield {**node.describe(), "heard": heard, "joined": joined}
 
     def _actors(self, args: Row) -> Iterator[Row]:
         actors = self._cluster.directory.actors

@@ -54,6 +54,14 @@ class GroupViews:
             else:
                 result.settle(ERROR, _removed(entry))
 
+    def awaited_by(self, result: Result) -> bytes | None:
+        """Return the group that `when_created` will settle a result for."""
+        with self._lock:
+            for group, waiting in self._waiting.items():
+                if any(each[0] is result for each in waiting):
+                    return group
+        return None
+
     def when_created(self, group: bytes, result: Result, kind: int, value: Any) -> None:
         """Settle a result once the group is reserved; with an error if it is removed."""
         with self._lock:
