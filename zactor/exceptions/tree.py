@@ -437,6 +437,12 @@ class RuntimeEnvSetupError(ZactorError):
         return f"Failed to set up runtime environment.\n{self.message}".rstrip()
 
 
+class StateApiError(ZactorError):
+    """A listing of the cluster's state is not whole: some of those who were asked did not answer."""
+
+    _advice = "Pass raise_on_missing_output=False to have what is there."
+
+
 # -- the system ---------------------------------------------------------------------------------
 
 

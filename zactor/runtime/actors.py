@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, Result, Stream
+from zactor.core.calls import Result, Stream
 from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
 from zactor.serde.exceptions import revive
 from zactor.wire import batches
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zactor.runtime.caller import Identity
     from zactor.runtime.process import Process
 
+ADVICE = "It goes on waiting: `zactor status` shows what there is, `zactor node` adds more"
 NEVER_CREATED = -1
 NETWORK_PATIENCE = 2.0  # seconds that a worker has to bind tcp when another machine wants it to
 
@@ -122,6 +123,10 @@ class ActorViews:
         if entry is not None and entry.get("revision", 0) >= found.entry.get("revision", 0):
             self._update(found, entry, [])
         return found
+
+    def all(self) -> list[ActorView]:
+        """Return the views of all actors known here."""
+        return list(self._views.values())
 
     def watch(self, view: ActorView) -> None:
         """Follow the actor's entry, from its present state on."""
@@ -234,6 +239,10 @@ class ActorViews:
             self._process.reception.wake()
         elif entry.get("address"):
             self._placed(view, entry)
+        elif entry.get("pending_reason") and entry.get("owner") == self._process.id:
+            reason = entry["pending_reason"]
+            text = f"{view.label} waits for a place: {reason}. {ADVICE}"
+            self._process.warn(text, about=reason)
 
     def _placed(self, view: ActorView, entry: Any) -> None:
         if view.is_dead:
@@ -303,7 +312,7 @@ class ActorViews:
                     if result.retries or hasattr(result, "seq"):
                         stream.hold(result)
                     else:
-                        result.settle(ERROR, self.unavailable(view, "no"))
+                        self._process.caller.fail(result, self.unavailable(view, "no"))
 
     def _life_ended(self, view: ActorView, entry: Any, progress: list[Any]) -> None:
         view.place = None
@@ -330,9 +339,9 @@ class ActorViews:
                         result.retries -= 1
                     again.append(result)
                 elif goes_on:
-                    result.settle(ERROR, self.unavailable(view, executed))
+                    self._process.caller.fail(result, self.unavailable(view, executed))
                 else:
-                    result.settle(ERROR, self.death(view, executed))
+                    self._process.caller.fail(result, self.death(view, executed))
             if again:
                 caller.send_again(stream, again)
         view.strays.clear()
@@ -352,13 +361,13 @@ class ActorViews:
             return 0
         view: ActorView = stream.target
         if view.is_dead:
-            result.settle(ERROR, self.death(view))
+            self._process.caller.fail(result, self.death(view))
         elif view.place is not None and view.life == life:
             view.strays.append(result)  # until its end is known here too
         elif result.retries:
             self._process.caller.send_again(stream, [result])
         else:
-            result.settle(ERROR, self.unavailable(view, "no"))
+            self._process.caller.fail(result, self.unavailable(view, "no"))
         return 1
 
     # -- errors --------------------------------------------------------------------------------
@@ -398,7 +407,7 @@ class ActorViews:
                 caller.make_way(stream, None, view.life)
                 left: list[Result] = stream.take_pending() + stream.take_held()
             for result in left:
-                result.settle(ERROR, error)
+                self._process.caller.fail(result, error)
 
     def fail(self, view: ActorView, error: BaseException) -> None:
         """The actor never came to be."""
@@ -418,11 +427,11 @@ class ActorViews:
         """
         view: ActorView = result.stream.target
         if self._process.is_over is not None:
-            result.settle(ERROR, self._process.is_over)
+            self._process.caller.fail(result, self._process.is_over)
         elif view.is_dead:
-            result.settle(ERROR, self.death(view))
+            self._process.caller.fail(result, self.death(view))
         elif view.entry["state"] == "RESTARTING" and not result.retries:
-            result.settle(ERROR, self.unavailable(view, "no"))
+            self._process.caller.fail(result, self.unavailable(view, "no"))
         else:
             return False
         return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -204,6 +205,8 @@ def start_broker(
         "node_renew": config.renew,
         "driver_grace": config.driver_grace,
         "restart_grace": max(5.0, 1.5 * config.lease),
+        "refuse_infeasible": config.refuse_infeasible,
+        "epoch": time.time() - loop.now(),
         **limits,
     }
     settings = BrokerConfig(**fields)

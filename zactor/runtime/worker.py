@@ -127,6 +127,17 @@ class Worker:
             self._end_order(*order[:3])
         elif what == "bind_tcp":
             self.process.post.call_later(0, self._bind_tcp)
+        elif what == "survey":
+            self._survey(*order[1:4])
+
+    def _survey(self, number: int, table: str, args: dict[str, Any]) -> None:
+        from zactor.runtime.listing import survey
+
+        try:
+            said = survey(self.process, table, args)
+        except Exception as error:  # noqa: BLE001 - what only looks must not end what it looks at
+            said = {"error": str(error)}
+        self._say(["surveyed", number, said])
 
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
@@ -185,7 +196,7 @@ class Worker:
         self.process.job = job
         self.process.namespace = shape.get("namespace") or self.process.namespace
         self.process.session.update(shape.get("session") or {})
-        use_paths(self.process.session)
+        adopt_session(self.process.session)
         self.process.session["group"] = shape.get("group")
         self.process.session["runtime_env"] = shape.get("env") or {}
         self._show_gpus(shape)
@@ -227,7 +238,7 @@ class Worker:
         self.process.job = spec["job"]
         self.process.namespace = spec.get("namespace") or ""
         self.process.session.update(spec.get("options", {}).get("session") or {})
-        use_paths(self.process.session)
+        adopt_session(self.process.session)
         self.process.session["group"] = spec.get("group")
         self.process.session["runtime_env"] = spec.get("env") or {}
         shared = SharedHost(self.process, self._say)
@@ -251,7 +262,7 @@ class Worker:
         process.job = spec["job"]
         process.namespace = spec.get("namespace") or ""
         process.session.update(spec.get("options", {}).get("session") or {})
-        use_paths(process.session)
+        adopt_session(process.session)
         process.session["group"] = spec.get("group")
         process.session["runtime_env"] = spec.get("env") or {}
         process.identity = Identity(caller_id(actor, life))
@@ -339,11 +350,15 @@ def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     return ["constructor", str(error), {"exception": payload}]
 
 
-def use_paths(session: dict[str, Any]) -> None:
-    """Find modules where the job's driver does, behind where this machine does."""
+def adopt_session(session: dict[str, Any]) -> None:
+    """Find modules where the job's driver does, behind where this machine does; log as it wants."""
     for path in session.get("sys_path") or ():
         if path not in sys.path:
             sys.path.append(path)
+    if session.get("logging"):
+        from zactor.runtime.records import set_up
+
+        set_up(session["logging"])
 
 
 def repr_of(instance: Any) -> str:
