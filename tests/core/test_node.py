@@ -232,6 +232,14 @@ def test_a_death_has_its_cause_and_progress(
     assert node.machine.stats().workers == 0
 
 
+def test_a_page_that_is_whole_says_so(node: Node) -> None:
+    node.start(1)
+    node.up(1)
+    rows = [[b"c" * 16, 0, 3, 2]]
+    (died,) = broker(node.died(1, "exit", 1, progress=rows, is_whole=True))
+    assert died.progress == [*rows, [b"", 0, 0, 0]]
+
+
 def test_kill_is_a_signal_and_its_cause_is_named(node: Node) -> None:
     node.start(1)
     node.up(1)

@@ -319,6 +319,46 @@ def an_actor_dies_with_its_last_handle(ray):
     return wait_until(lambda: is_gone(pid))
 
 
+@table.row("... also in a program that does nothing else for a while.", gives=True)
+def an_idle_program_drops_its_last_handle(ray):
+    @ray.remote
+    class A:
+        def pid(self):
+            return os.getpid()
+
+    a = A.remote()
+    pid = ray.get(a.pid.remote())
+    time.sleep(0.5)  # all is quiet: nobody receives because of a call
+    del a
+    return wait_until(lambda: is_gone(pid))
+
+
+@table.row("... and when an idle async actor forgets it.", gives=True)
+def an_idle_async_actor_drops_its_last_handle(ray):
+    import asyncio
+
+    @ray.remote
+    class A:
+        def pid(self):
+            return os.getpid()
+
+    @ray.remote
+    class Keeper:
+        async def keep(self, handles):
+            self.kept = handles
+
+        async def forget_later(self):
+            self.later = asyncio.get_running_loop().call_later(0.3, self.kept.clear)
+
+    a = A.remote()
+    pid = ray.get(a.pid.remote())
+    keeper = Keeper.remote()
+    ray.get(keeper.keep.remote([a]))
+    del a
+    ray.get(keeper.forget_later.remote())
+    return wait_until(lambda: is_gone(pid))
+
+
 @table.row("... after running queued calls.", gives=[0, 1, 2])
 def queued_calls_run_before_the_actor_dies(ray):
     @ray.remote

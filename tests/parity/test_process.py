@@ -270,28 +270,43 @@ def python_modules(ray):
     say(ray.get(f.remote()))
 
 
-@table.script("GPUs: each sees its own, in a process of its own.", prints="[0] 0\n[1] 1\nTrue")
-def gpus_are_shown_to_those_who_hold_them(ray):
+@table.script(
+    "num_gpus: a task and an actor see in CUDA_VISIBLE_DEVICES the GPUs they were given.",
+    prints="True True 2 [0, 1]",
+)
+def visible_gpus(ray):
     ray.init(num_cpus=2, num_gpus=2, include_dashboard=False)
+
+    @ray.remote
+    class A:
+        def seen(self):
+            return os.environ["CUDA_VISIBLE_DEVICES"], ray.get_gpu_ids()
+
+    @ray.remote(num_gpus=1)
+    def f():
+        return os.environ["CUDA_VISIBLE_DEVICES"], ray.get_gpu_ids()
+
+    def agree(seen, ids):
+        return seen == ",".join(map(str, ids))
+
+    one = ray.get(f.remote())
+    both = A.options(num_gpus=2).remote()
+    seen, ids = ray.get(both.seen.remote())
+    say(agree(*one), agree(seen, ids), len(ids), sorted(map(int, ids)))
+
+
+@table.script("A task with GPUs runs in a process of its own.", prints="True")
+def gpus_have_a_process_of_their_own(ray):
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False)
 
     @ray.remote
     def plain():
         return os.getpid()
 
     @ray.remote(num_gpus=1)
-    class Trainer:
-        def see(self):
-            return ray.get_gpu_ids(), os.environ["CUDA_VISIBLE_DEVICES"]
-
-    @ray.remote(num_gpus=1)
     def train():
         return os.getpid()
 
-    trainers = [Trainer.remote() for _ in range(2)]
-    for ids, shown in sorted(ray.get([trainer.see.remote() for trainer in trainers])):
-        say(ids, shown)
-    for trainer in trainers:
-        ray.kill(trainer)
     say(ray.get(plain.remote()) != ray.get(train.remote()))
 
 

@@ -42,21 +42,3 @@ def test_what_others_have_set_is_left_alone() -> None:  # S1
     environ["OMP_NUM_THREADS"] = "5"  # by user code
     assigned.tell({"assigned": {"CPU": 1}})
     assert environ["OMP_NUM_THREADS"] == "5"
-
-
-def test_the_gpus_assigned_are_those_that_cuda_shows() -> None:
-    environ: dict[str, str] = {}
-    Assigned(environ).tell({"gpu_ids": [0, 2]})
-    assert environ["CUDA_VISIBLE_DEVICES"] == "0,2"
-
-
-def test_gpus_are_counted_among_those_that_the_node_may_use() -> None:
-    environ = {"CUDA_VISIBLE_DEVICES": "4, GPU-abc"}
-    Assigned(environ).tell({"gpu_ids": [1]})
-    assert environ["CUDA_VISIBLE_DEVICES"] == "GPU-abc"
-
-
-def test_without_gpus_nothing_is_said_of_them() -> None:
-    environ = {"CUDA_VISIBLE_DEVICES": "0"}
-    Assigned(environ).tell({"gpu_ids": []})
-    assert environ["CUDA_VISIBLE_DEVICES"] == "0"

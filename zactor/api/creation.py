@@ -86,8 +86,7 @@ def _create_with_others(
 
     actor = fresh_actor_id()
     view = runtime.actors.view(actor)
-    view.entry = {**view.entry, **pattern.entry}
-    view.is_watched = True
+    runtime.actors.begin(view, pattern.entry)
     is_detached = pattern.options.is_detached()
     guard = None if is_detached else runtime.objects.own_actor(actor)
     runtime.creations.add(pattern.spec, actor, payload)

@@ -14,7 +14,7 @@ from zactor.api.submission import call_extras, references
 from zactor.api.typed import Calls
 from zactor.core.calls import PENDING
 from zactor.options import TaskOptions
-from zactor.runtime.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.arguments import are_here, complete, encode, wait_for_arguments
 from zactor.runtime.deadlines import deadline_of
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Several
@@ -103,10 +103,10 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         awaited = encode(runtime, result, args, kwargs, extras or None, self._function.__name__)
         if runtime.is_over is not None:
             result.settle(4, runtime.is_over)
-        elif not awaited and type(result.payload) is not list:
-            runtime.tasks.submit(result)
-        else:
+        elif not are_here(awaited):
             wait_for_arguments(runtime, result, awaited, lambda r: _ready(runtime, r))
+        elif complete(runtime, result):
+            runtime.tasks.submit(result)
         return references(result, self._returns)
 
     if not TYPE_CHECKING:

@@ -68,6 +68,7 @@ from zactor.core.node_effects import (
 )
 from zactor.core.worker_pool import ACTOR, ENDING, IDLE, SHARED, SPARE, Worker, WorkerPool
 from zactor.wire.messages import (
+    WHOLE,
     ActorExited,
     ActorFailed,
     ActorReady,
@@ -213,12 +214,18 @@ class NodeMachine:
         oom: bool,
         progress: list[Any],
         now: float,
+        is_whole: bool = False,
     ) -> None:
-        """The worker's pidfd says that it is dead; all it had said before was taken."""
+        """The worker's pidfd says that it is dead; all it had said before was taken.
+
+        `progress` is its page, with a row for each stream that anything had come on if `is_whole`.
+        """
         worker = self._pool.workers[process]
         self.story.append((now, "died", (process, kind, code)))
         self._pool.remove(worker)
         cause = self._gone_with_node(worker) or cause_of_death(worker, kind, code, oom=oom)
+        if is_whole:
+            progress = [*progress, list(WHOLE)]
         if worker.address is None and not worker.killed and (worker.work or not worker.job):
             self._try_again(
                 worker, ["spawn", f"the worker {cause['text']} while starting", {}], now

@@ -1,10 +1,10 @@
-"""Tells the libraries that user code calls which of the machine's resources they may use.
+"""Tells the libraries that user code calls how many of the machine's CPUs they may use.
 
-    OMP_NUM_THREADS       the CPUs assigned, rounded down, 1 at least: as many processes as there
-                          are CPUs, each with as many threads, would keep each other waiting
-    CUDA_VISIBLE_DEVICES  the GPUs assigned, if there are any
+`OMP_NUM_THREADS` is the number of CPUs assigned, rounded down, and 1 at least: as many processes as
+there are CPUs, each with as many threads, would keep each other waiting.
 
 Enforces nothing, and sets nothing that the machine, the runtime environment or user code has set.
+Which GPUs are seen is `machine.use_gpus`.
 
 Invariants
     S1  A variable whose value is not the one set here last is not touched again.
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
 
 THREADS = "OMP_NUM_THREADS"
-DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 class Assigned:
@@ -26,20 +25,10 @@ class Assigned:
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._environ = environ
-        self._devices = environ.get(DEVICES)  # those that the node may use
-        self._said: dict[str, str | None] = {DEVICES: self._devices, THREADS: None}
+        self._said: str | None = None
 
     def tell(self, spec: Mapping[str, Any]) -> None:
         """Set the variables as `spec`, of a lease or an actor's life, says."""
         cpus = (spec.get("assigned") or {}).get("CPU", 1)
-        self._set(THREADS, str(max(1, int(cpus))))
-        gpus = spec.get("gpu_ids")
-        if gpus:
-            names = self._devices.split(",") if self._devices else []
-            # A node numbers the GPUs that it was shown; CUDA numbers all there are.
-            shown = [names[gpu].strip() if gpu < len(names) else str(gpu) for gpu in gpus]
-            self._set(DEVICES, ",".join(shown))
-
-    def _set(self, name: str, value: str) -> None:
-        if self._environ.get(name) == self._said[name]:  # S1
-            self._environ[name] = self._said[name] = value
+        if self._environ.get(THREADS) == self._said:  # S1
+            self._environ[THREADS] = self._said = str(max(1, int(cpus)))

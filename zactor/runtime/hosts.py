@@ -118,6 +118,7 @@ class MainHost:
                 if not self.runs:
                     if self.is_stopping:
                         return
+                    self.process.objects.tidy()  # it may be long until something comes
                     waiter = Waiter()
                     self._waiter = waiter
                     if not self.runs and not self.is_stopping:
