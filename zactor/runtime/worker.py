@@ -139,6 +139,8 @@ class Worker:
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
             self._set_job(order[2], order[3])
+            if self._tasks is not None:
+                self._tasks.told_of_lease(order[1])
 
     def _exit(self, order: list[Any]) -> None:
         why = order[1] if len(order) > 1 else ""
@@ -206,6 +208,7 @@ class Worker:
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
+        host.told_of_lease(order[1])
         self._tasks = self.host = host
         if self.is_exiting:  # told so before there was a host to tell
             host.stop()
