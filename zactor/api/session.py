@@ -70,8 +70,9 @@ def init(
     it by itself.
 
     Args:
-        address: "local": always a new cluster; "auto": the one that runs on this machine; or the
-            path of a cluster file that `zactor broker` wrote.
+        address: "local": always a new cluster; "auto": the one that runs on this machine; the
+            path of a cluster file that `zactor broker` wrote; or the "address" that `init` has
+            returned in another process of this machine.
         num_cpus: CPUs of the new cluster's node, for placement; by default those of this machine.
         num_gpus: GPUs, as a count.
         resources: Further resources by name.

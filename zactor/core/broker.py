@@ -187,6 +187,7 @@ class BrokerMachine:
     def tick(self, now: float) -> None:
         """Act on every deadline that has come."""
         self.start(now)
+        self._cluster.look_at_clock(now)
         self._cluster.journal.events.now = now
         while (name := self._cluster.deadlines.take_due(now)) is not None:
             self._story.append(f"{now:.3f} due {name[0]}")
@@ -221,6 +222,19 @@ class BrokerMachine:
         """
         self._cluster.directory.publish()
         return self._cluster.journal.drain()
+
+    def commit(self) -> None:
+        """Commit what was written; what is to be done stays for `drain`.
+
+        Raises:
+            StaleError: Another broker has written to the state.
+        """
+        self._cluster.journal.commit()
+
+    @property
+    def forgets(self) -> bool:
+        """Whether nothing that it writes is ever read back."""
+        return self._cluster.journal.forgets
 
     def close(self) -> None:
         """Let go of the state. Nothing may be called afterwards."""

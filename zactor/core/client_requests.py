@@ -172,8 +172,8 @@ class ClientRequests:
         holder = directory.find(namespace, name) if name else None
         if holder is not None:
             if not spec.get("get_if_exists"):
-                text = f"an actor named {name!r} exists already in namespace {namespace!r}"
-                raise RefusedError("NameTaken", text, name=name, namespace=namespace)
+                # The error makes its own text of the fields.
+                raise RefusedError("NameTaken", "", name=name, namespace=namespace)
             directory.watch(holder, peer)
             return holder.entry()
         if len(directory.actors) >= cluster.config.max_actors:

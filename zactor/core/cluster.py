@@ -26,6 +26,7 @@ from zactor.core.lifecycle import Lifecycle
 from zactor.core.membership import ABSENT, Membership, Node
 from zactor.core.placement import Placement
 from zactor.core.processes import FORGOTTEN, Processes
+from zactor.core.pulse import Pulse
 from zactor.core.recall import choose_recalls
 from zactor.core.restarts import CRASHES
 from zactor.core.sessions import Definitions, Job, Parking, Sessions
@@ -64,6 +65,7 @@ class Cluster:
         self.deadlines = Deadlines()
         self.processes = Processes(self.journal, config)
         self.membership = Membership(self.journal, self.deadlines, config)
+        self.pulse = Pulse(self.deadlines, config.node_renew)
         nodes = self.membership.nodes
         self.placement = Placement(nodes, config.spread_from)
         self.waiting = Waiting(self.placement, self.deadlines, config)
@@ -100,6 +102,8 @@ class Cluster:
         if nodes or self.sessions.by_driver:
             self.placement.is_settled = False
             self.deadlines.set(("settled",), now + self.config.restart_grace)
+        if nodes:
+            self.pulse.begin(now)
         for node in nodes:
             self.journal.book[node.address.process] = node.address
             self.processes.enter(node.address.process, "node", node.id)
@@ -130,6 +134,24 @@ class Cluster:
             version = (self.waiting.version, self.leases.version)
             if version != self._recalled_at and ("recall",) not in self.deadlines:
                 self.deadlines.set(("recall",), now + self.config.recall_delay)
+
+    def look_at_clock(self, now: float) -> None:
+        """Give everybody a new lease if this broker has not been running. Before any deadline."""
+        if not self.pulse.is_due(now):
+            return
+        if away := self.pulse.away(now):
+            self.journal.report(
+                "warning", f"this broker did not run for {away:.1f} s: every lease begins anew"
+            )
+            for node in self.membership.nodes.values():
+                self.membership.renewed(node, now)
+            for driver in self.sessions.by_driver:
+                if ("driver", driver) in self.deadlines:
+                    self.deadlines.set(("driver", driver), now + self.config.driver_grace)
+        if self.membership.nodes:
+            self.pulse.beat(now)
+        else:
+            self.pulse.end()
 
     def due(self, name: tuple[Any, ...], now: float) -> None:
         """Act on a deadline."""

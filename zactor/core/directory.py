@@ -396,7 +396,7 @@ class Directory:
         rows = []
         for row in progress:
             identity = row[0][:12]
-            if identity == watcher or identity in hosted:
+            if identity == watcher or identity in hosted or not identity:
                 rows.append(row)
         return rows
 

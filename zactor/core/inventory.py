@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zactor.core.cluster import Cluster
     from zactor.core.directory import Actor
     from zactor.core.groups import Group
-    from zactor.core.leases import Lease
+    from zactor.core.lease import Lease
 
 _RAY_STATES = {
     PENDING: "PENDING_CREATION",

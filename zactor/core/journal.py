@@ -85,8 +85,8 @@ class Journal:
         """Have the shell watch a process of its own machine."""
         self._effects.append(Watch(process, pid))
 
-    def drain(self) -> list[Effect]:
-        """Commit what was written, then return the effects in order and forget them.
+    def commit(self) -> None:
+        """Put what was written into the state.
 
         Raises:
             StaleError: Another broker has written to this state: this one must end.
@@ -96,5 +96,13 @@ class Journal:
             self.state.transact(changes, after=self._committed, revision=self.revision)
             self._committed = self.revision
             self._writes = {}
+
+    def drain(self) -> list[Effect]:
+        """Commit what was written, then return the effects in order and forget them.
+
+        Raises:
+            StaleError: Another broker has written to this state: this one must end.
+        """
+        self.commit()
         effects, self._effects = self._effects, []
         return effects

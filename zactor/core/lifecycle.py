@@ -3,6 +3,7 @@
     PENDING --placed--> STARTING --ready--> ALIVE
        ^                   |                  |
        |  no worker there  |   the life ends  |
+       |  or it crashed    |                  |
        +-------------------+------------------+--> RESTARTING --placed, ready--> ALIVE
                                               |
                                               +--> DEAD (for ever)
@@ -243,10 +244,11 @@ class Lifecycle:
         self, node: Node, actor_id: bytes, life: int, cause: Cause, progress: list[Any],
         now: float,
     ) -> None:  # fmt: skip
-        """The actor ended of itself; or it was killed, and its worker, which others share, was not."""
+        """The actor ended of itself, or with its node; or it was killed, and its worker, which others
+        share, was not."""
         actor = self._present(node, actor_id, life)
         if actor is not None:
-            kind = "killed" if cause.get("kind") == "killed" else "exited"
+            kind = cause.get("kind") if cause.get("kind") in NO_FAULT_KINDS else "exited"
             self.life_over(actor, {"text": "", **cause, "kind": kind}, progress, now)
 
     def life_over(self, actor: Actor, cause: Cause, progress: list[Any], now: float) -> None:
@@ -274,7 +276,9 @@ class Lifecycle:
                 f"{actor.label} is started again (restart {actor.restarts}): it {cause['text']}"
             )
             self._note(WARNING, "ACTOR_RESTARTED", text, actor)
-            self._directory.set_state(actor, RESTARTING)
+            # One whose constructor never returned still waits for its first life, as its calls do.
+            is_first = actor.state == STARTING
+            self._directory.set_state(actor, PENDING if is_first else RESTARTING)
             self._directory.changed(actor, progress)
             self._later(actor, pause, now)
         else:

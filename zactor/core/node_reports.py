@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.client_requests import RefusedError, read_address
 from zactor.core.events import INFO, WARNING, note_store
-from zactor.core.leases import STARTING
+from zactor.core.lease import STARTING
 from zactor.core.processes import FORGOTTEN
 from zactor.wire import messages as m
 
@@ -71,6 +71,7 @@ class NodeReports:
         cluster.journal.book[peer] = address
         try:
             node, is_new = cluster.membership.attach(entry, now)
+            cluster.pulse.begin(now)
         except (ValueError, TypeError) as error:
             raise RefusedError("BadRequest", f"the node's entry: {error}") from None
         cluster.processes.dead.pop(peer, None)

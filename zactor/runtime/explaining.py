@@ -16,7 +16,7 @@ from zactor.runtime.objects import Borrowed
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Part
 from zactor.runtime.streaming import Streaming
-from zactor.runtime.tasks import Lease, TaskResult
+from zactor.runtime.tasks import Lease, is_task
 from zactor.wire import batches
 
 if TYPE_CHECKING:
@@ -97,11 +97,6 @@ def explain(process: Process, result: Result) -> Explained:
             continue
         return causes, further
     return causes, None
-
-
-def is_task(result: Any) -> bool:
-    """Whether a result is that of a task, of whichever kind."""
-    return isinstance(result, TaskResult) or hasattr(result, "queue")
 
 
 def rebuilt(process: Process, result: Result) -> Result | None:

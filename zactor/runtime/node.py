@@ -44,6 +44,7 @@ from zactor.wire.messages import (
     Address,
     Answer,
     BindNetwork,
+    DrainNode,
     EndLease,
     JobEnded,
     NodeUp,
@@ -69,7 +70,8 @@ if TYPE_CHECKING:
     from zactor.config import Config
     from zactor.runtime.loop import Loop
     from zactor.runtime.node_store import NodeStore
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
     from zactor.runtime.session import Session
     from zactor.runtime.storage import StorageShell
 
@@ -255,6 +257,13 @@ class Node:
         self._attach()
         self._machine.open(self._loop.now())
         self._step()
+
+    def leave(self, reason: str) -> None:
+        """Leave the cluster, which goes on: what ends here is placed elsewhere, not here again."""
+        if self.has_joined:
+            # Nobody waits for the answer: what matters is that it is read before the deaths are.
+            self._post.request(self.broker, DrainNode(0, self.id))
+        self.stop(reason)
 
     def stop(self, reason: str) -> None:
         """End in order: `ended` is called when the last worker is dead."""
@@ -519,7 +528,7 @@ class Node:
         self._machine.worker_died(
             process, status.kind, status.code,
             oom=is_killed and self._pressure.has_killed(),
-            progress=worker.progress(), now=self._loop.now(),
+            progress=worker.progress(), now=self._loop.now(), is_whole=worker.is_progress_whole(),
         )  # fmt: skip
         self._forget(worker)
         self._step()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError, SessionLostError
 from zactor.ids import caller_id
-from zactor.runtime import several
+from zactor.runtime import chunks, several
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
@@ -39,6 +39,7 @@ from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from zactor.core.calls import Result
     from zactor.runtime.progress import ProgressPage
@@ -110,7 +111,6 @@ class Process:
             host=host,
         )
         self.post.on_moved = self._peer_moved
-        self._flush_due = False
         self.creations = Creations(self)
         self.is_worker = progress is not None
         self.is_over: Exception | None = None  # why nothing can be asked for any more
@@ -130,6 +130,7 @@ class Process:
         self.deadlines = Deadlines(self)
         self.whys: Any = None  # made when somebody asks
         self.post.on_kind(WHY, self._why)
+        chunks.listen(self.post)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
@@ -147,16 +148,6 @@ class Process:
         if self.objects.dropped:
             self.objects.sweep()
 
-    def flush_soon(self, loop: Any) -> None:
-        """Send what was gathered at the end of this turn of an asyncio loop."""
-        if not self._flush_due:
-            self._flush_due = True
-            loop.call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush_due = False
-        self.flush()
-
     def look(self) -> None:
         """Take what has arrived, without waiting."""
         waiter = Waiter()
@@ -170,8 +161,9 @@ class Process:
         for result in results:
             self.objects.want(result)
             result.add_waiter(waiter)
-        self.block_on(waiter, deadline, results if count == len(results) else ())
-        if not waiter.is_done:
+        is_all = count == len(results)
+        self.block_on(waiter, deadline, results if is_all else ())
+        if not (is_all and waiter.is_done):
             for result in results:
                 result.remove_waiter(waiter)
         return waiter.is_done
@@ -225,14 +217,22 @@ class Process:
         if self.is_over is not None:
             raise self.is_over
         future = self.post.request(to or self.broker, message)
+        asked = f"{'node' if to else 'broker'}, which was asked for {type(message).__name__}"
+        return self.wait_answer(future, timeout, asked)
+
+    def wait_answer(
+        self, future: Future[Any], timeout: float = ANSWER_TIMEOUT, asked: str = "broker"
+    ) -> Any:
+        """Wait for the answer to a request that was sent.
+
+        Raises:
+            ZactorError: What was answered, or that nothing was within `timeout` seconds.
+        """
         waiter = Waiter()
         future.add_done_callback(waiter.settled)
         self.flush()
         if not self.reception.wait(waiter, time.monotonic() + timeout):
-            raise GetTimeoutError(
-                f"no answer from the {'node' if to else 'broker'} within {timeout:g} s "
-                f"(asked: {type(message).__name__})"
-            )
+            raise GetTimeoutError(f"no answer within {timeout:g} s from the {asked}")
         return future.result(0)
 
     def tell(self, message: Any) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from zactor.core.calls import Stream
     from zactor.runtime.outflow import Outflow
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
     from zactor.wire.messages import Address
 
@@ -291,6 +291,8 @@ class Streams:
             if status == batches.STORED:
                 item.value = data
                 objects.watch_end(item)
+                if is_new:
+                    objects.note_origin(result, object_id)
             settle_wire(item, status, data)
         if is_new:
             result.received += 1

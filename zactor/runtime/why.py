@@ -30,7 +30,6 @@ from zactor.runtime.explaining import (
     OWN_METHODS,
     cause,
     explain,
-    is_task,
     name_of,
     pending_results,
     rebuilt,
@@ -50,6 +49,7 @@ from zactor.runtime.interrupts import protect_module
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.reception import Waiter
 from zactor.runtime.several import Part
+from zactor.runtime.tasks import is_task
 from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
@@ -185,7 +185,10 @@ def _owned(process: Process, object_id: bytes) -> Result | None:
         return found
     caller, number, _ = split_object_id(object_id)
     for result in pending_results(process):
-        if getattr(result, "number", 0) == number and getattr(result.stream, "caller", None) == caller:
+        if (
+            getattr(result, "number", 0) == number
+            and getattr(result.stream, "caller", None) == caller
+        ):
             return result
     return None
 

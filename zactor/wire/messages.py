@@ -212,6 +212,9 @@ class ActorsMoved(NamedTuple):
     rows: list[Any]
 
 
+WHOLE = (b"", 0, 0, 0)
+"""A row of `progress` that is no stream's: with it, of a stream without a row nothing had arrived."""
+
 MOVED = ("id", "revision", "state", "life", "epoch", "node", "address", "pid", "repr_name")
 """The fields of an entry that a row of `ActorsMoved` has."""
 
@@ -424,7 +427,7 @@ class WorkerDied(NamedTuple):
     `cause` is `{"kind": "exit"|"signal"|"killed"|"oom"|"node", "code": int, "text": str}`.
     `progress` are the rows of its progress page, one a stream:
     `[caller id, stream number, started, finished]`, the highest seq of each.
-    """
+    With the row `WHOLE` among them, of a stream that has no row nothing had arrived."""
 
     process: bytes
     actors: list[Any]  # [actor id, life] of each actor it hosted
@@ -534,8 +537,8 @@ class LocateSegment(NamedTuple):
 
 
 class ReadSegment(NamedTuple):
-    """Node to node: a chunk of the object in a segment, please. Answered with `[size, bytes]`, size of
-    the whole; or `ObjectLost`."""
+    """Node to node: a chunk of the object in a segment, please. Answered by a `CHUNK`; or with
+    `ObjectLost`."""
 
     request: int
     name: str
