@@ -25,7 +25,7 @@ from tests.system.strangers import (
 )
 from zactor.runtime.joining import read_cluster_file
 from zactor.runtime.process import current
-from zactor.transport.sockets import MAX_MESSAGE
+from zactor.transport.limits import MAX_MESSAGE
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

@@ -27,7 +27,7 @@ import msgpack
 
 from zactor.runtime.forkserver import PROGRESS_SIZE, python_command
 from zactor.runtime.lane import Lane, LaneClosedError
-from zactor.runtime.progress import read_progress
+from zactor.runtime.progress import MAX_ROWS, read_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,10 @@ class WorkerProcess:
         if self.page < 0:
             return []
         return read_progress(os.pread(self.page, PROGRESS_SIZE, 0))
+
+    def is_progress_whole(self) -> bool:
+        """Whether every stream that calls have come on has a row."""
+        return self.page >= 0 and len(self.progress()) < MAX_ROWS - 1
 
     def request_stack(self) -> None:
         """Have the worker write its Python stacks behind the progress page."""
