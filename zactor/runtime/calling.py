@@ -165,11 +165,22 @@ class Execution:
         """Return for how many seconds the main thread has been running its present call."""
         return perf_counter() - self.started if self.seq else 0.0
 
-    def current_name(self) -> str:
-        """Return what the main thread runs, for humans."""
-        name = self.names.get(self.method, "a call")
-        who = self.label or "task"
-        return f"{who}.{name}() ({self.actor_id or self.process.id.hex()})"
+    def name_of_wait(self, call: Call | None) -> str:
+        """Return what blocks, for humans: a call, or the constructor."""
+        if call is None:
+            name = "__init__"
+        elif call.task is None:
+            name = self.names.get(self.method, "a call")
+        else:
+            name = call.function
+        return f"{self.label or 'task'}.{name}() ({self.actor_id or self.process.id.hex()})"
+
+    def runs_now(self, caller: bytes, number: int) -> bool:
+        """Whether the main thread runs that call. Any thread."""
+        intake, seq = self.intake, self.seq
+        return bool(seq and intake is not None) and (
+            intake.caller == caller and seq + self.offset == number  # type: ignore[union-attr]
+        )
 
     def current(self) -> Call | None:
         """Return the call that runs in the asking thread or task."""
