@@ -14,7 +14,7 @@ from zactor.core.state import Change, MemoryState
 from zactor.runtime.broker import start_broker
 from zactor.runtime.gate import GatedPost
 from zactor.store.state import SqliteState
-from zactor.transport.sockets import close_context
+from zactor.transport.network import close_context
 from zactor.wire import messages as m
 
 INFO = {"id": b"c" * 12, "session": "/tmp/session"}
@@ -65,7 +65,6 @@ class Client:
 
     def turn(self):
         self.post.drain()
-        self.post.check_wires()
         if self.post.is_due():
             self.post.tick(self.loop.now())
 
@@ -236,14 +235,14 @@ def test_nothing_is_acknowledged_before_it_is_written(overlooked, loop):
 def test_a_greeting_says_only_what_is_written(overlooked, loop):
     peer, state, driver, create = overlooked
     greeted, written = [], []
-    greet = peer.post._greeting
+    greet = peer.post.greetings.greeting
 
     def greeting(to):
         said = greet(to)
         greeted.append((said["received"], written[-1] if written else 0))
         return said
 
-    peer.post._greeting = greeting
+    peer.post.greetings.greeting = greeting
     state.before = lambda: written.append(peer.link.received)
     create(100)
     driver.post.peers[peer.post.process_id].broken()  # it says hello in the same turn

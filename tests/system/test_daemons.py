@@ -105,10 +105,10 @@ def test_another_wire_version_is_refused_with_the_reason(
 ) -> None:
     world.broker()
     import zactor.wire.codec
-    from zactor.runtime import post
+    from zactor.runtime import greetings, peer, post
 
-    monkeypatch.setattr(post, "VERSION", 2)
-    monkeypatch.setattr(zactor.wire.codec, "VERSION", 2)
+    for module in (post, peer, greetings, zactor.wire.codec):
+        monkeypatch.setattr(module, "VERSION", 2)
     with pytest.raises(ConnectionError, match="wire version 2"):
         world.init()
 
@@ -156,6 +156,28 @@ def test_a_killed_broker_is_started_again_under_load(world: Machines) -> None:
     del second, again
     # What was leased before the restart is given back, and nothing was counted twice.
     wait_until(lambda: cpus() == cpus("total"))
+
+
+@pytest.mark.parametrize("with_nodes", [False, True], ids=["broker", "broker and nodes"])
+def test_a_broker_that_stood_still_for_longer_than_a_lease_declares_nobody_lost(
+    world: Machines, with_nodes: bool
+) -> None:
+    broker = world.broker()
+    nodes = [world.node("--resources", "a=1"), world.node("--resources", "b=1", machine="far")]
+    world.init()
+    counters = [Counter.options(resources={name: 1}).remote() for name in "ab"]
+    before = zactor.get([each.pid.remote() for each in counters], timeout=PATIENCE)
+    stopped = [broker, *(nodes if with_nodes else ())]
+    for daemon in stopped:
+        daemon.send(signal.SIGSTOP)
+    threading.Event().wait(2 * float(world.settings["ZACTOR_LEASE"]))  # what is tested is time
+    for daemon in stopped:
+        daemon.send(signal.SIGCONT)
+    wait_until(lambda: "did not run for" in world.log(), what="the broker notices")
+    again = Counter.options(resources={"a": 0, "b": 0}).remote()
+    assert zactor.get(again.increment.remote(), timeout=PATIENCE) == 1
+    assert zactor.get([each.pid.remote() for each in counters], timeout=PATIENCE) == before
+    assert "is gone" not in world.log()
 
 
 def test_a_broker_that_is_killed_before_it_commits_has_acknowledged_nothing(

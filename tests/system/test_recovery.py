@@ -15,6 +15,7 @@ import pytest
 import zactor
 from tests.system.daemons import PATIENCE, wait_until
 from zactor import exceptions
+from zactor.config import Config
 from zactor.runtime import process as processes
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -71,7 +72,7 @@ class Maker:
 
 def segment_of(ref: Any) -> Path:
     zactor.wait([ref], timeout=PATIENCE)
-    return Path("/dev/shm", ref._result.value[0])
+    return Path(Config.from_environment().shm_dir, ref._result.value[0])
 
 
 def lose(*refs: Any) -> None:

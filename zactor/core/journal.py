@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zactor.core.events import Events
 from zactor.core.state import Change
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ Effect = Send | Report | Watch
 class Journal:
     """Effects and writes of the steps since the last `drain`."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, events: Events | None = None) -> None:
         self.state = state
+        self.events = events or Events(1_000)
         self.forgets = getattr(state, "forgets", False)  # nothing is ever read back
         self.revision = state.revision  # of the latest write, committed or not
         self.book: dict[bytes, Address] = {}  # process id -> where it was last heard from

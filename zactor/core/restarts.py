@@ -44,6 +44,9 @@ FINAL_KINDS = frozenset(
     }
 )
 
+# Ends of a worker that nobody wanted.
+CRASHES = frozenset({"exit", "signal", "oom"})
+
 # Ends that do not count for the back-off.
 NO_FAULT_KINDS = frozenset({"killed", "node"})
 

@@ -134,8 +134,9 @@ class ActorAlreadyExistsError(ZactorError, ValueError):
     def __str__(self) -> str:
         space = f" (namespace={self.namespace})"
         return self.message or (
-            f"The name {self.name}{space} is already taken. Use another name, get the existing "
-            f"actor by get_actor({self.name!r}), or pass get_if_exists=True."
+            f"The name {self.name}{space} is already taken. Please use a different name, get the "
+            f"existing actor by get_actor({self.name!r}, namespace={self.namespace!r}), or pass "
+            "get_if_exists=True."
         )
 
     error_message = property(__str__)
@@ -434,6 +435,12 @@ class RuntimeEnvSetupError(ZactorError):
 
     def __str__(self) -> str:
         return f"Failed to set up runtime environment.\n{self.message}".rstrip()
+
+
+class StateApiError(ZactorError):
+    """A listing of the cluster's state is not whole: some of those who were asked did not answer."""
+
+    _advice = "Pass raise_on_missing_output=False to have what is there."
 
 
 # -- the system ---------------------------------------------------------------------------------

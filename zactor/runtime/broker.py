@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from zactor.config import Config
     from zactor.core.state import State
     from zactor.runtime.loop import Loop, Timer
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
     from zactor.wire.messages import Address
 
 PROBE_EVERY = 2.0
@@ -203,6 +205,8 @@ def start_broker(
         "node_renew": config.renew,
         "driver_grace": config.driver_grace,
         "restart_grace": max(5.0, 1.5 * config.lease),
+        "refuse_infeasible": config.refuse_infeasible,
+        "epoch": time.time() - loop.now(),
         **limits,
     }
     settings = BrokerConfig(**fields)

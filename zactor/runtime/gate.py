@@ -16,7 +16,7 @@ from zactor.runtime.post import Post
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
 
 
 class GatedPost(Post):
@@ -52,12 +52,8 @@ class GatedPost(Post):
         for peer in unwritten.values():
             super().acknowledge(peer)
 
-    def _send_raw(self, peer: Peer, kind: int, body: Any) -> None:
+    def received_from(self, peer: Peer) -> int:
+        """Return the number of the last message that has arrived from a peer, once that is written."""
         if self._write is not None:
             self._write()
-        super()._send_raw(peer, kind, body)
-
-    def _greeting(self, peer: Peer) -> dict[str, Any]:
-        if self._write is not None:
-            self._write()
-        return super()._greeting(peer)
+        return super().received_from(peer)

@@ -3,6 +3,7 @@
     MainHost    plain actors and tasks: one call at a time, in the worker's main thread
     ThreadHost  `max_concurrency` or concurrency groups without async methods: a pool of threads
     AsyncHost   `async def` methods: one event loop, in the main thread, calls interleave at `await`
+    GroupedHost the same with concurrency groups: each has a loop and a thread of its own
 
 A host has `put(run)` (on the leader), `cancel`, and `serve()`, which the worker's main thread
 runs until the actor ends. A *run* is what one CALLS group brought:

@@ -6,7 +6,8 @@ object is entered in the process's reference table (`core.ownership`), which dec
 what alive; this shell feeds it and carries its messages.
 
 The end of the last ObjectRef is seen by a `Guard`. Finalizers run anywhere, even inside our own
-locks, so a guard only appends to a deque; `sweep` empties it.
+locks, so a guard only appends to a deque, and wakes whoever empties it (`sweep`): an idle program
+that drops its last handle ends the actor now, and not when it next calls something.
 
 Owned by: `lock` guards the table. Never taken by a finalizer.
 """
@@ -38,7 +39,7 @@ from zactor.wire.messages import Address, ProcessDied, WatchProcess
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
 
 Ref = tuple[bytes, bytes]
@@ -57,14 +58,14 @@ _to_state = {status: state for state, status in _to_status.items()}
 class Guard:
     """Lives as long as this process has an ObjectRef, a handle or a mapped view of an object."""
 
-    __slots__ = ("__weakref__", "_dropped", "object_id")
+    __slots__ = ("__weakref__", "_objects", "object_id")
 
-    def __init__(self, object_id: bytes, dropped: deque[bytes]) -> None:
+    def __init__(self, object_id: bytes, objects: Objects) -> None:
         self.object_id = object_id
-        self._dropped = dropped
+        self._objects = objects
 
     def __del__(self) -> None:
-        self._dropped.append(self.object_id)
+        self._objects.drop_soon(self.object_id)
 
 
 class Borrowed(Result):
@@ -112,6 +113,8 @@ class Objects:
         self._shared: dict[bytes, Result] = {}  # ours, in the table
         self._borrowed: dict[bytes, Borrowed] = {}  # others', while we hold them
         self._guards: dict[bytes, weakref.ref[Guard]] = {}
+        # References made by unpickling, for the next unpickling to find; see `refs.load_ref`.
+        self.loaded: dict[bytes, weakref.ref[Any]] = {}
         self._actors: set[bytes] = set()  # object ids of the table that are actors of ours
         self._places: dict[bytes, Any] = {}  # where stored values of ours lie
         self._watched: set[bytes] = set()
@@ -141,7 +144,7 @@ class Objects:
             known = self._guards.get(object_id)
             found = known() if known is not None else None
             if found is None:
-                found = Guard(object_id, self.dropped)
+                found = Guard(object_id, self)
                 self._guards[object_id] = weakref.ref(found)
                 if self.references.add_known(object_id):
                     return found
@@ -167,7 +170,7 @@ class Objects:
                 self._shared[object_id] = result
                 guard = result.guard
                 if guard is None:
-                    guard = Guard(object_id, self.dropped)
+                    guard = Guard(object_id, self)
                     # The table counts one local reference for an object it is shown: this guard.
                     self.references.own(object_id, result.inner or ())
                 result.guard = None
@@ -206,6 +209,16 @@ class Objects:
             address = self._addresses.get(owner[0]) or Address._make(owner)
             return result, self.guard(object_id, address)
 
+    def drop_soon(self, object_id: bytes) -> None:
+        """The last reference here is gone. For finalizers: takes no lock."""
+        self.dropped.append(object_id)
+        if (
+            len(self.dropped) == 1
+        ):  # whoever was woken for an earlier one has not come yet, else
+            reception = self._process.reception
+            reception.gathered()  # not a kick: a program that drops many has them swept together
+            reception.wake_leader()
+
     def keep_for_ever(self, guard: Guard) -> None:
         """A reference was pickled outside of zactor: nobody can tell when its bytes are gone."""
         self._pinned_forever.append(guard)
@@ -218,7 +231,7 @@ class Objects:
             is_known = self.references.knows(object_id)
             self.references.own(object_id, inner)
             if not is_known:
-                result.guard = Guard(object_id, self.dropped)
+                result.guard = Guard(object_id, self)
             self._apply()
 
     def watch_end(self, result: Result) -> None:
@@ -227,7 +240,7 @@ class Objects:
             object_id = result.object_id()
             if not self.references.knows(object_id):
                 self.references.own(object_id)
-                result.guard = Guard(object_id, self.dropped)
+                result.guard = Guard(object_id, self)
             earlier = self._places.get(object_id)
             self._places[object_id] = result.value
             if earlier is not None and list(earlier) != list(result.value):
@@ -347,7 +360,7 @@ class Objects:
         """An actor was created here: its handles are references to it, owned here."""
         with self.lock:
             self.references.own(actor)
-            guard = Guard(actor, self.dropped)
+            guard = Guard(actor, self)
             self._guards[actor] = weakref.ref(guard)
             self._actors.add(actor)
         return guard
@@ -379,6 +392,7 @@ class Objects:
                 known = self._guards.get(object_id)
                 if known is not None and known() is None:
                     del self._guards[object_id]
+                    self.loaded.pop(object_id, None)
                 self.references.drop_local(object_id)
             self._apply()
 

@@ -20,17 +20,18 @@ from zactor.exceptions import (
     ObjectStoreFullError,
     ZactorSystemError,
 )
+from zactor.runtime.chunks import read_far
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.recovery import Recovery
 from zactor.runtime.values import decode
 from zactor.serde.values import loads
 from zactor.store import layout
 from zactor.store.segments import SegmentMissingError, SegmentPool
+from zactor.store.warm import IDLE_SECONDS, WarmMemory
 from zactor.wire.messages import (
     Address,
     FreeSegment,
     LocateSegment,
-    ReadSegment,
     ReserveSegment,
 )
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 TELL_DELAY = 0.05  # how late the node may hear of a segment
 LOCATE_TIMEOUT = 600.0  # for a pull or a restore
 MOST_TRIES = 8  # how often a value may be lost again while it is being got
-CHUNK = 1 << 20  # read at once from another machine
 
 
 class Sharing:
@@ -105,15 +105,24 @@ class Sharing:
         """
         assert result.state == STORED
         owner = result.owner.process if isinstance(result, Borrowed) else self._process.id
-        load = partial(self._load, owner=owner, deadline=deadline)
-        return _load_or_recover(self._process, result, load, deadline)
+        found: list[Any] | None = [] if result.inner else None
+        load = partial(self._load, owner=owner, found=found, deadline=deadline)
+        value = _load_or_recover(self._process, result, load, deadline)
+        if found is not None and result.state == STORED:
+            result.refs = found
+        return value
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
 
     def _load(
-        self, object_id: bytes, place: Any, owner: bytes = b"", deadline: float | None = None
+        self,
+        object_id: bytes,
+        place: Any,
+        owner: bytes = b"",
+        found: list[Any] | None = None,
+        deadline: float | None = None,
     ) -> Any:
         name = self._moved.get((object_id, place[0]), place[0])
         for attempt in range(3):
@@ -123,12 +132,12 @@ class Sharing:
                 if attempt == 2:
                     break
                 if self._process.node is None:
-                    return read_far(self._process, object_id, place, deadline)
+                    return _read_far(self._process, object_id, place, WarmMemory(0), deadline)
                 name = self._locate(object_id, place, deadline)
                 continue
             if value.is_new_view and owner:
                 self._mapped(object_id, owner)
-            return loads(value.payload, value.buffers)
+            return loads(value.payload, value.buffers, found)
         raise ObjectLostError(
             f"object {object_id.hex()} is not in the store any more",
             object_ref_hex=object_id.hex(),
@@ -219,17 +228,31 @@ class FarStore:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._memory = WarmMemory()
+        self._is_trimming = False
         process.objects.store = self
         Recovery(process)
 
     def read(self, result: Result, deadline: float | None = None) -> Any:
         """Return the value of a stored result; as `Sharing.read`."""
-        load = partial(read_far, self._process, deadline=deadline)
+        load = partial(self._load, deadline=deadline)
         return _load_or_recover(self._process, result, load, deadline)
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
-        return read_far(self._process, object_id, place)
+        return self._load(object_id, place)
+
+    def _load(self, object_id: bytes, place: Any, deadline: float | None = None) -> Any:
+        value = _read_far(self._process, object_id, place, self._memory, deadline)
+        if not self._is_trimming:
+            self._is_trimming = True
+            self._process.post.call_later(IDLE_SECONDS, self._trim)
+        return value
+
+    def _trim(self) -> None:
+        self._is_trimming = self._memory.trim()
+        if self._is_trimming:
+            self._process.post.call_later(IDLE_SECONDS, self._trim)
 
     def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds an object of ours any more that lies on another machine."""
@@ -257,29 +280,28 @@ def _load_or_recover(
     return decode(result, deadline)
 
 
-def read_far(
-    process: Process, object_id: bytes, place: Any, deadline: float | None = None
+def _read_far(
+    process: Process,
+    object_id: bytes,
+    place: Any,
+    memory: WarmMemory,
+    deadline: float | None = None,
 ) -> Any:
-    """Return the value at a place on another machine, read into this process's memory.
+    """Return the value at a place on another machine.
 
     Raises:
         ObjectLostError: It is not there any more, or its node is not.
         GetTimeoutError: The deadline came first.
     """
-    node = Address._make(place[3])
-    data = bytearray()
-    size = 1
-    while len(data) < size:
-        ask = ReadSegment(0, place[0], len(data), CHUNK)
-        size, chunk = _ask_node(process, ask, node, object_id, deadline)
-        data += chunk
-    header = layout.read_header(bytes(data[: layout.HEADER_SIZE]))
+    if process.is_over is not None:
+        raise process.is_over
+    view = read_far(process, object_id, place, memory.take, deadline)
+    header = layout.read_header(bytes(view[: layout.HEADER_SIZE]))
     if header is None or header.object_id != object_id:
         raise ObjectLostError(
             f"object {object_id.hex()} is not in the store any more",
             object_ref_hex=object_id.hex(),
         )
-    view = memoryview(data).toreadonly()
     table_end = layout.HEADER_SIZE + 16 * header.buffers
     (at, length), spans = layout.pieces(header, bytes(view[layout.HEADER_SIZE : table_end]))
     return loads(view[at : at + length], [view[a : a + n] for a, n in spans])

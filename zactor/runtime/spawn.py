@@ -112,6 +112,17 @@ class WorkerProcess:
         os.lseek(self.page, PROGRESS_SIZE, os.SEEK_SET)
         self.kill(signal.SIGUSR1)
 
+    def is_dumping(self) -> bool:
+        """Whether the signal of `request_stack` is still to be handled, or is being handled."""
+        try:
+            with open(f"/proc/{self.pid}/status") as status:
+                fields = dict(line.split(":", 1) for line in status)
+        except OSError:
+            return False  # it is dead
+        # A signal is blocked while its handler runs; signals of the process go to the main thread.
+        masks = (int(fields[name], 16) for name in ("SigPnd", "ShdPnd", "SigBlk"))
+        return any(mask >> (signal.SIGUSR1 - 1) & 1 for mask in masks)
+
     def read_stack(self) -> str:
         """Return what has been written since `request_stack`."""
         size = max(0, os.fstat(self.page).st_size - PROGRESS_SIZE)

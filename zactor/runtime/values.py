@@ -32,9 +32,13 @@ def decode(result: Result, deadline: float | None = None) -> Any:
     if state == NATIVE or state == LOCAL:  # noqa: PLR1714, SIM109 - the hot comparison first
         return value
     if state == PICKLED:
-        if type(value) is bytes:
-            return loads(value)
-        return loads(value[0], value[1])
+        payload, buffers = (value, ()) if type(value) is bytes else value
+        if not result.inner:
+            return loads(payload, buffers)
+        found: list[Any] = []
+        loaded = loads(payload, buffers, found)
+        result.refs = found
+        return loaded
     if state == STORED:
         process = processes.current()
         if process is None:

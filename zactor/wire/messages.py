@@ -464,6 +464,12 @@ class StackDump(NamedTuple):
     process: bytes | None
 
 
+class Notice(NamedTuple):
+    """Node to broker, and broker to drivers: something that users should know of a node."""
+
+    text: str
+
+
 class ReadLog(NamedTuple):
     """Asks a node for the log of a worker from `offset`. Answered with `{"text", "offset", "size"}`."""
 
@@ -472,6 +478,19 @@ class ReadLog(NamedTuple):
     stream: int
     offset: int
     limit: int
+
+
+class Survey(NamedTuple):
+    """Asks a node what its workers have called, own and run, or a driver what it has. `what` is "tasks" or
+    "objects"; or, of a node, "logs", its log files, or "output": what workers of the job in `args` have
+    printed is sent before the answer. `args` are `filters` and `limit` as of `Query`, and `patience`, seconds after which a
+    node answers without the workers that have not. Answered with `{"rows": [...], "running":
+    [[task id, since (ms), process, pid]], "is_cut": bool, "silent": [[process, pid, label,
+    progress]]}`."""
+
+    request: int
+    what: str
+    args: dict[str, Any]
 
 
 # -- a process and its node: the store ----------------------------------------------------------
@@ -518,8 +537,8 @@ class LocateSegment(NamedTuple):
 
 
 class ReadSegment(NamedTuple):
-    """Node to node: a chunk of the object in a segment, please. Answered with `[size, bytes]`, size of
-    the whole; or `ObjectLost`."""
+    """Node to node: a chunk of the object in a segment, please. Answered by a `CHUNK`; or with
+    `ObjectLost`."""
 
     request: int
     name: str
@@ -537,7 +556,8 @@ CODES: dict[int, type] = dict(
             NodeUp, Renew, DrainNode, StartActor, StartLease, EndLease, StopActor, BindNetwork, ActorUp, ActorReady,
             ActorFailed, ActorExited, WorkerLeased, LeaseFailed, WorkerDied, JobEnded, StopNode, StackDump, ReadLog,
             ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSegment, WatchDriver,
-            CreateActors, StartActors, ActorsUp, ActorsReady, ActorsMoved,
+            CreateActors, StartActors, ActorsUp, ActorsReady, ActorsMoved, Survey,
+            Notice,
         ),
         start=16,
     )
