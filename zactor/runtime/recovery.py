@@ -89,10 +89,6 @@ class Recovery:
         with self._lock:
             self.lineage.forget(object_id)
 
-    def under_way(self, object_id: bytes) -> Result | None:
-        """Return the run that makes an object again, if there is one."""
-        return self._again.get(object_id)
-
     # -- making again --------------------------------------------------------------------------
 
     def make_again(self, object_id: bytes, lost: Any) -> Result | None:
