@@ -18,7 +18,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from zactor.exceptions import to_wire
 from zactor.ids import caller_id
 from zactor.runtime import process as processes
 from zactor.runtime.assigned import Assigned
@@ -52,7 +51,6 @@ class Worker:
         self.actor: tuple[bytes, int] | None = None
         self.shared: Any = None  # hosts the actors of a worker for shared ones
         self._orders_lock = threading.Lock()
-        self._lane_lock = threading.RLock()  # around receiving from the lane
         self._assigned = Assigned(os.environ)
         self._stopped: set[tuple[bytes, int]] = set()  # asked to end before they had begun
         self.is_exiting = False
@@ -105,19 +103,13 @@ class Worker:
             for fd, _ in poll.poll():
                 if fd == self.boot["node_pidfd"]:
                     os._exit(NODE_DEAD)
-                if lane_is_open and not self._take_orders():
-                    lane_is_open = False
-                    poll.unregister(fd)
-
-    def _take_orders(self) -> bool:
-        """Do what has been ordered by now; False when nothing more can be. Any thread."""
-        with self._lane_lock:
-            try:
-                for order in self.lane.receive():
-                    self._ordered(order)
-            except LaneClosedError:
-                return False
-        return True
+                if lane_is_open:
+                    try:
+                        for order in self.lane.receive():
+                            self._ordered(order)
+                    except LaneClosedError:
+                        lane_is_open = False
+                        poll.unregister(fd)
 
     def _ordered(self, order: list[Any]) -> None:
         what = order[0]
@@ -154,6 +146,8 @@ class Worker:
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
             self._set_job(order[2], order[3])
+            if self._tasks is not None:
+                self._tasks.told_of_lease(order[1])
 
     def _exit(self, order: list[Any]) -> None:
         why = order[1] if len(order) > 1 else ""
@@ -237,8 +231,7 @@ class Worker:
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
-        # A lease's first task may overtake the order that tells of the lease, which is there.
-        host.new_caller = self._take_orders
+        host.told_of_lease(order[1])
         self._tasks = self.host = host
         if self.is_exiting:  # told so before there was a host to tell
             host.stop()
@@ -363,10 +356,6 @@ def exit_cause(why: str) -> dict[str, Any]:
 
 def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     """Return the wire form of what a constructor raised."""
-    from zactor.exceptions import ZactorError
-
-    if isinstance(error, ZactorError) and not hasattr(error, "cause"):
-        return to_wire(error)
     payload, _, _ = pack_exception(
         error, f"{execution.label}.__init__", pid=os.getpid(), actor_id=execution.actor_id
     )
