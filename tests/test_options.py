@@ -115,7 +115,7 @@ BAD_RETRIES = [
 ]
 
 BAD_RETURNS = [
-    ("num_returns", -1, ValueError, "num_returns must be >= 0"),
+    ("num_returns", -1, ValueError, "only accepts None, a non-negative integer"),
     ("num_returns", "many", TypeError, "num_returns"),
     ("num_returns", 1.5, TypeError, "num_returns"),
     ("retry_exceptions", 1, TypeError, "retry_exceptions"),

@@ -115,7 +115,12 @@ def check_num_returns(value: int | str | None) -> str | None:
         raise TypeError(
             f"num_returns must be an integer, 'streaming' or 'dynamic', but received {value!r}"
         )
-    return None if value >= 0 else f"num_returns must be >= 0, but got {value}."
+    if value >= 0:
+        return None
+    return (
+        "The keyword 'num_returns' only accepts None, a non-negative integer, 'streaming' or "
+        f"'dynamic', not {value}."
+    )
 
 
 def _is_exception_class(value: Any) -> bool:
