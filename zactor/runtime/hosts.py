@@ -82,6 +82,7 @@ class MainHost:
                 break
             intake, seq, _, calls = run[:4]
             for at in range(len(calls) // 2):
+                self.execution.not_run_here(calls[2 * at + 1])
                 self.process.callee.reply(intake, seq + at, batches.HANDED_BACK, None)
         with self.lock:
             # From here on the main thread takes no further call of its present run.
@@ -90,6 +91,7 @@ class MainHost:
         if current is not None:
             intake, seq, _, calls = current[:4]
             for behind in range(max(at + 1, seq), seq + len(calls) // 2):
+                self.execution.not_run_here(calls[2 * (behind - seq) + 1])
                 self.process.callee.reply(intake, behind, batches.HANDED_BACK, None)
         self.process.callee.flush()
 

@@ -16,7 +16,6 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from zactor.exceptions import to_wire
 from zactor.ids import caller_id
 from zactor.runtime import process as processes
 from zactor.runtime.caller import Identity
@@ -343,10 +342,6 @@ def exit_cause(why: str) -> dict[str, Any]:
 
 def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     """Return the wire form of what a constructor raised."""
-    from zactor.exceptions import ZactorError
-
-    if isinstance(error, ZactorError) and not hasattr(error, "cause"):
-        return to_wire(error)
     payload, _, _ = pack_exception(
         error, f"{execution.label}.__init__", pid=os.getpid(), actor_id=execution.actor_id
     )
