@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pickle import PickleBuffer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -143,7 +143,7 @@ def test_a_call_is_not_to_be_released_before_its_arguments_are_in_it() -> None:
 
     class Process:
         objects = Objects()
-        awaiting: dict[Result, None] = {}
+        awaiting: ClassVar[dict[Result, None]] = {}
 
     first, second = (Result(None, n, 0, None, None, 0) for n in (1, 2))
     call = Result(None, 3, 0, None, None, 0)
