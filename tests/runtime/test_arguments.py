@@ -56,9 +56,8 @@ def process() -> Iterator[Any]:
     address = Address(ME, b"n", b"m", "ipc://x", "")
     post = SimpleNamespace(on_kind=ignore, on=ignore, address=address, peers={})
     made = SimpleNamespace(
-        id=ME, post=post, caller=SimpleNamespace(), reception=SimpleNamespace(
-            housekeeping=[], gathered=lambda: None, wake_leader=lambda: None
-        ),
+        id=ME, post=post, caller=SimpleNamespace(),
+        reception=SimpleNamespace(housekeeping=[], gathered=ignore, wake_leader=ignore),
         identity=SimpleNamespace(caller=ME + bytes(4), numbers=iter(range(100, 200))),
     )  # fmt: skip
     made.pid = os.getpid()
@@ -144,7 +143,7 @@ def test_a_call_is_not_to_be_released_before_its_arguments_are_in_it() -> None:
 
     class Process:
         objects = Objects()
-        awaiting: ClassVar[dict[Any, None]] = {}
+        awaiting: ClassVar[dict[Result, None]] = {}
 
     first, second = (Result(None, n, 0, None, None, 0) for n in (1, 2))
     call = Result(None, 3, 0, None, None, 0)
