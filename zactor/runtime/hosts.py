@@ -25,6 +25,7 @@ from zactor.runtime.reception import Waiter
 from zactor.wire import batches
 
 if TYPE_CHECKING:
+
     from zactor.core.intake import Intake
     from zactor.runtime.process import Process
 
@@ -72,6 +73,11 @@ class MainHost:
     def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel a call: not run if it waits, interrupted if it runs."""
         self.execution.cancel(intake, seq, flags)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a task runs. Any thread."""
+        return self._run is not None
 
     def hand_back(self) -> None:
         """Give tasks that have not started back to those who sent them. Any thread."""
