@@ -460,6 +460,38 @@ def a_generator_for_fixed_returns(ray):
     return ray.get(list(f.remote()))
 
 
+@table.row(
+    "... that raises midway: what it had yielded is there.", gives=[0, "KeyError", "KeyError"]
+)
+def a_generator_for_fixed_returns_raises(ray):
+    @ray.remote(num_returns=3)
+    def f():
+        yield 0
+        raise KeyError("midway")
+
+    first, *rest = f.remote()
+    return [ray.get(first), *(error_of(lambda ref=ref: ray.get(ref)) for ref in rest)]
+
+
+@table.row("... that would yield more: the first n.", gives=[0, 1])
+def a_generator_for_fixed_returns_has_more(ray):
+    @ray.remote(num_returns=2)
+    def f():
+        for i in range(4):
+            yield i
+
+    return ray.get(list(f.remote()))
+
+
+@table.row("DynamicObjectRefGenerator has its name at the top.", gives=True)
+def the_name_of_dynamic_generators(ray):
+    @ray.remote(num_returns="dynamic")
+    def f():
+        yield 0
+
+    return isinstance(ray.get(f.remote()), ray.DynamicObjectRefGenerator)
+
+
 @table.row("A retried generator skips what was yielded.", gives=[0, 1, 2])
 def a_retried_generator_skips(ray, tmp_path):
     tally = tally_at(tmp_path / "n")

@@ -405,7 +405,9 @@ def a_topology_strategy_by_node(ray):
     return out
 
 
-@table.row("topology_strategy by another label: ValueError.", raises="ValueError", only="zactor")
+@table.row(
+    "topology_strategy by another label: ValueError.", raises="ValueError", only="zactor"
+)
 def a_topology_strategy_by_rack(ray):
     ray.util.placement_group([{"CPU": 1}], topology_strategy={"rack": "STRICT_PACK"})
 
@@ -425,7 +427,9 @@ def labels_that_make_no_sense(ray):
         says(lambda: module.In(), "variadic parameter of the In operator must be a non-empty"),
         says(lambda: module.NotIn(1), "position 0 for the NotIn operator must be str"),
         says(lambda: by_label({1: module.Exists()}), "map key of the hard parameter must"),
-        says(lambda: by_label({"a": "b"}), "one of the `In`, `NotIn`, `Exists` or `DoesNotExist`"),
+        says(
+            lambda: by_label({"a": "b"}), "one of the `In`, `NotIn`, `Exists` or `DoesNotExist`"
+        ),
     ]
 
 

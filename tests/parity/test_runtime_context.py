@@ -98,7 +98,9 @@ def the_name_of_a_task(ray):
     return [name.endswith("special") for name in ray.get(special.remote())]
 
 
-@table.row("get() has ids as objects, and those alone of what runs.", gives=[True, True, True, True])
+@table.row(
+    "get() has ids as objects, and those alone of what runs.", gives=[True, True, True, True]
+)
 def the_ids_in_the_context_as_a_dict(ray):
     @ray.remote
     def f():
@@ -140,7 +142,12 @@ def the_module_in_the_name_of_a_function(ray):
             return context.get_task_function_name(), context.get_task_name()
 
     names = [*ray.get(special.remote()), *ray.get(Special.remote().method.remote())]
-    expected = [f"{__name__}.special", "special", f"{__name__}.Special.method", "Special.method"]
+    expected = [
+        f"{__name__}.special",
+        "special",
+        f"{__name__}.Special.method",
+        "Special.method",
+    ]
     return [name == other for name, other in zip(names, expected, strict=True)]
 
 

@@ -79,7 +79,9 @@ class RuntimeContext:
         running = self._running()
         assert running is not None
         name = running.name_of(call)
-        return running.name_given(call) or (f"{running.label}.{name}" if running.label else name)
+        return running.name_given(call) or (
+            f"{running.label}.{name}" if running.label else name
+        )
 
     def get_task_function_name(self) -> str | None:
         """Return the name of the function or method that runs, with its module and class."""

@@ -3,7 +3,13 @@
 import pickle
 
 import cloudpickle
-from cloudpickle import CloudPickler, dump, dumps, register_pickle_by_value, unregister_pickle_by_value
+from cloudpickle import (
+    CloudPickler,
+    dump,
+    dumps,
+    register_pickle_by_value,
+    unregister_pickle_by_value,
+)
 
 load = pickle.load
 loads = pickle.loads
