@@ -407,12 +407,23 @@ class Execution:
         try:
             pickled = dumps(value, f"the result of {self.label or 'a task'}")
         except SerializationError as error:
+            if inspect.isgenerator(value):
+                return self._encode_only(value)
             error.executed = "yes"
             return -1, error
         payload, buffers, refs = pickled
         if buffers or refs or len(payload) > LARGE:
             return -1, pickled
         return 1, payload
+
+    def _encode_only(self, generator: Any) -> tuple[int, Any]:
+        """Encode what a generator yields whose caller wants one value (`num_returns=1`)."""
+        try:
+            for value in generator:
+                return self.encode_simple(value)
+            raise ValueError("num_returns=1, but the generator yielded nothing")
+        except Exception as error:  # noqa: BLE001 - runs user code
+            return batches.USER_ERROR, self._packed(error, self.method)
 
     def returned(
         self,
