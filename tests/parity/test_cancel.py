@@ -1,6 +1,7 @@
 """Cancelling tasks and calls (2.6)."""
 
 import asyncio
+import os
 import time
 
 from tests.parity.table import Table, count_at, error_of, gate_at, tally_at, wait_until
@@ -624,6 +625,24 @@ def cancel_by_a_borrower(ray):
     ref = f.remote()
     ray.get(cancel.remote([ref]))
     return outcome(ray, ref) == "TaskCancelledError"
+
+
+@table.row("Cancel reaches a call in a group of an async actor.", raises="TaskCancelledError")
+def cancel_in_a_group(ray, tmp_path):
+    mark = str(tmp_path / "running")
+
+    @ray.remote(concurrency_groups={"io": 1})
+    class A:
+        @ray.method(concurrency_group="io")
+        async def linger(self):
+            open(mark, "w").close()
+            await asyncio.sleep(60)
+
+    a = A.remote()
+    ref = a.linger.remote()
+    wait_until(lambda: os.path.exists(mark))
+    ray.cancel(ref)
+    ray.get(ref, timeout=20)
 
 
 test_cancel = table.test()

@@ -1,8 +1,10 @@
 """What a program can ask about where it runs (2.1, 2.8)."""
 
 import os
+import subprocess
+import sys
 
-from tests.parity.table import Table, error_of
+from tests.parity.table import SUBJECT, Table, error_of
 
 table = Table("2.8 RuntimeContext")
 
@@ -260,6 +262,18 @@ def the_runtime_env_as_text(ray):
 @table.row("current_actor outside an actor: RuntimeError.", gives="RuntimeError")
 def no_current_actor(ray):
     return error_of(lambda: ray.get_runtime_context().current_actor)
+
+
+@table.row("The address joins another process to the cluster.", gives="parity 1")
+def the_address_can_be_joined(ray):
+    program = (
+        f"import {SUBJECT} as ray\n"
+        f"ray.init(address={ray.get_runtime_context().gcs_address!r}, namespace='parity')\n"
+        "print('>', ray.get_runtime_context().namespace, len(ray.nodes()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    said = [line for line in done.stdout.splitlines() if line.startswith("> ")]
+    return said[0][2:] if said else done.stderr[-2000:]
 
 
 @table.row("gcs_address is host:port or an address.", gives=True)

@@ -8,12 +8,13 @@ from typing import Any
 
 from zactor.api.session import process
 from zactor.core.calls import PENDING, PICKLED
+from zactor.core.groups import Group
 from zactor.exceptions import ActorAlreadyExistsError, ZactorError
 from zactor.ids import PlacementGroupID
 from zactor.runtime.objects import Put
 from zactor.runtime.refs import ObjectRef
 from zactor.serde.values import dumps
-from zactor.wire.messages import CreateGroup, Query, RemoveGroup, WatchGroup
+from zactor.wire.messages import Query, WatchGroup
 
 NODE_ID_LABELS = ("ray.io/node-id", "zactor.io/node-id")
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
@@ -27,6 +28,7 @@ class PlacementGroup:
     ) -> None:
         self.id = group_id
         self._bundles = bundles
+        self._is_new = False  # made here just now: the broker may not know it yet
 
     @staticmethod
     def empty() -> PlacementGroup:
@@ -56,7 +58,7 @@ class PlacementGroup:
         runtime = process()
         identity = runtime.identity
         result = Put(identity.caller, next(identity.numbers), PENDING, None)
-        payload = dumps(self)[0]
+        payload = dumps(PlacementGroup(self.id, self._bundles))[0]
         runtime.groups.when_created(self.id.binary(), result, PICKLED, payload)
         return ObjectRef(result)
 
@@ -68,6 +70,13 @@ class PlacementGroup:
         if not ref._result.state:
             runtime.wait_for([ref._result], 1, deadline)
         return ref._result.state == PICKLED
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._is_new:
+            # Whoever gets it may ask the broker before what created it has arrived there.
+            process().groups.confirm(self.id.binary())
+            self._is_new = False
+        return PlacementGroup, (self.id, self._bundles)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PlacementGroup) and self.id == other.id
@@ -90,6 +99,8 @@ def placement_group(
     **_: Any,
 ) -> PlacementGroup:
     """Ask for resources to be reserved together; return at once.
+
+    That they can be had is known once `wait` or `ready` says so.
 
     Args:
         bundles: The resources of each bundle: `[{"CPU": 2, "GPU": 1}, ...]`.
@@ -119,13 +130,17 @@ def placement_group(
         "owner": runtime.id,
     }
     try:
-        entry = runtime.ask(CreateGroup(0, spec))
+        Group(spec, runtime.namespace)  # what the broker would say of it
+        runtime.groups.create(spec)
+        if name:
+            runtime.groups.confirm(group)
     except ActorAlreadyExistsError as error:
         raise ValueError(str(error)) from None
     except ZactorError as error:
         raise ValueError(str(error)) from error
-    runtime.groups.learn(entry)
-    return PlacementGroup(PlacementGroupID(group), [dict(each) for each in bundles])
+    made = PlacementGroup(PlacementGroupID(group), [dict(each) for each in bundles])
+    made._is_new = True
+    return made
 
 
 def _strategy_of(strategy: str | None, topology: Any) -> str:
@@ -188,14 +203,14 @@ def _check(bundles: Any, strategy: Any, lifetime: Any, selectors: Any) -> None:
 
 
 def remove_placement_group(group: PlacementGroup) -> None:
-    """Give a group's resources back; what runs in it is ended.
+    """Give a group's resources back; what runs in it is ended. Returns at once.
 
     Raises:
         TypeError: Not a placement group.
     """
     if not isinstance(group, PlacementGroup):
         raise TypeError(f"remove_placement_group takes a PlacementGroup, not {type(group)}")
-    process().ask(RemoveGroup(0, group.id.binary()))
+    process().groups.remove(group.id.binary())
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
@@ -261,7 +276,9 @@ def get_current_placement_group() -> PlacementGroup | None:
     return PlacementGroup(PlacementGroupID(group["id"])) if group else None
 
 
-def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) -> None:
+def check_bundle(
+    group: PlacementGroup, index: int, demand: dict[str, float], label: str
+) -> None:
     """Raise ValueError if what is asked for can never run in the group."""
     bundles = group.bundle_specs
     if index < -1 or (bundles and index >= len(bundles)):
@@ -274,7 +291,8 @@ def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) ->
         all(bundle.get(name, 0) >= amount for name, amount in demand.items())
         for bundle in among
     ):
+        among = [{name: float(amount) for name, amount in b.items()} for b in among]
         raise ValueError(
-            f"Cannot schedule with the placement group because the resource request {demand} "
+            f"Cannot schedule {label} with the placement group because the resource request {demand} "
             f"cannot fit into any bundles for the placement group, {among}."
         )

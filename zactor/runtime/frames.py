@@ -24,6 +24,7 @@ _OWN = tuple(
     _PACKAGE + name + os.sep
     for name in ("runtime", "transport", "api", "serde", "core", "store", "wire", "util")
 )
+_OUTFLOW = _PACKAGE + os.path.join("runtime", "outflow.py")
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _WAITS = {  # our functions in which a thread waits, and the variable that says for what
     (_PACKAGE + os.path.join("runtime", "process.py"), "wait_for"): "results",
@@ -31,9 +32,17 @@ _WAITS = {  # our functions in which a thread waits, and the variable that says 
 }
 
 
-def is_users(file: str) -> bool:
-    """Whether a source file is neither zactor's nor the standard library's."""
-    if file.startswith(("<frozen", "<string>")) or file.startswith(_OWN):
+def is_users(file: str, function: str = "") -> bool:
+    """Whether code is neither zactor's nor the standard library's.
+
+    Args:
+        file: Its source file. That of `python -c` is "<string>", for functions of the user's as well
+            as for the line by which a worker was started.
+        function: Its function.
+    """
+    if file == "<string>":
+        return function not in ("", "<module>")
+    if file.startswith("<frozen") or file.startswith(_OWN):
         return False
     return not file.startswith(_LIBRARY) or "site-packages" in file or "dist-packages" in file
 
@@ -52,7 +61,7 @@ def place_of(frames: Iterable[FrameType]) -> str:
     """Return `file:line in function` of the innermost frame of the user's; "" if there is none."""
     for frame in frames:
         code = frame.f_code
-        if is_users(code.co_filename):
+        if is_users(code.co_filename, code.co_name):
             return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
     return ""
 
@@ -61,7 +70,7 @@ def awaited_in(frames: Iterable[FrameType]) -> list[Result]:
     """Return the pending results for which a thread waits in a `get` or `wait`."""
     for frame in frames:
         code = frame.f_code
-        if is_users(code.co_filename):
+        if is_users(code.co_filename, code.co_name):
             return []  # what is further out is not what it waits for now
         variable = _WAITS.get((code.co_filename, code.co_name))
         if variable is not None:
@@ -69,6 +78,28 @@ def awaited_in(frames: Iterable[FrameType]) -> list[Result]:
             results = found if isinstance(found, list | tuple) else [found]
             return [each for each in results if isinstance(each, Result) and not each.state]
     return []
+
+
+def held_up_in(frames: Iterable[FrameType]) -> tuple[Any, str] | None:
+    """Return the outflow of a generator that its consumer holds up, and where the generator is."""
+    outflow, place = None, ""
+    for frame in frames:
+        name, file = frame.f_code.co_name, frame.f_code.co_filename
+        if file != _OUTFLOW:
+            if outflow is None and is_users(file, name):
+                return None
+            continue
+        if name in ("wait_for_credit", "wait_for_credit_async"):
+            outflow = frame.f_locals.get("self")
+        elif name in ("run_stream", "run_stream_async") and outflow is not None:
+            iterator = frame.f_locals.get("iterator")
+            inner = frame.f_locals.get("made") if name == "run_stream_async" else iterator
+            for each in (inner, iterator):
+                suspended = getattr(each, "gi_frame", None) or getattr(each, "ag_frame", None)
+                if suspended is not None:
+                    place = place or place_of([suspended])
+            return outflow, place
+    return None
 
 
 def frames_of_task(task: Any) -> list[FrameType]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
 from zactor.core.ownership import ActorReleased, Free, Lost, References, Send
 from zactor.exceptions import (
+    GetTimeoutError,
     ObjectFreedError,
     ObjectLostError,
     OwnerDiedError,
@@ -31,7 +32,6 @@ from zactor.exceptions import (
 )
 from zactor.ids import PUT_INDEX, pack_object_id
 from zactor.runtime.interrupts import protected
-from zactor.runtime.tasks import TaskResult
 from zactor.wire import batches, references
 from zactor.wire.codec import OBJECT_VALUE, OBJECT_WANTED, REFERENCES
 from zactor.wire.messages import Address, ProcessDied, WatchProcess
@@ -39,7 +39,7 @@ from zactor.wire.messages import Address, ProcessDied, WatchProcess
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
 
 Ref = tuple[bytes, bytes]
@@ -113,6 +113,8 @@ class Objects:
         self._shared: dict[bytes, Result] = {}  # ours, in the table
         self._borrowed: dict[bytes, Borrowed] = {}  # others', while we hold them
         self._guards: dict[bytes, weakref.ref[Guard]] = {}
+        # References made by unpickling, for the next unpickling to find; see `refs.load_ref`.
+        self.loaded: dict[bytes, weakref.ref[Any]] = {}
         self._actors: set[bytes] = set()  # object ids of the table that are actors of ours
         self._places: dict[bytes, Any] = {}  # where stored values of ours lie
         self._watched: set[bytes] = set()
@@ -124,6 +126,7 @@ class Objects:
         ] = {}  # others', whose owners look for the value
         self.recovery: Any = None  # set with the store: what makes lost values again
         self.store: Any = None  # set by whoever gives the process a shared-memory store
+        self.unviewed: Any = ()  # views of the store that finalizers saw go
         post = process.post
         post.on_kind(REFERENCES, self._references_received)
         post.on_kind(OBJECT_WANTED, self._wanted)
@@ -238,7 +241,15 @@ class Objects:
             if not self.references.knows(object_id):
                 self.references.own(object_id)
                 result.guard = Guard(object_id, self)
+            earlier = self._places.get(object_id)
             self._places[object_id] = result.value
+            if earlier is not None and list(earlier) != list(result.value):
+                self.store.object_freed(object_id, earlier)  # it was made again
+
+    def note_origin(self, result: Result, object_id: bytes) -> None:
+        """A stored value has come of the call `result`: it may have to be made again."""
+        if self.recovery is not None:
+            self.recovery.note(result, object_id)
 
     def known(self) -> list[tuple[bytes, Result | None, Any]]:
         """Return `(object id, result, place)` of what is shared, borrowed or stored, for listings."""
@@ -341,8 +352,7 @@ class Objects:
         if status == batches.STORED:
             result.value = value
             self.watch_end(result)
-            if type(result) is TaskResult and self.recovery is not None:
-                self.recovery.note(result)
+            self.note_origin(result, call)
 
     # -- actors --------------------------------------------------------------------------------
 
@@ -362,6 +372,13 @@ class Objects:
         if self.dropped or self.settled_calls:
             self.sweep()
 
+    def tidy(self) -> None:
+        """Tell all that finalizers saw go: this thread is about to have nothing to do."""
+        if self.unviewed:
+            self.store.look()
+        elif self.dropped or self.settled_calls:
+            self.sweep()
+
     def sweep(self) -> None:
         """Tell the table what finalizers saw go."""
         dropped, settled_calls = self.dropped, self.settled_calls
@@ -375,6 +392,7 @@ class Objects:
                 known = self._guards.get(object_id)
                 if known is not None and known() is None:
                     del self._guards[object_id]
+                    self.loaded.pop(object_id, None)
                 self.references.drop_local(object_id)
             self._apply()
 
@@ -454,7 +472,11 @@ class Objects:
             if result is None:
                 raise ObjectLostError(_gone_text(object_id))
             if lost is not None and result.state == STORED:
-                result = self.recovery.make_again(object_id, lost) or result
+                again = self.recovery.make_again(object_id, lost)
+                if again is None:
+                    result.value = self._places[object_id]
+                else:
+                    result = again
         except ZactorError as error:
             with peer.lock:
                 peer.transmit(OBJECT_VALUE, [object_id, batches.ERROR, to_wire(error), None])
@@ -478,6 +500,8 @@ class Objects:
             value = to_wire(value)
         elif state == PICKLED and type(value) is tuple:
             value, frames = value
+        elif state == STORED:  # it may have been made again, elsewhere
+            value = self._places.get(result.object_id(), value)
         rows = self.rows(result.inner) if result.inner else None
         return _to_status[state], value, rows, frames
 
@@ -507,11 +531,12 @@ class Objects:
         """Return where a stored value of ours should be, or None."""
         return self._places.get(object_id)
 
-    def recover(self, result: Result, lost: Any) -> None:
+    def recover(self, result: Result, lost: Any, deadline: float | None = None) -> None:
         """A value is not at the place `lost`: have its owner find or make it, and wait for that.
 
         Raises:
             ObjectLostError: It cannot be had any more.
+            GetTimeoutError: The deadline came first; it goes on being made.
         """
         object_id = result.object_id()
         if isinstance(result, Borrowed):
@@ -519,20 +544,24 @@ class Objects:
         else:
             again = self.recovery.make_again(object_id, lost)
         if again is not None:
-            self._process.wait_for([again], 1, None)
+            if not self._process.wait_for([again], 1, deadline):
+                raise GetTimeoutError(
+                    "Get timed out: some object(s) not ready: a lost value is being made again"
+                )
             self._take_over(result, again)
         else:
             result.value = self._places[object_id]
 
-    def recover_argument(self, object_id: bytes, owner: bytes, lost: Any) -> Result:
-        """`recover` for an argument of a call that runs here; its references are held."""
+    def recover_argument(
+        self, object_id: bytes, owner: bytes, lost: Any
+    ) -> tuple[Result, Guard | None]:
+        """`recover` for an argument of a call that runs here. Keep the guard while it is read."""
         address = self._process.post.address
         if owner != address.process:
             address = self._addresses[owner]
         result, guard = self.receive(object_id, address)
         self.recover(result, lost)
-        result.pin = guard
-        return result
+        return result, guard
 
     def _ask_again(self, result: Borrowed, lost: Any) -> Borrowed:
         with self.lock:

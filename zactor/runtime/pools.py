@@ -38,7 +38,7 @@ class Groups:
 
     def __init__(self, limits: dict[str, int], default: int, methods: dict[int, str]) -> None:
         self.limits = {DEFAULT_GROUP: default, **limits}
-        self._methods = methods
+        self.methods = methods  # the groups of those that have one, by number
 
     def of(self, method: int, arguments: Any) -> str:
         """Return the group that a call runs in."""
@@ -46,7 +46,7 @@ class Groups:
             named: str | None = arguments[1].get(batches.X_GROUP)
             if named is not None:
                 return named
-        return self._methods.get(method, DEFAULT_GROUP)
+        return self.methods.get(method, DEFAULT_GROUP)
 
 
 def _calls_of(run: Any) -> Any:
@@ -74,6 +74,10 @@ class ThreadHost:
         self._threads: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._idle: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._lock = threading.Lock()
+        self._queued: dict[
+            tuple[bytes, int], str
+        ] = {}  # calls by caller and number: their group
+        self._group_of: dict[int, str] = {}  # threads by ident
         self._early: list[Any] | None = []
         self._over = Waiter()
         self._unfinished = 0
@@ -93,6 +97,7 @@ class ThreadHost:
                 group = DEFAULT_GROUP
             with self._lock:
                 self._unfinished += 1
+                self._queued[call[0].caller, call[2]] = group
                 if not self._idle[group] and self._threads[group] < self.groups.limits[group]:
                     self._threads[group] += 1
                     name = f"zactor-{group or 'calls'}-{self._threads[group]}"
@@ -105,6 +110,7 @@ class ThreadHost:
 
     def _work(self, group: str) -> None:
         queue = self._queues[group]
+        self._group_of[threading.get_ident()] = group
         while self._ending is None:
             self._run_one(queue.get())
             with self._lock:
@@ -123,6 +129,7 @@ class ThreadHost:
         payload, extras = arguments if type(arguments) is list else (arguments, {})
         if seq in intake.cancelled:
             intake.cancelled.discard(seq)
+            self._queued.pop((intake.caller, number), None)
             execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
             return
         words = self.process.callee.progress.words  # type: ignore[union-attr]
@@ -132,6 +139,7 @@ class ThreadHost:
         call.task = threading.get_ident()
         token = current_call.set(call)
         execution.calls[id(intake), seq] = call
+        self._queued.pop((intake.caller, number), None)
         try:
             if method == batches.TERMINATE:
                 self.process.callee.reply(intake, seq, batches.NATIVE, None)
@@ -152,6 +160,19 @@ class ThreadHost:
             call.is_cancelled = call.is_told = True
         else:
             intake.cancel(seq)
+
+    def places_of(self, caller: bytes, number: int) -> list[int]:
+        """Return the threads all of which have to go on before a call can end. Any thread.
+
+        Its own if it runs; if it is queued those that have all the places of its group; none if
+        it is not here, or there is a free place.
+        """
+        running = list(self.execution.calls.values())
+        group = self._queued.get((caller, number))
+        if group is None:
+            return [c.task for c in running if c.number == number and c.intake.caller == caller]
+        threads = [c.task for c in running if self._group_of.get(c.task) == group]
+        return threads if len(threads) >= self.groups.limits[group] else []
 
     def serve(self) -> None:
         """Receive until the actor ends."""
@@ -195,7 +216,6 @@ class AsyncHost:
         self.ending = ""  # how a call ended the actor, if one did
         self._is_stopping = False
         self._wake_sent = False
-        self._flush_due = False
         self._ident = 0
 
     # -- in ------------------------------------------------------------------------------------
@@ -206,10 +226,8 @@ class AsyncHost:
         loop = self.loop
         if loop is None:
             return
-        if threading.get_ident() == self._ident:
-            if not self._wake_sent:
-                self._wake_sent = True
-                loop.call_soon(self._start)
+        if threading.get_ident() == self._ident and loop.get_task_factory() is None:
+            self._start()  # makes tasks, and runs none: a user's factory might
         elif not self._wake_sent:
             self._wake_sent = True
             loop.call_soon_threadsafe(self._start)
@@ -248,8 +266,17 @@ class AsyncHost:
             waiting = self._waiting[group]
             while waiting and self._running[group] < self.groups.limits[group]:
                 self._spawn(group, waiting.popleft())
-            if self._is_stopping and not any(self._running.values()) and not self._arrived:
+            if self._is_last():
                 self._end(None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call runs or waits here. Any thread."""
+        waits = self._arrived or any(self._waiting.values())
+        return bool(waits) or any(self._running.values())
+
+    def _is_last(self) -> bool:
+        return self._is_stopping and not self.is_busy
 
     async def _run(
         self,
@@ -265,7 +292,7 @@ class AsyncHost:
         if seq in intake.cancelled:
             intake.cancelled.discard(seq)
             execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
-            self._flush_soon()
+            self.process.reception.flush_soon(self.loop)  # type: ignore[arg-type]
             return
         words = self.process.callee.progress.words  # type: ignore[union-attr]
         if words[intake.row] < seq:
@@ -286,7 +313,7 @@ class AsyncHost:
                 await self._run_special(
                     execution, intake, seq, number, method, payload, extras, frames, call
                 )
-        self._flush_soon()
+        self.process.reception.flush_soon(self.loop)  # type: ignore[arg-type]
 
     async def _run_plain(
         self,
@@ -381,30 +408,21 @@ class AsyncHost:
 
     # -- out -----------------------------------------------------------------------------------
 
-    def _flush_soon(self) -> None:
-        # One flush for all that becomes ready in this turn of the loop.
-        if not self._flush_due:
-            self._flush_due = True
-            assert self.loop is not None
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_due = False
-        self.process.flush()
-
     def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel the call's task, or have it not run."""
         task: Any = self.execution.calls.get((id(intake), seq))
         if task is None:
             intake.cancel(seq)
         else:
-            call = self._calls.get((id(intake), seq))
+            call = self._call_of((id(intake), seq))
             if call is not None:
                 call.is_told = True
                 if flags & batches.C_RECURSIVE:
                     call.is_cancelled = True  # what it awaits is cancelled too
-            assert self.loop is not None
-            self.loop.call_soon_threadsafe(task.cancel)
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def _call_of(self, key: tuple[int, int]) -> Call | None:
+        return self._calls.get(key)
 
     # -- the main thread -----------------------------------------------------------------------
 
@@ -442,12 +460,17 @@ class AsyncHost:
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
+    def end_actor(self) -> None:
+        """End the actor, whatever runs: a task of the user's own asks for it. Any thread."""
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self._end, StopServing("exit_actor"))
+
     def stop(self) -> None:
         """Have `serve` return once no call is left. Any thread."""
 
         def stop() -> None:
             self._is_stopping = True
-            if not any(self._running.values()) and not self._arrived:
+            if self._is_last():
                 self._end(None)
 
         self._is_stopping = True

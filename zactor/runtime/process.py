@@ -11,16 +11,16 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError, SessionLostError
 from zactor.ids import caller_id
-from zactor.runtime import several
+from zactor.runtime import chunks, several
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
-from zactor.runtime.calling import is_main_thread
 from zactor.runtime.cancelling import cancel_shared
 from zactor.runtime.creations import Creations
 from zactor.runtime.deadlines import Deadlines
@@ -38,6 +38,7 @@ from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from zactor.core.calls import Result
     from zactor.runtime.progress import ProgressPage
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT = 60.0  # for what a broker or node is asked; it survives a restart of the broker
 BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back for
+
+MOST_WARNED = 1_000  # different warnings of one process; what comes after is not shown
 
 _current: Process | None = None
 _is_fork = False  # `_current` is that of the process this one was forked from
@@ -94,6 +97,8 @@ class Process:
         self.identity = Identity(caller_id(process_id, 0))
         self.parent: Any = None
         self.running: Any = None
+        self._warned: set[str] = set()
+        self.awaiting: dict[Result, None] = {}  # calls whose arguments are not all ready
         self.on_broker_moved: list[
             Callable[[], None]
         ] = []  # say again what only it had in memory
@@ -105,7 +110,6 @@ class Process:
             host=host,
         )
         self.post.on_moved = self._peer_moved
-        self._flush_due = False
         self.creations = Creations(self)
         self.is_worker = progress is not None
         self.is_over: Exception | None = None  # why nothing can be asked for any more
@@ -125,6 +129,7 @@ class Process:
         self.deadlines = Deadlines(self)
         self.whys: Any = None  # made when somebody asks
         self.post.on_kind(WHY, self._why)
+        chunks.listen(self.post)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
@@ -142,16 +147,6 @@ class Process:
         if self.objects.dropped:
             self.objects.sweep()
 
-    def flush_soon(self, loop: Any) -> None:
-        """Send what was gathered at the end of this turn of an asyncio loop."""
-        if not self._flush_due:
-            self._flush_due = True
-            loop.call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush_due = False
-        self.flush()
-
     def look(self) -> None:
         """Take what has arrived, without waiting."""
         waiter = Waiter()
@@ -165,8 +160,9 @@ class Process:
         for result in results:
             self.objects.want(result)
             result.add_waiter(waiter)
-        self.block_on(waiter, deadline, results if count == len(results) else ())
-        if not waiter.is_done:
+        is_all = count == len(results)
+        self.block_on(waiter, deadline, results if is_all else ())
+        if not (is_all and waiter.is_done):
             for result in results:
                 result.remove_waiter(waiter)
         return waiter.is_done
@@ -198,7 +194,7 @@ class Process:
         elif not reception.wait(waiter, soon):
             blocking(True)
             wait = None
-            if needed and deadline is None and is_main_thread():
+            if needed and deadline is None:
                 wait = self.deadlocks.waits(needed, waiter)
             try:
                 reception.wait(waiter, deadline)
@@ -220,14 +216,22 @@ class Process:
         if self.is_over is not None:
             raise self.is_over
         future = self.post.request(to or self.broker, message)
+        asked = f"{'node' if to else 'broker'}, which was asked for {type(message).__name__}"
+        return self.wait_answer(future, timeout, asked)
+
+    def wait_answer(
+        self, future: Future[Any], timeout: float = ANSWER_TIMEOUT, asked: str = "broker"
+    ) -> Any:
+        """Wait for the answer to a request that was sent.
+
+        Raises:
+            ZactorError: What was answered, or that nothing was within `timeout` seconds.
+        """
         waiter = Waiter()
         future.add_done_callback(waiter.settled)
         self.flush()
         if not self.reception.wait(waiter, time.monotonic() + timeout):
-            raise GetTimeoutError(
-                f"no answer from the {'node' if to else 'broker'} within {timeout:g} s "
-                f"(asked: {type(message).__name__})"
-            )
+            raise GetTimeoutError(f"no answer within {timeout:g} s from the {asked}")
         return future.result(0)
 
     def tell(self, message: Any) -> None:
@@ -238,11 +242,16 @@ class Process:
         """Return what actors and tasks made here take over from the session."""
         return dict(self.session)
 
-    def warn(self, text: str) -> None:
-        """Tell the user something that is no error."""
-        import warnings
+    def warn(self, text: str, *, about: str = "") -> None:
+        """Tell the user something that is no error, in the log or else on standard error.
 
-        self.reception.call_soon(lambda: warnings.warn(text, RuntimeWarning, stacklevel=1))
+        Once: the same text is not repeated, nor is another that says the same (`about`).
+        """
+        key = about or text
+        if key in self._warned or len(self._warned) >= MOST_WARNED:
+            return
+        self._warned.add(key)
+        self.reception.call_soon(lambda: show_warning(text))
 
     def _why(self, peer: Any, body: Any, frames: Any) -> None:  # noqa: ARG002
         from zactor.runtime.why import whys_of
@@ -303,6 +312,20 @@ class Process:
         """Stop receiving and close every socket."""
         self.reception.stop()
         self.post.close(linger)
+
+
+def show_warning(text: str) -> None:
+    """Show a warning where the program's log is, or on standard error if it has none."""
+    import logging
+    import sys
+
+    log = logging.getLogger("zactor")
+    if log.hasHandlers():
+        log.warning("%s", text)
+    elif log.isEnabledFor(logging.WARNING) and sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"zactor: {text}\n")
+            sys.stderr.flush()
 
 
 def current() -> Process | None:

@@ -16,7 +16,6 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from zactor.exceptions import to_wire
 from zactor.ids import caller_id
 from zactor.runtime import process as processes
 from zactor.runtime.caller import Identity
@@ -127,10 +126,23 @@ class Worker:
             self._end_order(*order[:3])
         elif what == "bind_tcp":
             self.process.post.call_later(0, self._bind_tcp)
+        elif what == "survey":
+            self._survey(*order[1:4])
+
+    def _survey(self, number: int, table: str, args: dict[str, Any]) -> None:
+        from zactor.runtime.listing import survey
+
+        try:
+            said = survey(self.process, table, args)
+        except Exception as error:  # noqa: BLE001 - what only looks must not end what it looks at
+            said = {"error": str(error)}
+        self._say(["surveyed", number, said])
 
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
             self._set_job(order[2], order[3])
+            if self._tasks is not None:
+                self._tasks.told_of_lease(order[1])
 
     def _exit(self, order: list[Any]) -> None:
         why = order[1] if len(order) > 1 else ""
@@ -185,7 +197,7 @@ class Worker:
         self.process.job = job
         self.process.namespace = shape.get("namespace") or self.process.namespace
         self.process.session.update(shape.get("session") or {})
-        use_paths(self.process.session)
+        adopt_session(self.process.session)
         self.process.session["group"] = shape.get("group")
         self.process.session["runtime_env"] = shape.get("env") or {}
         self._show_gpus(shape)
@@ -206,6 +218,7 @@ class Worker:
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
+        host.told_of_lease(order[1])
         self._tasks = self.host = host
         if self.is_exiting:  # told so before there was a host to tell
             host.stop()
@@ -227,7 +240,7 @@ class Worker:
         self.process.job = spec["job"]
         self.process.namespace = spec.get("namespace") or ""
         self.process.session.update(spec.get("options", {}).get("session") or {})
-        use_paths(self.process.session)
+        adopt_session(self.process.session)
         self.process.session["group"] = spec.get("group")
         self.process.session["runtime_env"] = spec.get("env") or {}
         shared = SharedHost(self.process, self._say)
@@ -251,7 +264,7 @@ class Worker:
         process.job = spec["job"]
         process.namespace = spec.get("namespace") or ""
         process.session.update(spec.get("options", {}).get("session") or {})
-        use_paths(process.session)
+        adopt_session(process.session)
         process.session["group"] = spec.get("group")
         process.session["runtime_env"] = spec.get("env") or {}
         process.identity = Identity(caller_id(actor, life))
@@ -286,7 +299,9 @@ class Worker:
         assert self.actor is not None
         actor, life = self.actor
         ending = getattr(host, "ending", None)
-        self.process.callee.refuse(actor, life, is_dead=True)
+        # What ends because its node stops may live again elsewhere: its callers ask where.
+        goes_on = self.is_exiting and not ending
+        self.process.callee.refuse(actor, life, is_dead=not goes_on)
         if ending != "exit_actor":
             self._say(["stopping", actor, life])
             run_shutdown_hook(host.execution.instance)
@@ -295,7 +310,7 @@ class Worker:
 
     def _exited(self, text: str) -> None:
         assert self.actor is not None
-        cause = {"kind": "exited", "code": 0, "text": EXIT_TEXT.get(text, text)}
+        cause = exit_cause(text)
         # Replies first: the death notice may overtake what has not left this process.
         self.process.flush()
         self.process.post.settle_links(1.0)
@@ -319,23 +334,29 @@ EXIT_TEXT = {
 }
 
 
+def exit_cause(why: str) -> dict[str, Any]:
+    """Return the cause of death of an actor that has ended in order."""
+    kind = "stopped" if why == "stopped" else "exited"
+    return {"kind": kind, "code": 0, "text": EXIT_TEXT.get(why, why)}
+
+
 def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     """Return the wire form of what a constructor raised."""
-    from zactor.exceptions import ZactorError
-
-    if isinstance(error, ZactorError) and not hasattr(error, "cause"):
-        return to_wire(error)
     payload, _, _ = pack_exception(
         error, f"{execution.label}.__init__", pid=os.getpid(), actor_id=execution.actor_id
     )
     return ["constructor", str(error), {"exception": payload}]
 
 
-def use_paths(session: dict[str, Any]) -> None:
-    """Find modules where the job's driver does, behind where this machine does."""
+def adopt_session(session: dict[str, Any]) -> None:
+    """Find modules where the job's driver does, behind where this machine does; log as it wants."""
     for path in session.get("sys_path") or ():
         if path not in sys.path:
             sys.path.append(path)
+    if session.get("logging"):
+        from zactor.runtime.records import set_up
+
+        set_up(session["logging"])
 
 
 def repr_of(instance: Any) -> str:

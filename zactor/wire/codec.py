@@ -41,6 +41,7 @@ OBJECT_VALUE = 10
 WAITS = 11
 HOP_LOST = 13  # a relay could not pass something on, or may have lost it: greet again
 STREAM = 12
+CHUNK = 14  # a piece of a stored value, in a frame: answers a `ReadSegment`
 WHY = 15  # why a result is not there yet: a question, or its answer
 
 FIRST_CONTROL = min(CODES)
@@ -93,6 +94,11 @@ def hello_of_other_version(data: bytes) -> tuple[int, list[Any] | None]:
     ):
         return 0, None
     return envelope[0], envelope
+
+
+def control_code(message: type) -> int:
+    """Return the kind of a control message."""
+    return _codes[message]
 
 
 def pack_control(message: Any) -> tuple[int, list[Any]]:
