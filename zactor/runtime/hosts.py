@@ -19,7 +19,8 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime.calling import NATIVE_TYPES, Execution, StopServing
+from zactor.exceptions import to_wire
+from zactor.runtime.calling import NATIVE_TYPES, Execution, StopServing, cancelled_to_the_end
 from zactor.runtime.interrupts import enters_user_code, protected
 from zactor.runtime.reception import Waiter
 from zactor.wire import batches
@@ -260,6 +261,10 @@ class MainHost:
         if not flat:
             return
         callee = self.process.callee
+        flagged = self.execution.flagged
+        if flagged is not None and flagged[0] is intake and flagged[1] in flat[::3]:
+            at = 3 * flat[::3].index(flagged[1])  # it looked at is_canceled(), and returned
+            flat[at + 1 : at + 3] = batches.ERROR, to_wire(cancelled_to_the_end())
         with callee.lock:
             group = callee.group_of(intake)
             group += flat

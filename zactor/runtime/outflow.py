@@ -323,12 +323,12 @@ def _iterate(made: Any) -> Any:
         return _in_a_loop(made)
     if inspect.iscoroutine(made):
         made.close()
-    try:
-        return iter(made)
-    except TypeError:
+    if not hasattr(made, "__next__"):
         raise TypeError(
-            f"num_returns='streaming' needs a generator, but the call returned a {type(made)}"
-        ) from None
+            "num_returns='streaming' and 'dynamic' need a generator, but the call returned a "
+            f"{type(made)}; iter() makes an iterator of it"
+        )
+    return made
 
 
 def _in_a_loop(made: Any) -> Iterator[Any]:

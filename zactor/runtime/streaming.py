@@ -17,7 +17,7 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, Result
+from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, USER_ERROR, Result
 from zactor.exceptions import (
     OwnerDiedError,
     StreamingGeneratorReplayInconsistentError,
@@ -27,6 +27,7 @@ from zactor.exceptions import (
     to_wire,
 )
 from zactor.ids import pack_object_id
+from zactor.runtime import process as processes
 from zactor.runtime.arguments import references_of
 from zactor.runtime.interrupts import protected
 from zactor.runtime.refs import ObjectRef
@@ -93,7 +94,16 @@ class Streaming(Result):
             item = Item(self, self.received + 1)
             item.state, item.value = state, value
             self.arrived.append(item)
-            self._end(state, value)
+            process = processes.current()
+            if (
+                self.is_dynamic
+                and self.received
+                and state == USER_ERROR
+                and process is not None
+            ):
+                self._end_dynamic(process)
+            else:
+                self._end(state, value)
 
     def _end(self, state: int, value: Any) -> None:
         self.is_over = True
@@ -112,14 +122,16 @@ class Streaming(Result):
             )
             return
         if self.is_dynamic:
-            refs: list[ObjectRef[Any]] = [
-                ObjectRef(item) for item in iter(self.take_nowait, None)
-            ]
-            payload, _, inner = dumps(DynamicObjectRefGenerator(refs))
-            process.objects.hold_value(self, references_of(process, inner))
-            self._end(PICKLED, payload)
+            self._end_dynamic(process)
         else:
             self._end(NATIVE, None)
+
+    def _end_dynamic(self, process: Process) -> None:
+        """The value is the references of all that came; the last may be that of an error."""
+        refs: list[ObjectRef[Any]] = [ObjectRef(item) for item in iter(self.take_nowait, None)]
+        payload, _, inner = dumps(DynamicObjectRefGenerator(refs))
+        process.objects.hold_value(self, references_of(process, inner))
+        self._end(PICKLED, payload)
 
     def changed(self) -> None:
         """Something has arrived, or nothing more will: tell who waits."""
