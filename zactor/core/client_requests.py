@@ -34,9 +34,12 @@ from zactor.core.directory import DEAD, check_spec
 from zactor.core.groups import Group
 from zactor.core.inventory import Inventory
 from zactor.core.placement import shape_of_actor
+from zactor.core.specs import SharedSpec
 from zactor.wire import messages as m
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zactor.core.cluster import Cluster
 
 LATER = object()
@@ -178,7 +181,7 @@ class ClientRequests:
         if not all(type(row) is list and len(row) == 2 for row in message.rows):
             raise RefusedError("BadRequest", "a row of CreateActors is an id and arguments")
         for actor_id, args in message.rows:
-            spec = {**common, "id": actor_id, "args": args}
+            spec = SharedSpec(common, actor_id, args)
             if shape is None:
                 try:
                     check_spec(spec)
@@ -218,7 +221,7 @@ class ClientRequests:
         self._unpark(("actor", actor.id), now)
         return actor.entry()
 
-    def _check_owner(self, spec: dict[str, Any], what: str) -> None:
+    def _check_owner(self, spec: Mapping[str, Any], what: str) -> None:
         """Refuse to make something for a job or an owner that is gone."""
         if not self._cluster.is_job_open(spec["job"]):
             raise RefusedError("JobEnded", f"the job {spec['job'].hex()} is over")
