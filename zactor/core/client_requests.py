@@ -136,6 +136,8 @@ class ClientRequests:
         cluster.journal.send(peer, m.Answer(message.request, True, True))
         cause = {"kind": "detached", "code": 0, "text": "the driver has shut down"}
         job = cluster.sessions.by_driver.get(peer)
+        if job is not None and cluster.journal.forgets and len(cluster.sessions.by_driver) == 1:
+            return LATER  # an embedded cluster's last driver has started it, and ends all of it now
         if job is not None:
             cluster.end_job(job, cause, now)
         elif peer in cluster.sessions.tools:

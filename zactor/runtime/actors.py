@@ -398,6 +398,8 @@ class ActorViews:
             with caller.lock:
                 stream.failure = error
                 caller.make_way(stream, None, view.life)
+                if not stream.pending and not stream.held:
+                    continue
                 left: list[Result] = stream.take_pending() + stream.take_held()
             for result in left:
                 result.settle(ERROR, error)

@@ -129,6 +129,7 @@ class Deadlocks:
         if asker == self._name():
             if number == wait.number:
                 wait.error = DeadlockError(chain=tuple(chain))
+                wait.waiter.count = 1  # however many it waits for
                 wait.waiter.settled(None)
         elif len(chain) < LONGEST_CHAIN:
             self._ask(wait, asker, number, chain)
