@@ -232,6 +232,14 @@ def test_a_death_has_its_cause_and_progress(
     assert node.machine.stats().workers == 0
 
 
+def test_a_page_that_is_whole_says_so(node: Node) -> None:
+    node.start(1)
+    node.up(1)
+    rows = [[b"c" * 16, 0, 3, 2]]
+    (died,) = broker(node.died(1, "exit", 1, progress=rows, is_whole=True))
+    assert died.progress == [*rows, [b"", 0, 0, 0]]
+
+
 def test_kill_is_a_signal_and_its_cause_is_named(node: Node) -> None:
     node.start(1)
     node.up(1)
@@ -449,6 +457,31 @@ def test_actors_of_a_cluster_that_is_ended_are_killed_and_others_exit(node: Node
     (died,) = broker(node.died(1, "signal", 9))
     assert (died.cause["kind"], died.cause["text"]) == ("killed", "its cluster was ended")
     assert node.died(2, "exit", 0)[-1] == End("enough")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_stopping_node_ends_has_gone_with_it(node: Node, *, killed: bool) -> None:  # N6
+    node.start(1)
+    node.up(1)
+    node.start(2)
+    node.up(2)
+    node.ask(StopNode("enough"))
+    stopped = {"kind": "stopped", "code": 0, "text": "was stopped in order"}
+    (exited,) = broker(node.say(1, "exited", a(1), 1, stopped))
+    if killed:
+        assert Kill(w(2), 9) in node.after(4)
+    (died,) = broker(node.died(2, "signal", 9))
+    gone = {"kind": "node", "code": 0, "text": "its node has stopped: enough"}
+    assert exited.cause == died.cause == gone
+
+
+def test_what_ended_of_itself_while_its_node_stops_has_ended_of_itself(node: Node) -> None:
+    node.start(1)
+    node.up(1)
+    node.ask(StopNode("enough"))
+    itself = {"kind": "exited", "code": 0, "text": "ended itself with exit_actor()"}
+    (exited,) = broker(node.say(1, "exited", a(1), 1, itself))
+    assert exited.cause == itself
 
 
 def test_an_empty_node_ends_at_once(node: Node) -> None:  # N5

@@ -68,7 +68,7 @@ def lose_everything(ref: Any) -> None:
     zactor.wait([ref], timeout=PATIENCE)
     place = ref._result.value
     prefix = "-".join(place[0].split("-")[:-2])
-    for path in Path("/dev/shm").glob(f"{prefix}-*"):
+    for path in Path(os.environ["ZACTOR_SHM_DIR"]).glob(f"{prefix}-*"):
         path.unlink(missing_ok=True)
 
 
@@ -117,11 +117,11 @@ def test_values_made_again_leave_nothing(keeper: Any) -> None:
     objects = processes.current().objects  # type: ignore[union-attr]
 
     def kept() -> int:
-        objects.store._look()
+        objects.store.look()
         return (
             objects.references.stats().owned
             + len(objects._places)
-            + len(objects.recovery._records)
+            + objects.recovery.lineage.stats().records
         )
 
     before = kept()

@@ -15,6 +15,7 @@ from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
 from zactor.runtime.arguments import with_known_values
 from zactor.runtime.deadlines import ACTIVE
+from zactor.runtime.outgoing import BATCH_CALLS
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.signatures import UNKNOWN, positional_range, signature
 from zactor.serde.pickling import unpickle_plain
@@ -127,7 +128,7 @@ class ActorMethod(Calls[P, Ref]):
                 if outgoing is not None:
                     gathered = outgoing.gathered
                     gathered.append(result)
-                    if outgoing.sent == outgoing.settled or len(gathered) >= 64:
+                    if outgoing.sent == outgoing.settled or len(gathered) >= BATCH_CALLS:
                         outgoing.flush()
                     elif not outgoing.is_gathering:
                         outgoing.start_gathering()
@@ -136,6 +137,11 @@ class ActorMethod(Calls[P, Ref]):
 
     if not TYPE_CHECKING:
         remote = _submit  # to checkers, it is as `Calls` says
+
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
+        """Submit a call with options of its own: what older Ray programs write."""
+        method = self.options(**options) if options else self
+        return method._submit(*(args or ()), **(kwargs or {}))
 
     def _parameters(self) -> str:
         """Return the method's parameters, see `runtime.signatures`."""
@@ -333,7 +339,13 @@ class ActorHandle(Generic[T]):
 
     def __dir__(self) -> list[str]:
         return sorted(
-            [*self._facts.numbers, "__ray_ready__", "__ray_call__", "__ray_terminate__"]
+            [
+                "__init__",
+                "__ray_ready__",
+                "__ray_call__",
+                "__ray_terminate__",
+                *self._facts.numbers,
+            ]
         )
 
     def __repr__(self) -> str:
@@ -428,6 +440,11 @@ class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
     if not TYPE_CHECKING:
         remote = _create  # to checkers, it is as `Calls` says
 
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> ActorHandle[T]:
+        """Create an actor with options of its own: what older Ray programs write."""
+        actor_class = self.options(**options) if options else self
+        return actor_class._create(*(args or ()), **(kwargs or {}))
+
     def options(self, **options: Any) -> ActorClass[T]:
         """Return the class with other options for the actors made of it.
 
@@ -445,6 +462,9 @@ class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._class, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._class)})
 
     def __repr__(self) -> str:
         return f"ActorClass({self._class.__name__})"

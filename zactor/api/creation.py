@@ -244,7 +244,7 @@ def make_spec(
         "methods": methods,
         "placing": options.demand(),
         "running": options.running_demand(),
-        **placing_of(runtime, options),
+        **placing_of(runtime, options, cls.__qualname__),
         "label_selector": options.label_selector or {},
         "fallback": list(options.fallback_strategy or ()),
         "max_restarts": options.max_restarts,

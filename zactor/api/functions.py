@@ -77,6 +77,11 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         """Return a node of a call graph."""
         raise NotImplementedError("call graphs made with .bind() are not part of zactor")
 
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
+        """Submit a task with options of its own: what older Ray programs write."""
+        function: Any = self.options(**options) if options else self
+        return function._submit(*(args or ()), **(kwargs or {}))
+
     def _submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a task; return its ObjectRef (or as many as `num_returns` says). Does not wait.
 
@@ -141,7 +146,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         env = for_node(merged(job, check_environment(options.runtime_env)))
         shape = {
             "resources": options.demand(),
-            **placing_of(runtime, options),
+            **placing_of(runtime, options, self._function.__qualname__),
             "label_selector": options.label_selector or {},
             "fallback": list(options.fallback_strategy or ()),
             "env": env,

@@ -16,6 +16,7 @@ from zactor.runtime.refs import ObjectRef
 from zactor.serde.values import dumps
 from zactor.wire.messages import Query, WatchGroup
 
+NODE_ID_LABELS = ("ray.io/node-id", "zactor.io/node-id")
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 
@@ -89,11 +90,12 @@ class PlacementGroup:
 
 def placement_group(
     bundles: list[dict[str, float]],
-    strategy: str = "PACK",
+    strategy: str | None = None,
     name: str = "",
     lifetime: str | None = None,
     _soft_target_node_id: str | None = None,
     bundle_label_selector: list[dict[str, str]] | None = None,
+    topology_strategy: dict[str, str] | None = None,
     **_: Any,
 ) -> PlacementGroup:
     """Ask for resources to be reserved together; return at once.
@@ -102,14 +104,17 @@ def placement_group(
 
     Args:
         bundles: The resources of each bundle: `[{"CPU": 2, "GPU": 1}, ...]`.
-        strategy: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
+        strategy: "PACK" (if nothing is said), "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
         name: A name to find it by.
         lifetime: "detached": it outlives the process that made it.
         bundle_label_selector: Labels that the node of each bundle must have.
+        topology_strategy: `{"ray.io/node-id": strategy}` is the same as `strategy`. Other labels are
+            not supported.
 
     Raises:
         ValueError: An argument makes no sense.
     """
+    strategy = _strategy_of(strategy, topology_strategy)
     _check(bundles, strategy, lifetime, bundle_label_selector)
     runtime = process()
     group = os.urandom(12)
@@ -138,6 +143,22 @@ def placement_group(
     return made
 
 
+def _strategy_of(strategy: str | None, topology: Any) -> str:
+    if topology is None:
+        return "PACK" if strategy is None else strategy
+    if strategy is not None:
+        raise ValueError("say either `strategy` or `topology_strategy`, not both")
+    if not isinstance(topology, dict):
+        raise ValueError(f"`topology_strategy` must be a dict, got {type(topology).__name__}.")
+    others = topology.keys() - NODE_ID_LABELS
+    if others or len(topology) > 1:
+        raise ValueError(
+            f"`topology_strategy` may name {NODE_ID_LABELS[0]!r} alone; zactor does not place by "
+            f"{sorted(map(str, others))}. Use bundle_label_selector for labels of nodes."
+        )
+    return str(next(iter(topology.values()), "PACK"))
+
+
 def _check(bundles: Any, strategy: Any, lifetime: Any, selectors: Any) -> None:
     if not isinstance(bundles, list):
         raise ValueError(f"The type of bundles must be list, got {bundles!r}")
@@ -153,6 +174,10 @@ def _check(bundles: Any, strategy: Any, lifetime: Any, selectors: Any) -> None:
                 or not isinstance(amount, int | float)
             ):
                 raise ValueError(f"Bundles map resource names to numbers, got {bundle!r}")
+            if name == "bundle":
+                raise ValueError(
+                    f"'bundle' is the name of what a group itself counts, no resource: {bundle!r}"
+                )
             if amount < 0:
                 raise ValueError(
                     f"A bundle cannot have less than nothing of {name!r}: {bundle!r}"
@@ -251,7 +276,9 @@ def get_current_placement_group() -> PlacementGroup | None:
     return PlacementGroup(PlacementGroupID(group["id"])) if group else None
 
 
-def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) -> None:
+def check_bundle(
+    group: PlacementGroup, index: int, demand: dict[str, float], label: str
+) -> None:
     """Raise ValueError if what is asked for can never run in the group."""
     bundles = group.bundle_specs
     if index < -1 or (bundles and index >= len(bundles)):
@@ -264,7 +291,8 @@ def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) ->
         all(bundle.get(name, 0) >= amount for name, amount in demand.items())
         for bundle in among
     ):
+        among = [{name: float(amount) for name, amount in b.items()} for b in among]
         raise ValueError(
-            f"Cannot schedule with the placement group because the resource request {demand} "
+            f"Cannot schedule {label} with the placement group because the resource request {demand} "
             f"cannot fit into any bundles for the placement group, {among}."
         )

@@ -13,6 +13,7 @@ from zactor.runtime import process as processes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zactor.api.log_config import LoggingConfig
     from zactor.runtime.driver import Driver
     from zactor.runtime.process import Process
 
@@ -56,6 +57,9 @@ def init(
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
     logging_level: Any = None,
+    logging_format: str | None = None,
+    logging_config: LoggingConfig | None = None,
+    configure_logging: bool = True,
     preload: list[str] | None = None,
     **others: Any,
 ) -> ClusterContext:
@@ -66,8 +70,9 @@ def init(
     it by itself.
 
     Args:
-        address: "local": always a new cluster; "auto": the one that runs on this machine; or the
-            path of a cluster file that `zactor broker` wrote.
+        address: "local": always a new cluster; "auto": the one that runs on this machine; the
+            path of a cluster file that `zactor broker` wrote; or the "address" that `init` has
+            returned in another process of this machine.
         num_cpus: CPUs of the new cluster's node, for placement; by default those of this machine.
         num_gpus: GPUs, as a count.
         resources: Further resources by name.
@@ -79,8 +84,11 @@ def init(
         runtime_env: Environment of the job's workers.
         log_to_driver: Whether to show what workers print.
         logging_level: Level of this process's `zactor` logger.
+        logging_format: Format of this process's `zactor` logger.
+        logging_config: How the root logger is set up, in this process and in the job's workers.
+        configure_logging: False: `logging_level` and `logging_format` are of no effect.
         preload: Modules that workers find imported.
-        **others: Accepted for Ray's sake, and of no effect: dashboards, logging formats and such.
+        **others: Accepted for Ray's sake, and of no effect: dashboards and such.
 
     Returns:
         Facts about the cluster; usable as a context manager.
@@ -111,13 +119,15 @@ def init(
             local_mode=local_mode,
             namespace=namespace,
             runtime_env=runtime_env,
+            logging_format=logging_format,
+            logging_config=logging_config,
             others=others,
         )
         environment = check_environment(runtime_env)
-        if logging_level is not None:
-            import logging
+        if configure_logging and (logging_level is not None or logging_format is not None):
+            from zactor.api.log_config import set_up_own_logger
 
-            logging.getLogger("zactor").setLevel(logging_level)
+            set_up_own_logger(logging_level, logging_format)
         _driver = join(
             address,
             resources={"CPU": num_cpus, "GPU": num_gpus, **(resources or {})},
@@ -130,6 +140,11 @@ def init(
         )
         processes.set_current(_driver.process)
         _driver.process.session["runtime_env"] = environment
+        if logging_config is not None:
+            from zactor.runtime.records import set_up
+
+            wishes = _driver.process.session["logging"] = logging_config.wishes()
+            set_up(wishes)
         atexit.register(_at_exit)
         return ClusterContext(_facts())
 

@@ -46,10 +46,15 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
     """
     if type(refs) is ObjectRef:
         result = refs._result
+        if timeout is None:
+            if not result.state:
+                _wait_one(result, None)
+            return result.value if result.state == NATIVE else decode(result)
+        _check_timeout(timeout)
+        deadline = time.monotonic() + timeout
         if not result.state:
-            _wait_one(result, timeout)
-        state = result.state
-        return result.value if state == NATIVE else decode(result)
+            _wait_one(result, deadline, timeout)
+        return result.value if result.state == NATIVE else decode(result, deadline)
     if not isinstance(refs, list):
         if isinstance(refs, ObjectRef):
             return get([refs], timeout=timeout)[0]
@@ -81,7 +86,7 @@ def _get_list(refs: list[Any], timeout: float | None) -> list[Any]:
                     want(each)
             _wait_in_list(results, position, deadline)
             state = result.state
-        append(result.value if state == NATIVE else decode(result))
+        append(result.value if state == NATIVE else decode(result, deadline))
     return values
 
 
@@ -96,9 +101,7 @@ def _results_of(refs: list[Any]) -> list[Result]:
         ) from None
 
 
-def _wait_one(result: Result, timeout: float | None) -> None:
-    _check_timeout(timeout)
-    deadline = None if timeout is None else time.monotonic() + timeout
+def _wait_one(result: Result, deadline: float | None, timeout: float = 0.0) -> None:
     if not process().wait_for([result], 1, deadline):
         raise GetTimeoutError(
             f"Get timed out: some object(s) not ready: no result within {timeout:g} s"

@@ -250,10 +250,17 @@ class Awaited:
     must not take one whose arguments are all here but not in it yet.
     """
 
-    __slots__ = ("_left", "_lock", "_ready", "_result")
+    __slots__ = ("_all", "_left", "_lock", "_ready", "_result")
 
-    def __init__(self, result: Result, awaited: int, ready: Callable[[Result], None]) -> None:
+    def __init__(
+        self,
+        result: Result,
+        awaited: int,
+        ready: Callable[[Result], None],
+        others: dict[Result, None],
+    ) -> None:
         self._result = result
+        self._all = others  # all calls of the process that wait like this one, for listings
         self._left = awaited
         self._lock = threading.Lock()
         self._ready = ready
@@ -262,8 +269,10 @@ class Awaited:
         """One of them is here. On the leader, or on the thread that submits."""
         result = self._result
         if result.state != PENDING:
+            self._all.pop(result, None)
             return
         if dependency.state in (USER_ERROR, ERROR):
+            self._all.pop(result, None)
             result.settle(dependency.state, dependency.value)
             result.waiting = 0
             self._ready(result)
@@ -275,8 +284,10 @@ class Awaited:
         with self._lock:
             self._left -= 1
             is_last = not self._left
-        if is_last and self._result.state == PENDING:
-            self._ready(self._result)
+        if is_last:
+            self._all.pop(self._result, None)
+            if self._result.state == PENDING:
+                self._ready(self._result)
 
 
 def wait_for_arguments(
@@ -288,7 +299,9 @@ def wait_for_arguments(
     """Call `ready(result)` once every awaited result is settled, or one has failed."""
     result.waiting = 1
     # One more than there are, so that it cannot become ready before all have been asked.
-    waiter = Awaited(result, len(awaited) + 1, ready)
+    if awaited and result.stream is not None:
+        process.awaiting[result] = None
+    waiter = Awaited(result, len(awaited) + 1, ready, process.awaiting)
     for each in awaited:
         process.objects.want(each)
         each.add_waiter(waiter)

@@ -9,11 +9,12 @@ reads by itself (`read_far`), with a few chunks in flight like a node's pull.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.pulls import CHUNK, CHUNKS_IN_FLIGHT
-from zactor.exceptions import ObjectLostError, ZactorSystemError
+from zactor.exceptions import GetTimeoutError, ObjectLostError, ZactorSystemError
 from zactor.wire.codec import CHUNK as KIND
 from zactor.wire.messages import Address, ReadSegment
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
     from zactor.runtime.process import Process
 
 CHUNK_TIMEOUT = 600.0  # a spilled value may have to be restored first
@@ -53,12 +55,17 @@ def send(post: Post, to: Address, request: int, size: int, chunk: bytes) -> None
 
 
 def read_far(
-    process: Process, object_id: bytes, place: Any, memory_of: Callable[[int], memoryview]
+    process: Process,
+    object_id: bytes,
+    place: Any,
+    memory_of: Callable[[int], memoryview],
+    deadline: float | None = None,
 ) -> memoryview:
     """Return the bytes of a value on another machine, read into memory that `memory_of` gives.
 
     Raises:
         ObjectLostError: It is not there any more, or its node is not.
+        GetTimeoutError: The deadline came first.
     """
     node, name = Address._make(place[3]), place[0]
     asked: deque[tuple[int, Future[Any]]] = deque()
@@ -68,7 +75,7 @@ def read_far(
         asked.append((offset, process.post.request(node, message)))
 
     ask(0)
-    size, chunk = _take(process, asked, object_id)
+    size, chunk = _take(process, asked, object_id, deadline)
     if size == len(chunk):
         return memoryview(chunk)
     memory = memory_of(size)
@@ -84,16 +91,27 @@ def read_far(
         at += len(chunk)
         if at == size:
             return memory.toreadonly()
-        _, chunk = _take(process, asked, object_id)
+        _, chunk = _take(process, asked, object_id, deadline)
 
 
 def _take(
-    process: Process, asked: deque[tuple[int, Future[Any]]], object_id: bytes
+    process: Process,
+    asked: deque[tuple[int, Future[Any]]],
+    object_id: bytes,
+    deadline: float | None,
 ) -> tuple[int, bytes]:
     """Wait for the chunk that was asked for first."""
     offset, future = asked.popleft()
+    timeout = CHUNK_TIMEOUT
+    if deadline is not None:
+        timeout = min(timeout, max(0.0, deadline - time.monotonic()))
     try:
-        size, chunk = process.wait_answer(future, CHUNK_TIMEOUT, f"node (chunk at {offset})")
+        size, chunk = process.wait_answer(future, timeout, f"node (chunk at {offset})")
+    except GetTimeoutError:
+        raise GetTimeoutError(
+            "Get timed out: some object(s) not ready: the value is being fetched from another "
+            f"machine ({timeout:.1f} s)"
+        ) from None
     except ZactorSystemError as error:
         if type(error) is not ZactorSystemError:
             raise

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, Result
 from zactor.exceptions import TaskPlacementGroupRemoved, ZactorError, from_wire, to_wire
+from zactor.runtime.actors import ADVICE
 from zactor.wire.messages import Address, CreateGroup, GroupChanged, RemoveGroup, WatchGroup
 
 if TYPE_CHECKING:
@@ -107,11 +108,24 @@ class GroupViews:
                 if len(self._removed) > REMOVED_KEPT:
                     self._entries.pop(self._removed.popleft(), None)  # V1
             waiting = self._waiting.pop(group, []) if state in (CREATED, REMOVED) else []
+        if entry.get("pending_reason") and state not in (CREATED, REMOVED):
+            name = entry.get("name") or group.hex()[:12]
+            self._process.warn(
+                f"placement group {name} waits: {entry['pending_reason']}. {ADVICE}"
+            )
         for result, kind, value in waiting:
             if state == CREATED:
                 result.settle(kind, value)
             else:
                 result.settle(ERROR, _removed(entry))
+
+    def awaited_by(self, result: Result) -> bytes | None:
+        """Return the group that `when_created` will settle a result for."""
+        with self._lock:
+            for group, waiting in self._waiting.items():
+                if any(each[0] is result for each in waiting):
+                    return group
+        return None
 
     def when_created(self, group: bytes, result: Result, kind: int, value: Any) -> None:
         """Settle a result once the group is reserved; with an error if it is removed."""

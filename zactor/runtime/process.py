@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT = 60.0  # for what a broker or node is asked; it survives a restart of the broker
 BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back for
+
+MOST_WARNED = 1_000  # different warnings of one process; what comes after is not shown
 
 _current: Process | None = None
 _is_fork = False  # `_current` is that of the process this one was forked from
@@ -95,6 +98,8 @@ class Process:
         self.identity = Identity(caller_id(process_id, 0))
         self.parent: Any = None
         self.running: Any = None
+        self._warned: set[str] = set()
+        self.awaiting: dict[Result, None] = {}  # calls whose arguments are not all ready
         self.on_broker_moved: list[
             Callable[[], None]
         ] = []  # say again what only it had in memory
@@ -106,7 +111,6 @@ class Process:
             host=host,
         )
         self.post.on_moved = self._peer_moved
-        self._flush_due = False
         self.creations = Creations(self)
         self.is_worker = progress is not None
         self.is_over: Exception | None = None  # why nothing can be asked for any more
@@ -143,16 +147,6 @@ class Process:
             self.callee.flush()
         if self.objects.dropped:
             self.objects.sweep()
-
-    def flush_soon(self, loop: Any) -> None:
-        """Send what was gathered at the end of this turn of an asyncio loop."""
-        if not self._flush_due:
-            self._flush_due = True
-            loop.call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush_due = False
-        self.flush()
 
     def look(self) -> None:
         """Take what has arrived, without waiting."""
@@ -249,11 +243,16 @@ class Process:
         """Return what actors and tasks made here take over from the session."""
         return dict(self.session)
 
-    def warn(self, text: str) -> None:
-        """Tell the user something that is no error."""
-        import warnings
+    def warn(self, text: str, *, about: str = "") -> None:
+        """Tell the user something that is no error, in the log or else on standard error.
 
-        self.reception.call_soon(lambda: warnings.warn(text, RuntimeWarning, stacklevel=1))
+        Once: the same text is not repeated, nor is another that says the same (`about`).
+        """
+        key = about or text
+        if key in self._warned or len(self._warned) >= MOST_WARNED:
+            return
+        self._warned.add(key)
+        self.reception.call_soon(lambda: show_warning(text))
 
     def _why(self, peer: Any, body: Any, frames: Any) -> None:  # noqa: ARG002
         from zactor.runtime.why import whys_of
@@ -314,6 +313,20 @@ class Process:
         """Stop receiving and close every socket."""
         self.reception.stop()
         self.post.close(linger)
+
+
+def show_warning(text: str) -> None:
+    """Show a warning where the program's log is, or on standard error if it has none."""
+    import logging
+    import sys
+
+    log = logging.getLogger("zactor")
+    if log.hasHandlers():
+        log.warning("%s", text)
+    elif log.isEnabledFor(logging.WARNING) and sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"zactor: {text}\n")
+            sys.stderr.flush()
 
 
 def current() -> Process | None:

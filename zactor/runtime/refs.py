@@ -13,7 +13,7 @@ from zactor.serde.values import collect, loaded
 if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from zactor.runtime.objects import Guard
 
@@ -63,6 +63,17 @@ class ObjectRef(Generic[R]):
         from zactor.runtime.futures import future_of
 
         return future_of(self)
+
+    def _on_completed(self, callback: Callable[[Any], Any]) -> None:
+        """Have `callback` called with the value or the error, on a thread of zactor's.
+
+        Programs for Ray use it, which has it under this name; `future()` is the documented way.
+        """
+
+        def completed(done: concurrent.futures.Future[Any]) -> None:
+            callback(done.exception() or done.result())
+
+        self.future().add_done_callback(completed)
 
     def as_future(self, _internal: bool = False) -> asyncio.Future[R]:  # noqa: ARG002, FBT001, FBT002 - Ray's signature
         """Return an `asyncio.Future` of the value, for the running loop."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from zactor.core.calls import Stream
     from zactor.runtime.outflow import Outflow
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
     from zactor.wire.messages import Address
 
@@ -291,6 +291,8 @@ class Streams:
             if status == batches.STORED:
                 item.value = data
                 objects.watch_end(item)
+                if is_new:
+                    objects.note_origin(result, object_id)
             settle_wire(item, status, data)
         if is_new:
             result.received += 1
@@ -381,6 +383,17 @@ class Streams:
             peer.transmit(STREAM, [PULL, call, number])
         self._process.objects.watch(peer.id)
         return ticket
+
+    def tickets(self) -> list[Result]:
+        """Return what waits for items of streams that others own."""
+        return [ticket for _, _, ticket in list(self._tickets.values())]
+
+    def asked_of(self, ticket: Result) -> tuple[Address, bytes] | None:
+        """Return who was asked for an item, and which call it is of."""
+        for peer, call, each in list(self._tickets.values()):
+            if each is ticket:
+                return peer.address, call
+        return None
 
     def _pull(self, peer: Peer, call: bytes, number: int) -> None:
         result = self._process.objects.shared(call)

@@ -15,8 +15,9 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, PENDING, Result, Stream
+from zactor.core.calls import PENDING, Result, Stream
 from zactor.exceptions import WorkerCrashedError, from_wire
+from zactor.runtime.actors import ADVICE, unseen
 from zactor.runtime.interrupts import protected
 from zactor.wire import batches
 from zactor.wire.messages import (
@@ -30,8 +31,9 @@ from zactor.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from zactor.runtime.caller import Identity, Outgoing
-    from zactor.runtime.post import Peer
+    from zactor.runtime.caller import Identity
+    from zactor.runtime.outgoing import Outgoing
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
 
 QUEUE_SECONDS = 0.005  # work that may be queued at a leased worker
@@ -50,6 +52,11 @@ class TaskResult(Result):
     function: tuple[bytes, str]
     max_calls: int
     queue: TaskQueue
+
+
+def is_task(result: Any) -> bool:
+    """Whether a result is a task's, however many values that has."""
+    return getattr(result, "queue", None) is not None
 
 
 class Lease:
@@ -215,10 +222,11 @@ class Tasks:
         outgoing = lease.outgoing
         functions = lease.functions
         numbers = queue.identity.numbers
-        for _ in range(min(count, len(waiting))):
+        while waiting and count > 0:
             result = waiting.popleft()
             if result.state != PENDING:
-                continue  # cancelled while it waited
+                continue  # cancelled while it waited: takes no other's place
+            count -= 1
             key = result.function[0]
             result.stream = lease.stream
             if not result.number:
@@ -367,7 +375,8 @@ class Tasks:
         queue.asked = min(queue.asked, len(queue.leases))
         caller = self._process.caller
         rows = {(bytes(row[0]), row[1]): (row[2], row[3]) for row in message.progress}
-        started, finished = rows.get((lease.stream.caller, lease.stream.number), (-1, -1))
+        unknown = unseen(self._process, lease.stream, rows)
+        started, finished = rows.get((lease.stream.caller, lease.stream.number), unknown)
         with caller.lock:
             caller.make_way(lease.stream, None, 0)
             left = lease.stream.take_pending() + lease.stream.take_held()
@@ -383,7 +392,7 @@ class Tasks:
                 again.append(result)
             else:
                 done = started >= 0 and seq is not None and seq <= finished
-                result.settle(ERROR, self._crashed(result, lease, message, done=done))
+                caller.fail(result, self._crashed(result, lease, message, done=done))
         for result in reversed(again):
             queue.waiting.appendleft(result)
         self._process.process_died(lease.address.process)
@@ -404,11 +413,19 @@ class Tasks:
             return
         error = from_wire(message.error)
         if not message.final:
-            self._process.warn(str(error))
+            waits = next(iter(queue.waiting), None)
+            name = waits.function[1] if waits is not None else "a task"
+            self._process.warn(
+                f"{name}() waits for a worker: {error.message}. {ADVICE}", about=error.message
+            )
             return
+        # Not before what is known of lost leases is applied: their tasks wait here then.
+        self._process.post.when_drained(partial(self._fail_queue, queue, error))
+
+    def _fail_queue(self, queue: TaskQueue, error: Exception) -> None:
         queue.asked = 0
         while queue.waiting:
-            queue.waiting.popleft().settle(ERROR, error)
+            self._process.caller.fail(queue.waiting.popleft(), error)
 
     def broker_moved(self) -> None:
         """The broker was started again: say what is wanted, and find out what was lost meanwhile."""
@@ -428,6 +445,11 @@ class Tasks:
                 partial(self._apply_loss, LeaseLost(lease.id, cause, []))
             )
 
+    @property
+    def has_been_used(self) -> bool:
+        """Whether there ever was a task."""
+        return bool(self._queues)
+
     def streams(self) -> list[Stream]:
         """Return the streams to the workers that are leased now."""
         return [lease.stream for lease in list(self._leases.values())]
@@ -437,10 +459,6 @@ class Tasks:
         return [
             result for queue in list(self._queues.values()) for result in list(queue.waiting)
         ]
-
-    def waiting_results(self) -> list[Any]:
-        """Return the tasks that have not been sent to a worker."""
-        return [result for queue in self._queues.values() for result in queue.waiting]
 
     def name_of(self, lease: Lease, method: int) -> str:
         """Return the name of the function that a method number of a lease stands for."""
@@ -457,10 +475,10 @@ class Tasks:
         """No worker will answer any more."""
         for queue in list(self._queues.values()):
             while queue.waiting:
-                queue.waiting.popleft().settle(ERROR, error)
+                self._process.caller.fail(queue.waiting.popleft(), error)
             for lease in list(queue.leases.values()):
                 for result in lease.stream.take_pending():
-                    result.settle(ERROR, error)
+                    self._process.caller.fail(result, error)
 
 
 protected(

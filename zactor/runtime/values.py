@@ -18,11 +18,14 @@ LARGE = 100 << 10
 """Bytes from which a value goes to shared memory; smaller ones travel in the reply."""
 
 
-def decode(result: Result) -> Any:
+def decode(result: Result, deadline: float | None = None) -> Any:
     """Return the value of a settled result, or raise what it holds.
+
+    `deadline` bounds the wait for a stored value that is elsewhere, or has to be made again.
 
     Raises:
         TaskError: The user's code raised; the exception is of the user's class too.
+        GetTimeoutError: The deadline came first.
         ZactorError: There is no value, and never will be.
     """
     state, value = result.state, result.value
@@ -43,7 +46,7 @@ def decode(result: Result) -> Any:
                 "the value is in a store that this process has no part in: zactor was shut down, or "
                 "this is a fork of the process that has the reference (get the value before forking)"
             )
-        return process.objects.store.read(result)
+        return process.objects.store.read(result, deadline)
     raise error_of(result)
 
 
