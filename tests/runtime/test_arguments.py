@@ -55,8 +55,9 @@ def process() -> Iterator[Any]:
 
     address = Address(ME, b"n", b"m", "ipc://x", "")
     post = SimpleNamespace(on_kind=ignore, on=ignore, address=address, peers={})
+    reception = SimpleNamespace(housekeeping=[], gathered=ignore, wake_leader=ignore)
     made = SimpleNamespace(
-        id=ME, post=post, caller=SimpleNamespace(), reception=SimpleNamespace(housekeeping=[]),
+        id=ME, post=post, caller=SimpleNamespace(), reception=reception,
         identity=SimpleNamespace(caller=ME + bytes(4), numbers=iter(range(100, 200))),
     )  # fmt: skip
     made.pid = os.getpid()

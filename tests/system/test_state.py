@@ -250,3 +250,17 @@ def test_what_no_node_can_take_is_an_error_on_request() -> None:
     done = program(30.0, ZACTOR_REFUSE_INFEASIBLE="1")
     errors = ["ActorUnschedulableError", "TaskUnschedulableError", "TaskUnschedulableError"]
     assert done.stdout.split() == errors
+
+
+def test_calls_that_were_given_a_name_are_listed_by_it(cluster: None) -> None:
+    slow = Slow.remote()
+    named, plain = task.options(name="first").remote(), task.remote()
+    zactor.get([named, plain, slow.say.options(name="speech").remote("x")])
+    rows = [
+        task_of(named),
+        task_of(plain),
+        *state.list_tasks(filters=[("name", "=", "speech")]),
+    ]
+    assert [(row.name, row.func_or_class_name) for row in rows] == [
+        ("first", "task"), ("task", "task"), ("speech", "Slow.say"),
+    ]  # fmt: skip

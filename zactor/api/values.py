@@ -155,8 +155,8 @@ class _Watcher:
         self.has_error = True
         waiter = self.waiter
         if waiter is not None:
-            waiter.count = 1  # however many it waits for
-            waiter.settled(None)
+            waiter.is_done = True  # however many it waits for
+            waiter.wake()
 
 
 def put(value: R, *, _owner: Any = None, **_: Any) -> ObjectRef[R]:
