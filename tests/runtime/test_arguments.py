@@ -55,13 +55,13 @@ def process() -> Iterator[Any]:
 
     address = Address(ME, b"n", b"m", "ipc://x", "")
     post = SimpleNamespace(on_kind=ignore, on=ignore, address=address, peers={})
-    reception = SimpleNamespace(housekeeping=[], gathered=ignore, wake_leader=ignore)
     made = SimpleNamespace(
-        id=ME, post=post, caller=SimpleNamespace(), reception=reception,
+        id=ME, post=post, caller=SimpleNamespace(), reception=SimpleNamespace(
+            housekeeping=[], gathered=lambda: None, wake_leader=lambda: None
+        ),
         identity=SimpleNamespace(caller=ME + bytes(4), numbers=iter(range(100, 200))),
     )  # fmt: skip
     made.pid = os.getpid()
-    made.awaiting = {}
     made.objects = Objects(made)
     made.objects.store = Store()
     processes.set_current(made)

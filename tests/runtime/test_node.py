@@ -17,6 +17,7 @@ from zactor.runtime.node import Node, NodeSetup
 from zactor.runtime.post import Post
 from zactor.runtime.session import open_session
 from zactor.wire.messages import (
+    WHOLE,
     ActorExited,
     ActorFailed,
     ActorReady,
@@ -176,7 +177,7 @@ def test_a_killed_worker_is_reported_at_once_with_what_it_ran(rig: Rig) -> None:
     died = rig.hear(WorkerDied)
     assert rig.loop.now() - before < 0.1
     assert died.cause["kind"] == "signal"
-    assert died.progress == [[b"c" * 16, 7, 5, 4]]
+    assert died.progress == [[b"c" * 16, 7, 5, 4], list(WHOLE)]
     assert died.actors == [[b"a", 1]]
 
 
