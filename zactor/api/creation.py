@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+MOST_FITTING = 64  # arguments; of more it is looked at each time whether they fit
+
+
 class Pattern:
     """What all actors that one caller makes of one `ActorClass` have in common.
 
@@ -47,6 +50,7 @@ class Pattern:
         self.facts = _Facts(self.entry, None, None)  # type: ignore[arg-type]
         self.is_plain = options.isolation == "shared" and not options.name
         self.signature = _signature_of(cls)
+        self.fitting: set[int] = set()  # numbers of positional arguments that were found to fit
         del self.spec["id"], self.entry["id"]
 
     def is_valid(self, runtime: Process) -> bool:
@@ -63,7 +67,10 @@ def create(
     if pattern is None or not pattern.is_valid(runtime):
         pattern = actor_class._pattern = Pattern(runtime, actor_class._class, options)  # noqa: SLF001
     cls: type[T] = actor_class._class  # noqa: SLF001
-    check_signature(cls, pattern.signature, args, kwargs)
+    if kwargs or len(args) not in pattern.fitting:
+        check_signature(cls, pattern.signature, args, kwargs)
+        if not kwargs and len(args) < MOST_FITTING:
+            pattern.fitting.add(len(args))  # binding takes 8 us, a third of the whole
     if pattern.is_plain:
         for value in args:
             if type(value) is ObjectRef:
