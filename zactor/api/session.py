@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zactor.runtime.driver import Driver
+    from zactor.runtime.inprocess.world import World
     from zactor.runtime.process import Process
 
-_driver: Driver | None = None
+_driver: Driver | World | None = None
 
 
 class ClusterContext(dict[str, Any]):
@@ -73,7 +74,8 @@ def init(
         resources: Further resources by name.
         labels: Labels of the node, for placement by label.
         object_store_memory: Bytes of shared memory for large values.
-        local_mode: No longer supported.
+        local_mode: Start no process: actors and tasks run in this one, one at a time, in virtual
+            time. For tests and debugging; see `zactor.testing.local`, which offers more.
         ignore_reinit_error: Do nothing if there is a session already.
         namespace: Where this job's actor names are; by default one of its own.
         runtime_env: Environment of the job's workers.
@@ -114,6 +116,12 @@ def init(
             others=others,
         )
         environment = check_environment(runtime_env)
+        if local_mode:
+            open_world(
+                num_cpus=num_cpus, num_gpus=num_gpus or 0, resources=resources, namespace=namespace
+            )
+            _world_process().session["runtime_env"] = environment
+            return ClusterContext(_facts())
         if logging_level is not None:
             import logging
 
@@ -132,6 +140,34 @@ def init(
         _driver.process.session["runtime_env"] = environment
         atexit.register(_at_exit)
         return ClusterContext(_facts())
+
+
+def open_world(**arguments: Any) -> World:
+    """Begin a session with an in-process world; `arguments` are those of `World`.
+
+    Raises:
+        RuntimeError: There is a session already.
+    """
+    global _driver  # noqa: PLW0603
+    from zactor.runtime.inprocess.world import World
+
+    with processes.lock:
+        if processes.current() is not None:
+            raise RuntimeError(
+                "this process has a session already: an in-process world cannot be opened beside it. "
+                "Call zactor.shutdown() first."
+            )
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        world = _driver = World(**arguments)
+        world.open()
+        atexit.register(_at_exit)
+        return world
+
+
+def _world_process() -> Process:
+    found = processes.current()
+    assert found is not None
+    return found
 
 
 def _facts() -> dict[str, Any]:
@@ -156,6 +192,9 @@ def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = F
     with processes.lock:
         driver, _driver = _driver, None
         process = processes.current()
+        if process is not None and driver is not None and process is not driver.process:
+            _driver = driver  # asked by an actor that runs in this process: the session is the driver's
+            return
         if process is None or driver is None:
             if driver is not None:
                 driver = None  # a forked child: the session is its parent's

@@ -30,6 +30,7 @@ from zactor.runtime import interrupts
 from zactor.runtime.arguments import references_of
 from zactor.runtime.cancelling import cancel_made_since
 from zactor.runtime.interrupts import enters_user_code, protected
+from zactor.runtime.several import several_values
 from zactor.runtime.values import LARGE, decode, decode_wire
 from zactor.serde.exceptions import pack_exception
 from zactor.serde.pickling import unpickle_plain
@@ -473,12 +474,7 @@ class Execution:
             self.process.callee.reply(intake, seq, batches.SEVERAL, [])
             return
         try:
-            parts = list(value)
-            if len(parts) != returns:
-                raise ValueError(
-                    f"Task returned {len(parts)} objects, but num_returns={returns}: "
-                    f"{self.label}.{name}() must return an iterable of {returns} values"
-                )
+            parts = several_values(value, returns, f"{self.label}.{name}")
         except Exception as error:  # noqa: BLE001 - iterating runs user code
             self.failed(intake, seq, method, error, call)
             return

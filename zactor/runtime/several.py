@@ -49,6 +49,22 @@ class Part(Result):
         return self.call.object_id()[:-4] + self.index.to_bytes(4, "big")
 
 
+def several_values(value: Any, returns: int, label: str) -> list[Any]:
+    """Return the `returns` values of what a call has returned.
+
+    Raises:
+        ValueError: It has another number of values.
+        Exception: What iterating it raised.
+    """
+    parts = list(value)
+    if len(parts) != returns:
+        raise ValueError(
+            f"Task returned {len(parts)} objects, but num_returns={returns}: {label}() must return "
+            f"an iterable of {returns} values"
+        )
+    return parts
+
+
 def install(process: Process) -> None:
     """Have replies with several values settle their parts."""
 

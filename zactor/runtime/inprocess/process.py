@@ -1,0 +1,586 @@
+"""What a process offers to `zactor.api`, without a process: one `LocalProcess` for each there would be.
+
+The driver, each life of an actor, and each run of a task has its own: its identity as a caller, what it
+runs, what it has loaded. What they share is the world's: actors, references, time.
+
+Has the attributes of `runtime.process.Process` that `api` uses, and no others; what those do with
+sockets and threads is done here by the scheduler.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, Result, Stream
+from zactor.exceptions import ObjectFreedError, OwnerDiedError, TaskCancelledError, to_wire
+from zactor.ids import caller_id
+from zactor.runtime.actors import ActorView, ActorViews
+from zactor.runtime.caller import Identity
+from zactor.runtime.deadlines import Deadlines
+from zactor.runtime.inprocess.loop import WorldLoop
+from zactor.runtime.objects import Put
+from zactor.runtime.reception import Waiter
+from zactor.runtime.streaming import Streaming
+from zactor.runtime.tasks import TaskQueue
+from zactor.serde.definitions import load_definition, pack_definition
+from zactor.wire.messages import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from zactor.runtime.inprocess.world import World
+    from zactor.runtime.objects import Guard
+
+
+class LocalProcess:
+    """See the module."""
+
+    def __init__(
+        self, world: World, process_id: bytes, identity: Identity | None = None, *, pid: int = 0
+    ) -> None:
+        self.world = world
+        self.id = process_id
+        self.pid = pid
+        self.is_worker = identity is not None
+        self.identity = identity or Identity(caller_id(process_id, 0))
+        self.job = world.job
+        self.namespace = world.namespace
+        self.session: dict[str, Any] = {}
+        self.parent: Any = None
+        self.host: Any = None  # the actor or task that it runs
+        self.running: Any = None
+        self.is_over: Exception | None = None
+        self.is_dead = False
+        self.blocking: Callable[[bool], None] | None = None
+        self.broker = world.address(world.cluster_id)
+        self.node = world.address(world.node_id)
+        self.post = LocalPost(self)
+        self.caller = LocalCaller(self)
+        self.reception = LocalReception(self)
+        self.definitions = LocalDefinitions(world)
+        self.objects = world.objects
+        self.actors = world.views
+        self.tasks = LocalTasks(self)
+        self.streams = LocalStreams(world)
+        self.creations = LocalCreations(world)
+        self.deadlines = Deadlines(self)  # type: ignore[arg-type]
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def wait_for(self, results: Sequence[Result], count: int, deadline: float | None) -> bool:
+        """Wait until `count` of the pending results are settled; False if the deadline came."""
+        waiter = Waiter(count)
+        for result in results:
+            result.add_waiter(waiter)
+        try:
+            self.block_on(waiter, deadline, results if count == len(results) else ())
+        finally:
+            if not waiter.is_done:
+                for result in results:
+                    result.remove_waiter(waiter)
+        return waiter.is_done
+
+    def block_on(
+        self, waiter: Waiter, deadline: float | None, needed: Sequence[Result] = ()
+    ) -> None:
+        """Let others run until the waiter is done, or the deadline has come.
+
+        Raises:
+            DeadlockError: It never will be.
+        """
+        scheduler = self.world.scheduler
+        me = scheduler.here()
+        if waiter.is_done:
+            return
+        if needed and deadline is None:
+            self.world.check_circle(me, needed)
+        if self.blocking is not None:
+            self.blocking(True)
+        try:
+            scheduler.block(
+                me, lambda: waiter.is_done, deadline, needs=needed, why="is blocked in a get"
+            )
+        finally:
+            if self.blocking is not None:
+                self.blocking(False)
+
+    def look(self) -> None:
+        """Let others run: whoever asks will ask again."""
+        self.world.scheduler.poll()
+
+    def flush(self) -> None:
+        """There is nothing gathered."""
+
+    def flush_soon(self, loop: Any) -> None:
+        """There is nothing gathered."""
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def ask(self, message: Any, *, to: Any = None, timeout: float = 0.0) -> Any:  # noqa: ARG002
+        """Return what a broker would answer.
+
+        Raises:
+            ZactorError: What it would answer.
+            NotImplementedError: An in-process world has no answer.
+        """
+        if self.is_over is not None:
+            raise self.is_over
+        self.world.scheduler.here()
+        answer = self.world.directory.ask(self, message)
+        self.world.scheduler.maybe_yield()
+        return answer
+
+    def tell(self, message: Any) -> None:
+        """There is nobody to be told."""
+
+    def inherited_session(self) -> dict[str, Any]:
+        """Return what actors and tasks made here take over from the session."""
+        return dict(self.session)
+
+    def warn(self, text: str) -> None:
+        """Tell the user something that is no error."""
+        import warnings
+
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    def end(self, reason: Exception) -> None:
+        """The session is over: everything that is asked from now on ends with `reason`."""
+        self.is_over = self.is_over or reason
+
+
+class LocalPost:
+    """What is asked of a post office."""
+
+    def __init__(self, process: LocalProcess) -> None:
+        self._process = process
+        self.address = process.world.address(process.id)
+        self.peers: dict[bytes, Any] = {}
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Have something done a little later."""
+        scheduler = self._process.world.scheduler
+        scheduler.at(scheduler.now + seconds, callback)
+
+    def request(self, to: Any, message: Any) -> Answered:  # noqa: ARG002
+        """Return what a broker would answer, at once."""
+        try:
+            return Answered(self._process.world.directory.ask(self._process, message), None)
+        except Exception as error:  # noqa: BLE001 - whoever asked raises it
+            return Answered(None, error)
+
+    def peer(self, address: Any) -> Any:
+        """There is no other process.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError("an in-process world has no peers")
+
+
+class Answered:
+    """A future that has its outcome."""
+
+    def __init__(self, value: Any, error: Exception | None) -> None:
+        self._value = value
+        self._error = error
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Call it, now."""
+        callback(self)
+
+    def exception(self) -> Exception | None:
+        """Return the error, if there is one."""
+        return self._error
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002
+        """Return the answer."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class LocalReception:
+    """What is asked of whoever receives."""
+
+    def __init__(self, process: LocalProcess) -> None:
+        self._world = process.world
+
+    def attach(self, loop: Any) -> None:
+        """A loop's tasks wait for references.
+
+        Raises:
+            RuntimeError: The loop was made outside of the world, and cannot wait in its time.
+        """
+        if not isinstance(loop, WorldLoop):
+            raise RuntimeError(
+                "this event loop was made outside of the in-process world, so it sleeps in real time "
+                "while the world's stands still. Open the world first, then start the loop "
+                "(asyncio.run, asyncio.new_event_loop)."
+            )
+
+    def is_on(self, loop: Any) -> bool:  # noqa: ARG002
+        """Whether the asking thread runs the loop: it is always woken as if not."""
+        return False
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Have a callback of the user's run in a strand of its own."""
+        self._world.callbacks.append(callback)
+
+    def gathered(self) -> None:
+        """There is nothing gathered."""
+
+
+class LocalCaller:
+    """What is asked of the caller's half of the data plane: calls go to their actors."""
+
+    def __init__(self, process: LocalProcess) -> None:
+        self._world = process.world
+        self._process = process
+        self.lock = nullcontext()  # one strand runs at a time
+
+    def hold(self, result: Result) -> None:
+        """Queue a call behind what is held on its stream, or hand it over if nothing is."""
+        stream: Stream = result.stream
+        stream.hold(result)
+        self.release(stream)
+        if not self._world.scheduler.is_choosing:
+            self._world.scheduler.here()
+            self._world.scheduler.maybe_yield()
+
+    def release(self, stream: Stream) -> None:
+        """Hand held calls over, in order, as far as their arguments allow."""
+        view: ActorView = stream.target
+        held = stream.held
+        if view.is_dead:
+            while held:
+                held.popleft().settle(ERROR, self._world.views.death(view))
+            return
+        actor = self._world.actors.get(view.id)
+        if actor is None:
+            return  # its constructor's arguments are not here yet
+        while held and not held[0].waiting:
+            result = held.popleft()
+            if result.state == PENDING:
+                result.seq = stream.next_seq
+                stream.next_seq += 1
+                stream.pending[result.seq] = result
+                actor.deliver(result)
+
+    def cancel_sent(self, stream: Any, seq: int, flags: int) -> None:
+        """Cancel a call that has been handed over."""
+        result = stream.pending.get(seq)
+        if result is None:
+            return
+        if isinstance(stream.target, ActorView):
+            actor = self._world.actors.get(stream.actor)
+            if actor is not None:
+                actor.cancel(result, flags)
+        else:
+            stream.target.cancel(flags)
+
+
+class LocalViews(ActorViews):
+    """Actors as their callers see them; the world says what becomes of them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._views: dict[bytes, ActorView] = {}
+        self.killed: dict[bytes, bool] = {}  # before they were created, and whether for good
+
+    def known(self, actor: bytes) -> ActorView | None:
+        """Return the view of an actor, if there is one."""
+        return self._views.get(actor)
+
+    def view(self, actor: bytes, entry: dict[str, Any] | None = None) -> ActorView:
+        """Return the view of an actor."""
+        found = self._views.get(actor)
+        if found is None:
+            found = self._views[actor] = ActorView(actor)
+            if entry is not None:
+                found.entry = entry
+        return found
+
+    def watch(self, view: ActorView) -> None:
+        """The world tells of every change."""
+
+    def stream(self, view: ActorView, identity: Identity, number: int = 0) -> Stream:
+        """Return the stream of `identity` to the actor, made on first use."""
+        key = (view.id, number)
+        found = identity.streams.get(key)
+        if found is None:
+            found = Stream(identity.caller, view.id, number, identity.numbers)
+            found.target, found.identity = view, identity
+            view.streams.append(found)
+            identity.streams[key] = found
+        return found
+
+    def refuse(self, result: Result) -> bool:
+        """Settle a call whose actor is dead or restarting. Return whether it was."""
+        view: ActorView = result.stream.target
+        if self._world.driver.is_over is not None:
+            result.settle(ERROR, self._world.driver.is_over)
+        elif view.is_dead:
+            result.settle(ERROR, self.death(view))
+        elif view.entry["state"] == "RESTARTING" and not result.retries:
+            result.settle(ERROR, self.unavailable(view, "no"))
+        else:
+            return False
+        return True
+
+    def fail(self, view: ActorView, error: BaseException) -> None:
+        """The actor never came to be."""
+        view.failure = error
+        self.bury(view, error)
+
+    def bury(self, view: ActorView, error: BaseException) -> None:
+        """Nothing is left to be expected of the actor."""
+        view.is_dead = True
+        for stream in view.streams:
+            left = [*stream.take_pending(), *stream.held]
+            stream.held.clear()
+            for result in left:
+                if result.state == PENDING:
+                    result.settle(ERROR, error)
+
+    def released(self, actor: bytes) -> None:
+        """The last handle of an actor is gone."""
+        self._world.released.append(actor)
+
+
+class Kept:
+    """Lives as long as somebody has an ObjectRef that was shown to others."""
+
+    __slots__ = ("__weakref__", "_dropped", "owner", "result")
+
+    def __init__(self, result: Result, owner: bytes, dropped: deque[Any]) -> None:
+        self.result = result
+        self.owner = owner
+        self._dropped = dropped
+
+    def __del__(self) -> None:
+        if isinstance(self.result, Streaming):
+            self._dropped.append(self.result)
+
+
+class Holder:
+    """Lives as long as somebody has a handle that keeps the actor."""
+
+    __slots__ = ("__weakref__", "_released", "actor")
+
+    def __init__(self, actor: bytes, released: deque[bytes]) -> None:
+        self.actor = actor
+        self._released = released
+
+    def __del__(self) -> None:
+        self._released.append(self.actor)
+
+
+class LocalObjects:
+    """All references of a world. Python's own counting says when the last one is gone."""
+
+    store: Any = None
+    recovery: Any = None
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.settled_calls: deque[bytes] = deque(maxlen=0)
+        self._kept: weakref.WeakValueDictionary[bytes, Kept] = weakref.WeakValueDictionary()
+        self._holders: weakref.WeakValueDictionary[bytes, Holder] = weakref.WeakValueDictionary()
+        self._for_ever: list[Any] = []
+
+    def show(self, result: Result) -> tuple[Any, Address]:
+        """Enter an object whose reference is being pickled; return its guard and its owner."""
+        object_id = result.object_id()
+        found = self._kept.get(object_id)
+        if found is None:
+            owner = self._world.scheduler.current.process.id
+            found = self._kept[object_id] = Kept(result, owner, self._world.dropped_streams)
+        return found, self._world.address(found.owner)
+
+    def receive(self, object_id: bytes, owner: Any) -> tuple[Result, Any]:  # noqa: ARG002
+        """Return the result and guard behind a reference that was unpickled."""
+        found = self._kept.get(object_id)
+        if found is None:
+            text = f"object {object_id.hex()} has been freed: nobody held a reference any more"
+            return Put(b"", 0, ERROR, ObjectFreedError(text)), None
+        return found.result, found
+
+    def shared(self, object_id: bytes) -> Result | None:
+        """Return the result of an object that was shown."""
+        found = self._kept.get(object_id)
+        return found.result if found is not None else None
+
+    def own_actor(self, actor: bytes) -> Guard:
+        """An actor was created; it lives while its handles do."""
+        found: Any = Holder(actor, self._world.released)
+        self._holders[actor] = found
+        return found  # type: ignore[no-any-return]
+
+    def guard(self, object_id: bytes, owner: Any) -> Any:  # noqa: ARG002
+        """Return what keeps an actor; None if nothing does any more."""
+        return self._holders.get(object_id)
+
+    def hold_value(self, result: Result, inner: Sequence[Any]) -> None:
+        """A value contains references: they live while it does."""
+        ids = [object_id for object_id, _ in inner]
+        result.guard = [self._kept.get(each) or self._holders.get(each) for each in ids]
+
+    def keep_for_ever(self, guard: Any) -> None:
+        """A reference was pickled by the user: nobody can tell when the bytes are gone."""
+        self._for_ever.append(guard)
+
+    def plain(self, owner: Address) -> tuple[Any, ...]:
+        """Return an address as it is pickled."""
+        return tuple(owner)
+
+    def rows(self, refs: Iterable[Any]) -> list[Any]:
+        """Return references as a call carries them."""
+        return [list(ref) for ref in refs]
+
+    def learn(self, rows: Iterable[Any]) -> list[Any]:  # noqa: ARG002
+        """References are followed by Python alone."""
+        return []
+
+    def wire_value(self, result: Result) -> tuple[int, Any, Any, Sequence[bytes]]:
+        """Return `(status, value, rows, frames)` of a settled result, as a call carries it."""
+        state, value = result.state, result.value
+        if state == ERROR:
+            value = to_wire(value)
+        elif state == PICKLED and type(value) is tuple:
+            return state - 1, value[0], None, value[1]
+        return state - 1, value, None, ()
+
+    def owner_died(self, process: bytes) -> None:
+        """What a dead process owned is lost."""
+        for object_id, kept in list(self._kept.items()):
+            if kept.owner != process:
+                continue
+            error = OwnerDiedError(f"the owner of object {object_id.hex()} is dead")
+            result = kept.result
+            if result.state == PENDING:
+                result.settle(ERROR, error)
+            else:
+                result.state, result.value = ERROR, error
+
+    def want(self, result: Result) -> None:
+        """Values are where they are wanted."""
+
+    def watch_end(self, result: Result) -> None:
+        """There is no store."""
+
+    def call_leaves(self, call: bytes, refs: Iterable[Any]) -> None:
+        """The call's pin holds them."""
+
+    def call_arrives(self, call: bytes, peer: bytes, refs: Iterable[Any]) -> None:
+        """The same."""
+
+    def call_finishes(self, call: bytes, peer: bytes, refs: Sequence[Any]) -> bool:  # noqa: ARG002
+        """Nothing is to be confirmed."""
+        return False
+
+
+class LocalDefinitions:
+    """Functions and classes: packed as they would be, and loaded once for each process."""
+
+    def __init__(self, world: World) -> None:
+        self._blobs = world.blobs
+        self._published: dict[int, tuple[Any, bytes]] = {}
+        self._loaded: dict[bytes, Any] = {}
+
+    def publish(self, definition: Any) -> bytes:
+        """Return the key of a class or function."""
+        known = self._published.get(id(definition))
+        if known is not None:
+            return known[1]
+        key, blob = pack_definition(definition)
+        self._blobs[key] = blob
+        self._published[id(definition)] = (definition, key)
+        return key
+
+    def load(self, key: bytes) -> Any:
+        """Return the class or function behind a key."""
+        found = self._loaded.get(key)
+        if found is None:
+            found = self._loaded[key] = load_definition(self._blobs[key])
+        return found
+
+    def known(self, key: bytes) -> Any:
+        """Return what is behind a key, as this process has it."""
+        return self.load(key)
+
+
+class LocalStreams:
+    """What is asked of those who carry what generators yield."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def took(self, result: Streaming) -> None:
+        """The generator sees by itself what was taken."""
+
+    def drop_soon(self, result: Streaming) -> None:
+        """Nobody wants more of it. For finalizers."""
+        self._world.dropped_streams.append(result)
+
+    def drop(self, result: Streaming) -> None:
+        """Nobody wants more of it: its generator ends at its next `yield`."""
+        result.arrived.clear()
+        if result.is_over or result.is_dropped:
+            return
+        result.is_dropped = True
+        result.retries = 0
+        pending = getattr(result.stream, "pending", {})
+        if pending.get(getattr(result, "seq", 0)) is not result:
+            result.settle(ERROR, TaskCancelledError(executed="no"))
+            result.arrived.clear()
+
+
+class LocalCreations:
+    """Shared actors are created one by one."""
+
+    rows: tuple[Any, ...] = ()
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def add(self, spec: dict[str, Any], actor: bytes, args: Any) -> None:
+        """Create an actor."""
+        self._world.create({**spec, "id": actor, "args": args})
+        self._world.scheduler.maybe_yield()
+
+
+class LocalTasks:
+    """Tasks of one process: they wait in the world."""
+
+    def __init__(self, process: LocalProcess) -> None:
+        self._process = process
+        self._queues: dict[bytes, TaskQueue] = {}
+
+    def queue(self, key: bytes, shape: dict[str, Any], identity: Identity) -> TaskQueue:
+        """Return the queue of a shape: it says what its tasks need."""
+        found = self._queues.get(key)
+        if found is None:
+            found = self._queues[key] = TaskQueue(self, key, shape, identity)  # type: ignore[arg-type]
+        return found
+
+    def submit(self, result: Any) -> None:
+        """Queue a task whose arguments are here."""
+        world = self._process.world
+        world.submit(result)
+        if not world.scheduler.is_choosing:
+            world.scheduler.here()
+            world.scheduler.maybe_yield()
+
+    def streams(self) -> list[Stream]:
+        """Return what this process's tasks run on."""
+        return []
+
+    def waiting(self) -> list[Any]:
+        """Return the tasks of this process that have not ended."""
+        return self._process.world.tasks_of(self._process.identity)
+
+
+assert NATIVE == 1
