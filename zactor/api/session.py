@@ -118,8 +118,9 @@ def init(
         environment = check_environment(runtime_env)
         if local_mode:
             open_world(
-                num_cpus=num_cpus, num_gpus=num_gpus or 0, resources=resources, namespace=namespace
-            )
+                num_cpus=num_cpus, num_gpus=num_gpus or 0, resources=resources, labels=labels,
+                namespace=namespace,
+            )  # fmt: skip
             _world_process().session["runtime_env"] = environment
             return ClusterContext(_facts())
         if logging_level is not None:

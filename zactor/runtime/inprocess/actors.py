@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.broker_config import BrokerConfig
 from zactor.core.calls import ERROR, PENDING, Result, Stream
+from zactor.core.placement import shape_of_actor
 from zactor.core.restarts import NO_FAULT_KINDS, CrashRecord, is_restarted
 from zactor.exceptions import Executed, TaskCancelledError
 from zactor.ids import caller_id
 from zactor.runtime.caller import Identity
 from zactor.runtime.calling import StopServing
-from zactor.runtime.cancelling import cancel_result
 from zactor.runtime.construction import groups_of, make_instance, run_shutdown_hook
+from zactor.runtime.inprocess.loop import WorldLoop
 from zactor.runtime.inprocess.process import LocalProcess
 from zactor.runtime.inprocess.running import OWN_NAMES, LocalExecution, Run
 from zactor.runtime.inprocess.scheduler import Unwinding
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zactor.runtime.actors import ActorView
-    from zactor.runtime.inprocess.loop import WorldLoop
+    from zactor.core.placement import Obstacle
+    from zactor.runtime.inprocess.placing import Held
     from zactor.runtime.inprocess.scheduler import Strand
     from zactor.runtime.inprocess.world import World
 
@@ -53,6 +55,8 @@ class LocalActor:
         mailbox: Calls that have not started, by stream, in order.
         running: Calls that run, by their result.
     """
+
+    kind = "Actor"  # in the names of errors
 
     def __init__(self, world: World, spec: dict[str, Any], label: str) -> None:
         self.world = world
@@ -73,7 +77,8 @@ class LocalActor:
         self.is_up = False  # the constructor has returned
         self.is_released = False  # its last handle is gone: it ends when it has nothing to do
         self.ending = ""  # how a call ended it, once one did
-        self.is_held = False  # it holds its resources
+        self.place_shape = shape_of_actor(spec)
+        self.held: Held | None = None  # its resources, while it lives
         self._crashes = CrashRecord()
         self._begins: Callable[[], Any] | None = None  # starts the next life, once it may
         self._strand: Strand | None = None
@@ -90,7 +95,7 @@ class LocalActor:
     def options(self) -> list[Callable[[], Any]]:
         """Return what could start now, as functions that start it."""
         if self._begins is not None:
-            return [self._begins] if self.world.may_place(self) else []
+            return self.world.placing.starts(self, self._begins)
         if not self.is_up or self.ending:
             return []
         found: list[Callable[[], Any]] = []
@@ -125,15 +130,16 @@ class LocalActor:
 
     def _begin(self) -> Any:
         self._begins = None
-        self.world.hold_resources(self)
         world, spec = self.world, self.spec
+        self.held = world.placing.take(self.place_shape)
         self.life += 1
         self.process = process = LocalProcess(
             world, world.fresh_id(), Identity(caller_id(self.id, self.life)), pid=world.fresh_pid()
         )
         process.namespace = spec.get("namespace") or world.namespace
         process.session = dict((spec.get("options") or {}).get("session") or {})
-        process.session["runtime_env"] = spec.get("env") or {}
+        process.take_environment(spec)
+        spec["gpu_ids"] = self.held.holding.gpu_ids
         world.processes[process.pid] = process
         execution = LocalExecution(process, spec.get("class_name") or "Actor", spec)
         execution.actor_id = self.id.hex()
@@ -189,8 +195,6 @@ class LocalActor:
         self.world.note("is up", self.label, "")
 
     def _live_in_loop(self) -> None:
-        from zactor.runtime.inprocess.loop import WorldLoop
-
         loop = self.loop = WorldLoop(self.world.scheduler)
         process = self.process
         asyncio.set_event_loop(loop)
@@ -303,19 +307,8 @@ class LocalActor:
         call.is_cancelled = True
         if self.is_plain and self.execution.polled != (call.intake, call.seq):
             if flags & batches.C_RECURSIVE:
-                self.cancel_made_by(run)
+                self.process.cancel_all()
             interrupt(self.world, call)
-
-    def cancel_made_by(self, run: Run) -> None:
-        """Cancel what a call of this process has called, as far as it is known to be pending."""
-        made = [
-            result
-            for stream in self.process.identity.streams.values()
-            for result in [*stream.pending.values(), *stream.held]
-        ]
-        made += self.world.tasks_of(self.process.identity)
-        for result in made:
-            cancel_result(self.process, result, force=False, recursive=True)  # type: ignore[arg-type]
 
     # -- a life ends ---------------------------------------------------------------------------
 
@@ -326,6 +319,7 @@ class LocalActor:
         self.ending = cause
         if cause != "exit_actor":
             self._run_hook()
+        process.run_exit_handlers()
         text = EXIT_TEXT.get(cause, cause)
         self.life_over({"kind": "exited", "code": 0, "text": text})
 
@@ -338,6 +332,7 @@ class LocalActor:
         """`sys.exit()` in a method ends the process."""
         if process.is_dead:
             return
+        process.run_exit_handlers()
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         self.life_over({"kind": "exit", "code": code, "text": f"exited with code {code}"})
 
@@ -359,6 +354,12 @@ class LocalActor:
             run_shutdown_hook(self.execution.instance)
         except Exception:  # noqa: BLE001, S110 - the user's clean-up; nobody waits for it
             pass
+
+    def refused(self, obstacle: Obstacle) -> None:
+        """It can never be placed."""
+        kind = "group" if obstacle.kind == "PlacementGroupRemoved" else "unschedulable"
+        error = ["Actor" + obstacle.kind, obstacle.text, {"actor_id": self.id.hex()}]
+        self.life_over({"kind": kind, "text": obstacle.text, "error": error}, is_final=True)
 
     def kill(self, *, no_restart: bool) -> None:
         """End it now."""
@@ -421,7 +422,9 @@ class LocalActor:
         self.loop = self._over = None
         self.execution.instance = None
         self.execution.functions = {}
-        world.free_resources(self)
+        if self.held is not None:
+            self.held.give_back()
+            self.held = None
 
     def _settle_calls(
         self, ran: dict[Result, Run], said: Executed, *, goes_on: bool

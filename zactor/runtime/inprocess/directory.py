@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import socket
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import ActorAlreadyExistsError
 from zactor.wire.messages import (
     CreateActor,
+    CreateGroup,
     FindActor,
     KillActor,
     ListNames,
     Query,
+    RemoveGroup,
     WatchActor,
+    WatchGroup,
 )
 
 if TYPE_CHECKING:
@@ -55,9 +57,13 @@ class LocalDirectory:
                 return self._world.views.view(actor).entry
             case Query(_, what, args):
                 return self._rows(what, args)
-        what = type(message).__name__
-        offered = {"CreateGroup": "placement groups"}.get(what, f"this ({what})")
-        raise NotImplementedError(_WHERE.format(offered))
+            case CreateGroup(_, spec):
+                return self._world.placing.create_group(spec)
+            case RemoveGroup(_, group):
+                return self._world.placing.remove_group(group)
+            case WatchGroup(_, group):
+                return self._world.placing.group_entry(group)
+        raise NotImplementedError(_WHERE.format(f"this ({type(message).__name__})"))
 
     def _create(self, spec: dict[str, Any]) -> dict[str, Any]:
         world, name, namespace = self._world, spec.get("name"), spec.get("namespace") or ""
@@ -97,12 +103,14 @@ class LocalDirectory:
 
     def _rows(self, what: str, args: dict[str, Any]) -> Any:
         if what == "resources":
-            return {"total": dict(self._world.total), "available": dict(self._world.available)}
+            return self._world.placing.amounts()
         if what == "nodes":
-            rows = [self._node()]
+            rows = [self._world.placing.node.describe()]
         elif what == "actors":
             rows = [self._actor(actor) for actor in self._world.actors.values()]
-        elif what in ("leases", "groups"):
+        elif what == "groups":
+            rows = self._world.placing.group_rows(args.get("id"))
+        elif what == "leases":
             rows = []
         else:
             raise NotImplementedError(_WHERE.format(f"listings of {what}"))
@@ -110,20 +118,13 @@ class LocalDirectory:
             rows = [row for row in rows if (str(row.get(key)) == str(value)) == (op == "=")]
         return rows[: args.get("limit") or None]
 
-    def _node(self) -> dict[str, Any]:
-        world = self._world
-        return {
-            "node_id": world.node_id.hex(), "state": "ALIVE", "address": "inproc", "labels": {},
-            "hostname": socket.gethostname(), "resources_total": dict(world.total),
-            "is_head_node": True,
-        }  # fmt: skip
-
     def _actor(self, actor: Any) -> dict[str, Any]:
         spec, entry = actor.spec, actor.view.entry
         alive = actor.state == "ALIVE"
+        state = "PENDING_CREATION" if actor.state == "PENDING" else actor.state
         return {
             "actor_id": actor.id.hex(), "class_name": spec.get("class_name") or "",
-            "state": actor.state, "job_id": self._world.job.hex(), "name": spec.get("name") or "",
+            "state": state, "job_id": self._world.job.hex(), "name": spec.get("name") or "",
             "node_id": self._world.node_id.hex() if alive else None,
             "pid": actor.process.pid if alive else 0, "ray_namespace": spec.get("namespace") or "",
             "num_restarts": actor.restarts, "repr_name": entry.get("repr_name") or "",

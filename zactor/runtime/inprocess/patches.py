@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import atexit
 import os
 import queue
 import random
@@ -202,6 +203,15 @@ class Patches:
             if process is simulated():
                 raise Unwinding
 
+        def register(function: Any, *args: Any, **kwargs: Any) -> Any:
+            process = simulated()
+            if process is None:
+                return real_register(function, *args, **kwargs)
+            process.exit_handlers.append(lambda: function(*args, **kwargs))
+            return function
+
+        real_register = atexit.register
+        self._set(atexit, "register", register)
         self._set(os, "_exit", exit_now)
         self._set(os, "getpid", getpid)
         self._set(os, "kill", kill)

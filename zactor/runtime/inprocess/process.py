@@ -19,6 +19,7 @@ from zactor.exceptions import ObjectFreedError, OwnerDiedError, TaskCancelledErr
 from zactor.ids import caller_id
 from zactor.runtime.actors import ActorView, ActorViews
 from zactor.runtime.caller import Identity
+from zactor.runtime.cancelling import cancel_result
 from zactor.runtime.deadlines import Deadlines
 from zactor.runtime.inprocess.loop import WorldLoop
 from zactor.runtime.objects import Put
@@ -31,8 +32,15 @@ from zactor.wire.messages import Address
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from zactor.runtime.inprocess.placing import LocalGroupViews
     from zactor.runtime.inprocess.world import World
     from zactor.runtime.objects import Guard
+
+
+NOT_LISTED = (
+    "an in-process world (zactor.testing.local, local_mode) does not offer listings of tasks and "
+    "objects: use `world.trace`, or a real session"
+)
 
 
 class LocalProcess:
@@ -66,7 +74,36 @@ class LocalProcess:
         self.tasks = LocalTasks(self)
         self.streams = LocalStreams(world)
         self.creations = LocalCreations(world)
+        self.exit_handlers: list[Callable[[], Any]] = []  # of atexit, if it ends in order
         self.deadlines = Deadlines(self)  # type: ignore[arg-type]
+
+    @property
+    def groups(self) -> LocalGroupViews:
+        """Placement groups, as everybody in the world sees them."""
+        return self.world.group_views
+
+    def take_environment(self, spec: dict[str, Any]) -> None:
+        """Be what the spec of an actor, or the shape of a task, says."""
+        self.session["group"] = spec.get("group")
+        self.session["runtime_env"] = spec.get("env") or {}
+
+    def run_exit_handlers(self) -> None:
+        """Run what was registered with atexit, last first."""
+        while self.exit_handlers:
+            try:
+                self.exit_handlers.pop()()
+            except Exception:  # noqa: BLE001, S110 - the user's clean-up; nobody waits for it
+                pass
+
+    def cancel_all(self) -> None:
+        """Cancel what this process has called and is pending."""
+        made = [
+            result
+            for stream in self.identity.streams.values()
+            for result in [*stream.pending.values(), *stream.held]
+        ]
+        for result in [*made, *self.world.tasks_of(self.identity)]:
+            cancel_result(self, result, force=False, recursive=True)  # type: ignore[arg-type]
 
     # -- waiting -------------------------------------------------------------------------------
 
@@ -159,6 +196,9 @@ class LocalPost:
         self.address = process.world.address(process.id)
         self.peers: dict[bytes, Any] = {}
 
+    def on(self, message_type: type, handler: Any) -> None:
+        """Nothing arrives."""
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Have something done a little later."""
         scheduler = self._process.world.scheduler
@@ -240,6 +280,11 @@ class LocalCaller:
         self._world = process.world
         self._process = process
         self.lock = nullcontext()  # one strand runs at a time
+
+    @property
+    def failures(self) -> Any:
+        """Not offered: the trace has more."""
+        raise NotImplementedError(NOT_LISTED)
 
     def hold(self, result: Result) -> None:
         """Queue a call behind what is held on its stream, or hand it over if nothing is."""
@@ -464,6 +509,10 @@ class LocalObjects:
                 result.settle(ERROR, error)
             else:
                 result.state, result.value = ERROR, error
+
+    def known(self) -> Any:
+        """Not offered."""
+        raise NotImplementedError(NOT_LISTED)
 
     def want(self, result: Result) -> None:
         """Values are where they are wanted."""

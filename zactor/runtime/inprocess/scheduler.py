@@ -95,6 +95,7 @@ class Scheduler:
         self.sources: dict[Any, None] = {}  # have `options()`: functions that start something
         self.timers: list[Timer] = []
         self.housekeeping: Callable[[], None] = lambda: None  # done before each choice
+        self.on_switch: Callable[[Any], None] = processes.set_current
         self.stuck: Callable[[], BaseException] = lambda: RuntimeError("stuck")
         self.patience = 86_400.0
         self.is_closed = self.is_closing = False
@@ -212,12 +213,12 @@ class Scheduler:
     def _hand_to(self, strand: Strand) -> None:
         self.switches += 1
         self.current = strand
-        processes.set_current(strand.process)
+        self.on_switch(strand.process)
         strand.lock.release()
 
     def _resumed(self, me: Strand) -> None:
         self.current = me
-        processes.set_current(me.process)
+        self.on_switch(me.process)
         if me.is_doomed:
             raise Unwinding
         if me.raises is not None:
@@ -356,13 +357,13 @@ class Scheduler:
             if following is strand:
                 strand.lock.release()
                 self.current = strand
-                processes.set_current(strand.process)
+                self.on_switch(strand.process)
             else:
                 self._hand_to(following)
 
     def _resumed_quietly(self, strand: Strand) -> None:
         self.current = strand
-        processes.set_current(strand.process)
+        self.on_switch(strand.process)
 
     # -- the end of a process ------------------------------------------------------------------
 
@@ -396,7 +397,7 @@ class Scheduler:
         self._hand_to(strand)
         me.lock.acquire()
         self.current = me
-        processes.set_current(me.process)
+        self.on_switch(me.process)
 
     def close(self) -> None:
         """Take every strand down but the driver's. On the driver's."""

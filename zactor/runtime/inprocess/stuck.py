@@ -30,7 +30,7 @@ def circle(world: World, me: Strand, needed: Sequence[Result]) -> DeadlockError 
     chain = _path_to(world, me, needed, set())
     if chain is None:
         return None
-    return DeadlockError(chain=tuple([*chain, _label(me)]))
+    return DeadlockError(chain=tuple(reversed(chain)))
 
 
 def _path_to(
@@ -45,10 +45,7 @@ def _path_to(
             seen.add(id(strand))
             rest = _path_to(world, me, strand.needs, seen)
             if rest is not None:
-                return [f"{_label(strand)}, blocked in a get on {text}", *rest[1:]] if False else [
-                    f"a call that waits for {_label(strand)}",
-                    *rest,
-                ]
+                return [*rest, f"{_label(strand)}, blocked in a get on {text}"]
     return None
 
 
@@ -96,7 +93,6 @@ def explain(world: World) -> DeadlockError:
             break
     if not main.needs:
         lines.append(f"the driver {main.why or 'waits'}")
-    lines += _others(world, main, seen)
     if any(timer.callback is not None for timer in scheduler.timers):
         text = (
             f"Waited for {scheduler.patience:,.0f} s of virtual time: what runs goes on for ever, and "
@@ -129,7 +125,7 @@ def _reasons(world: World, result: Result, seen: set[int]) -> list[str]:
         return ["a value that nobody makes"]
     task = world.task_of(call)
     if task is not None and task.run is None:
-        return [_wants(world, f"the task {task.name}()", task.shape.get("resources") or {})]
+        return [_wants(world, f"the task {task.name}()", task)]
     if task is not None and task.run.call.strand is not None:
         return _of_strand(world, task.run.call.strand, f"the task {task.name}()", seen)
     return ["a task"]
@@ -139,7 +135,7 @@ def _of_actor(world: World, actor: Any, call: Result, seen: set[int]) -> list[st
     name = f"{actor.label}.{actor.name_of(call)}()"
     if not actor.is_up:
         if actor.state in ("PENDING", "RESTARTING") and actor._begins is not None:  # noqa: SLF001
-            return [_wants(world, f"{name}: {actor.label}", actor.spec.get("placing") or {})]
+            return [_wants(world, f"{name}: {actor.label}", actor)]
         strands = world.scheduler.strands_of(actor.process) if actor.life else []
         begun = [line for s in strands for line in _of_strand(world, s, f"{actor.label}.__init__()", seen)]
         return [f"{name}, whose actor has not been constructed", *begun]
@@ -166,16 +162,7 @@ def _of_strand(world: World, strand: Strand, name: str, seen: set[int]) -> list[
     return lines
 
 
-def _wants(world: World, who: str, wanted: dict[str, float]) -> str:
-    short = [
-        f"{amount:g} {name} (the world has {world.total.get(name, 0):g})"
-        for name, amount in wanted.items()
-        if amount > world.total.get(name, 0)
-    ]
-    if short:
-        return f"{who} needs {', '.join(short)}"
-    return f"{who} waits for resources that others hold: {wanted}"
-
-
-def _others(world: World, main: Strand, seen: set[int]) -> list[str]:
-    return []
+def _wants(world: World, who: str, what: Any) -> str:
+    obstacle = world.placing.obstacle(what.place_shape)
+    why = obstacle.text if obstacle is not None else f"others hold {what.place_shape}"
+    return f"{who} waits for its place: {why}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, Result, Stream
-from zactor.exceptions import Executed, TaskCancelledError, WorkerCrashedError
+from zactor.core.placement import shape_of_demand
+from zactor.exceptions import Executed, TaskCancelledError, WorkerCrashedError, from_wire
 from zactor.ids import caller_id
 from zactor.runtime.caller import Identity
 from zactor.runtime.inprocess.actors import interrupt
@@ -17,11 +18,15 @@ from zactor.wire import batches
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zactor.core.placement import Obstacle
+    from zactor.runtime.inprocess.placing import Held
     from zactor.runtime.inprocess.world import World
 
 
 class LocalTask:
     """One task, from its submission to its outcome."""
+
+    kind = "Task"  # in the names of errors
 
     def __init__(self, world: World, result: Any) -> None:
         self.world = world
@@ -30,7 +35,8 @@ class LocalTask:
         self.shape: dict[str, Any] = result.queue.shape
         self.function_key, self.name = result.function
         self.label = self.name
-        self.is_held = False
+        self.place_shape = shape_of_demand(self.shape)
+        self.held: Held | None = None  # its resources, while it runs
         self.run: Run | None = None
         self.process: LocalProcess
         self.execution: LocalExecution
@@ -44,7 +50,7 @@ class LocalTask:
         if self.result.state != PENDING:
             self.world.scheduler.sources.pop(self, None)
             return []
-        return [self._start] if self.world.may_place(self) else []
+        return self.world.placing.starts(self, self._start)
 
     def name_of(self, result: Result) -> str:  # noqa: ARG002 - of an actor it depends on it
         """Return the name of the function."""
@@ -58,7 +64,7 @@ class LocalTask:
     def _start(self) -> Any:
         world, result = self.world, self.result
         world.scheduler.sources.pop(self, None)
-        world.hold_resources(self)
+        held = self.held = world.placing.take(self.place_shape)
         worker = world.fresh_id()
         self.process = process = LocalProcess(
             world, worker, Identity(caller_id(worker, 0)), pid=world.fresh_pid()
@@ -67,10 +73,10 @@ class LocalTask:
         process.host = self
         process.namespace = self.shape.get("namespace") or world.namespace
         process.session = dict(self.shape.get("session") or {})
-        process.session["runtime_env"] = self.shape.get("env") or {}
-        process.session["group"] = self.shape.get("group")
-        process.blocking = self._blocking
-        spec = {**self.shape, "assigned": self.shape.get("resources") or {}}
+        process.take_environment(self.shape)
+        process.blocking = held.lend
+        assigned = self.shape.get("resources") or {}
+        spec = {**self.shape, "assigned": assigned, "gpu_ids": held.holding.gpu_ids}
         self.execution = process.running = LocalExecution(process, "", spec)
         result.stream = self._stream
         result.seq = self._stream.next_seq
@@ -93,13 +99,18 @@ class LocalTask:
         process = self.process
         if not process.is_dead:
             self.world.processes.pop(process.pid, None)
-            self.world.free_resources(self)
+            self._give_back()
             self.run = None
 
-    def _blocking(self, is_blocked: bool) -> None:  # noqa: FBT001 - a callback
-        """A task that waits lets others have its CPUs."""
-        cpus = (self.shape.get("resources") or {}).get("CPU", 0)
-        self.world.available["CPU"] += cpus if is_blocked else -cpus
+    def _give_back(self) -> None:
+        if self.held is not None:
+            self.held.give_back()
+            self.held = None
+
+    def refused(self, obstacle: Obstacle) -> None:
+        """It can never be placed."""
+        self.world.scheduler.sources.pop(self, None)
+        self.result.settle(ERROR, from_wire(["Task" + obstacle.kind, obstacle.text, {}]))
 
     def cancel(self, flags: int) -> None:
         """Cancel the task, which runs."""
@@ -111,6 +122,8 @@ class LocalTask:
         if flags & batches.C_FORCE:
             self.life_over({"kind": "killed", "code": 9, "text": "was cancelled by force"})
             return
+        if flags & batches.C_RECURSIVE:
+            self.process.cancel_all()
         interrupt(self.world, run.call)
 
     def life_over(
@@ -123,7 +136,7 @@ class LocalTask:
         process.is_dead = True
         self.world.note("crashes", self.label, str(cause.get("text") or ""))
         self.world.end_process(process, cause, self.label)
-        self.world.free_resources(self)
+        self._give_back()
         self.run = None
         pending = self._stream.pending.pop(result.seq, None)
         if pending is None or pending.state != PENDING:
@@ -135,6 +148,9 @@ class LocalTask:
             return
         if is_dropped:
             result.settle(ERROR, TaskCancelledError(executed="unknown"))
+            return
+        if cause.get("error"):
+            result.settle(ERROR, from_wire(cause["error"]))
             return
         text = f"the worker of {self.name}() {cause.get('text') or 'died'}"
         result.settle(ERROR, WorkerCrashedError(text, executed=executed or "unknown"))

@@ -7,6 +7,7 @@ Invariants
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from zactor.runtime.inprocess.actors import LocalActor
 from zactor.runtime.inprocess.directory import LocalDirectory, address_of
 from zactor.runtime.inprocess.faults import Faults
 from zactor.runtime.inprocess.patches import PIDS, Patches
+from zactor.runtime.inprocess.placing import LocalGroupViews, LocalPlacing
 from zactor.runtime.inprocess.process import LocalObjects, LocalProcess, LocalViews
 from zactor.runtime.inprocess.scheduler import Scheduler
 from zactor.runtime.inprocess.tasks import LocalTask
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from zactor.runtime.actors import ActorView
     from zactor.runtime.inprocess.scheduler import Strand
 
+MEMORY = 1 << 40  # bytes that the node claims to have: an in-process world is for logic
 TRACE_KEPT = 100_000  # steps; what is older is forgotten
 DEAD_KEPT = 10_000  # actors that have died, for listings
 
@@ -50,7 +53,7 @@ class World:
 
     Attributes:
         trace: What happened, in order.
-        total: Resources of its one node, by name; `available` is what is left.
+        placing: What its one node has, and who holds it.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class World:
         num_cpus: float = 8,
         num_gpus: float = 0,
         resources: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
         namespace: str = "",
         eagerness: float = 0.25,
     ) -> None:
@@ -68,11 +72,8 @@ class World:
         self._ids = 0
         self.cluster_id, self.node_id, self.job = b"inproc-clust", b"inproc-node\0", b"test"
         self.namespace = namespace or f"local-{seed}"
-        self.total: dict[str, float] = {"CPU": num_cpus, **(resources or {})}
-        if num_gpus:
-            self.total["GPU"] = num_gpus
-        self.available: Counter[str] = Counter()
-        self.available.update(self.total)  # type: ignore[arg-type]
+        amounts = {"CPU": num_cpus, "memory": MEMORY, "object_store_memory": MEMORY, **({"GPU": num_gpus} if num_gpus else {})}
+        self.placing = LocalPlacing(self, {**amounts, **(resources or {})}, dict(labels or {}))
         self.trace: deque[Step] = deque(maxlen=TRACE_KEPT)
         self.faults = Faults()
         self.blobs: dict[bytes, bytes] = {}
@@ -88,9 +89,12 @@ class World:
         self._tasks: dict[int, LocalTask] = {}
         self._dead: deque[bytes] = deque()
         scheduler.housekeeping = self._sweep
+        scheduler.on_switch = self._switched
+        self._variables: dict[str, str | None] = {}  # what was there before a process's own
         scheduler.stuck = lambda: stuck.explain(self)
         scheduler.sources[self] = None
         self.driver = self.process = LocalProcess(self, self.fresh_id())
+        self.group_views = LocalGroupViews(self.driver)  # type: ignore[arg-type]
         scheduler.main.process = self.driver
         self._patches: Patches | None = None
 
@@ -181,25 +185,10 @@ class World:
         """Return the results of the tasks that a caller waits for."""
         return [task.result for task in self._tasks.values() if task.identity is identity]
 
-    def may_place(self, what: Any) -> bool:
-        """Whether there are the resources that an actor or a task needs."""
-        placing, holding = _demands(what)
-        return all(amount <= self.total.get(name, 0) for name, amount in placing.items()) and all(
-            amount <= self.available[name] for name, amount in holding.items() if amount
-        )
-
-    def hold_resources(self, what: Any) -> None:
-        """An actor or task begins."""
-        what.is_held = True
-        for name, amount in _demands(what)[1].items():
-            self.available[name] -= amount  # type: ignore[assignment]
-
-    def free_resources(self, what: Any) -> None:
-        """It has ended."""
-        if what.is_held:
-            what.is_held = False
-            for name, amount in _demands(what)[1].items():
-                self.available[name] += amount  # type: ignore[assignment]
+    def living(self) -> list[Any]:
+        """Return the actors that are not dead, and the tasks."""
+        actors = [actor for actor in self.actors.values() if actor.state != "DEAD"]
+        return [*actors, *self._tasks.values()]
 
     # -- ends ----------------------------------------------------------------------------------
 
@@ -236,11 +225,28 @@ class World:
     def _call_back(self) -> Strand:
         return self.scheduler.start("callback", self.driver, self.callbacks.popleft())
 
+    def _switched(self, process: Any) -> None:
+        """Another process runs now: its variables are the environment's."""
+        if process is processes.current():
+            return
+        processes.set_current(process)
+        for name, value in self._variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._variables.clear()
+        variables = (process.session.get("runtime_env") or {}).get("env_vars") or {}
+        for name, value in variables.items():
+            self._variables[name] = os.environ.get(name)
+            os.environ[name] = value
+
     def _sweep(self) -> None:
         while self.released:
             actor = self.actors.get(self.released.popleft())
             if actor is not None:
                 actor.is_released = True
+        self.placing.fill()
         while self.dropped_streams:
             self.driver.streams.drop(self.dropped_streams.popleft())
 
@@ -254,11 +260,3 @@ class _Forget:
 
     def settled(self, result: Any) -> None:  # noqa: ARG002
         self._world.forget_task(self._task)
-
-
-def _demands(what: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Return what must be there at all, and what is held while it runs."""
-    if isinstance(what, LocalActor):
-        return what.spec.get("placing") or {}, what.spec.get("running") or {}
-    shape = what.shape.get("resources") or {}
-    return shape, shape

@@ -172,6 +172,7 @@ def local(
     num_cpus: float = 8,
     num_gpus: float = 0,
     resources: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
     namespace: str | None = None,
     eagerness: float = 0.25,
 ) -> Iterator[LocalWorld]:
@@ -183,6 +184,7 @@ def local(
         num_cpus: CPUs of its one node: so many tasks run side by side.
         num_gpus: GPUs, as a count.
         resources: Further resources by name.
+        labels: Labels of its node.
         namespace: Where its actors' names are.
         eagerness: How often, from 0 to 1, others may run in between when a call is submitted.
 
@@ -192,8 +194,8 @@ def local(
     if seed is None:
         seed = int(os.environ.get(SEED_VARIABLE) or 0)
     world = open_world(
-        seed=seed, num_cpus=num_cpus, num_gpus=num_gpus, resources=resources, namespace=namespace,
-        eagerness=eagerness,
+        seed=seed, num_cpus=num_cpus, num_gpus=num_gpus, resources=resources, labels=labels,
+        namespace=namespace, eagerness=eagerness,
     )  # fmt: skip
     try:
         yield LocalWorld(world)
