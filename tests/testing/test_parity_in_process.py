@@ -38,14 +38,18 @@ def _rows() -> Any:
         module = importlib.import_module(f"tests.parity.{path.stem}")
         tables = [each for each in vars(module).values() if isinstance(each, Table)]
         for row in (row for table in tables for row in table.rows):
-            if row.prints is None and row.only in (None, SUBJECT) and row.name not in NOT_OFFERED:
+            if (
+                row.prints is None
+                and row.only in (None, SUBJECT)
+                and row.name not in NOT_OFFERED
+            ):
                 yield pytest.param(row, id=row.name)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(30)
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("row", _rows())
+@pytest.mark.parametrize("row", list(_rows()))
 def test_a_row_of_the_parity_table(row: Row, tmp_path: Path) -> None:
     with local(
         num_cpus=8, resources={"widget": 2}, labels={"zone": "north"}, namespace="parity"

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from zactor.runtime.inprocess.world import World
     from zactor.runtime.process import Process
 
-_driver: Driver | World | None = None
+_driver: Driver | None = None
+_world: World | None = (
+    None  # in the place of a driver, while the session is with an in-process world
+)
 
 
 class ClusterContext(dict[str, Any]):
@@ -149,7 +152,7 @@ def open_world(**arguments: Any) -> World:
     Raises:
         RuntimeError: There is a session already.
     """
-    global _driver  # noqa: PLW0603
+    global _world  # noqa: PLW0603
     from zactor.runtime.inprocess.world import World
 
     with processes.lock:
@@ -159,7 +162,7 @@ def open_world(**arguments: Any) -> World:
                 "Call zactor.shutdown() first."
             )
         arguments = {name: value for name, value in arguments.items() if value is not None}
-        world = _driver = World(**arguments)
+        world = _world = World(**arguments)
         world.open()
         atexit.register(_at_exit)
         return world
@@ -189,13 +192,15 @@ def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = F
 
     Does nothing without a session. References and handles of the session are of no use afterwards.
     """
-    global _driver  # noqa: PLW0603
+    global _driver, _world  # noqa: PLW0603
     with processes.lock:
+        if _world is not None and not _world.is_elsewhere():
+            world, _world = _world, None
+            world.close()
+            atexit.unregister(_at_exit)
+            return
         driver, _driver = _driver, None
         process = processes.current()
-        if process is not None and driver is not None and process is not driver.process:
-            _driver = driver  # asked by an actor that runs in this process: the session is the driver's
-            return
         if process is None or driver is None:
             if driver is not None:
                 driver = None  # a forked child: the session is its parent's

@@ -85,7 +85,9 @@ class LocalWorld:
         target = _target(actor)
         found = self._world.actors.get(target)
         if found is None or not found.life or found.process.is_dead:
-            raise ValueError(f"{actor!r} has no process that could crash: it is {_state_of(found)}")
+            raise ValueError(
+                f"{actor!r} has no process that could crash: it is {_state_of(found)}"
+            )
         found.life_over({**CRASH, "text": "was killed by SIGKILL (crash)"})
 
     def crash_next(
@@ -175,6 +177,7 @@ def local(
     labels: Mapping[str, str] | None = None,
     namespace: str | None = None,
     eagerness: float = 0.25,
+    patience: float = 86_400.0,
 ) -> Iterator[LocalWorld]:
     """Open an in-process world; inside, `import zactor` and everything on it is at home in it.
 
@@ -187,6 +190,8 @@ def local(
         labels: Labels of its node.
         namespace: Where its actors' names are.
         eagerness: How often, from 0 to 1, others may run in between when a call is submitted.
+        patience: Virtual seconds that a wait of the test without a timeout may take while something
+            goes on; then it raises DeadlockError. Where nothing goes on, it does so at once.
 
     Raises:
         RuntimeError: This process has a session already.
@@ -195,7 +200,7 @@ def local(
         seed = int(os.environ.get(SEED_VARIABLE) or 0)
     world = open_world(
         seed=seed, num_cpus=num_cpus, num_gpus=num_gpus, resources=resources, labels=labels,
-        namespace=namespace, eagerness=eagerness,
+        namespace=namespace, eagerness=eagerness, patience=patience,
     )  # fmt: skip
     try:
         yield LocalWorld(world)

@@ -37,8 +37,8 @@ from zactor.wire import batches
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zactor.runtime.actors import ActorView
     from zactor.core.placement import Obstacle
+    from zactor.runtime.actors import ActorView
     from zactor.runtime.inprocess.placing import Held
     from zactor.runtime.inprocess.scheduler import Strand
     from zactor.runtime.inprocess.world import World
@@ -108,7 +108,12 @@ class LocalActor:
                 passed.add(group)
                 if len(passed) == len(self.counts):
                     break
-        if self.is_released and not found and not self.running and not any(self.mailbox.values()):
+        if (
+            self.is_released
+            and not found
+            and not self.running
+            and not any(self.mailbox.values())
+        ):
             return [self._release]
         return found
 
@@ -134,7 +139,10 @@ class LocalActor:
         self.held = world.placing.take(self.place_shape)
         self.life += 1
         self.process = process = LocalProcess(
-            world, world.fresh_id(), Identity(caller_id(self.id, self.life)), pid=world.fresh_pid()
+            world,
+            world.fresh_id(),
+            Identity(caller_id(self.id, self.life)),
+            pid=world.fresh_pid(),
         )
         process.namespace = spec.get("namespace") or world.namespace
         process.session = dict((spec.get("options") or {}).get("session") or {})

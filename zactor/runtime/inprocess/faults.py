@@ -80,7 +80,9 @@ class Fault:
     def __repr__(self) -> str:
         what = "crash_next" if self.is_crash else "lose_next"
         target = self.target.hex() if isinstance(self.target, bytes) else self.target
-        return f"{what}({target!r}, {self.method!r}, ran={self.ran}, executed={self.executed!r})"
+        return (
+            f"{what}({target!r}, {self.method!r}, ran={self.ran}, executed={self.executed!r})"
+        )
 
 
 class Faults:

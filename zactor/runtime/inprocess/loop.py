@@ -37,7 +37,9 @@ class WorldSelector(selectors.BaseSelector):
             self._strand = strand
             deadline = None if timeout is None else scheduler.now + timeout
             try:
-                scheduler.block(strand, None, deadline, why="has an event loop with nothing to do")
+                scheduler.block(
+                    strand, None, deadline, why="has an event loop with nothing to do"
+                )
             finally:
                 self._strand = None
         self._is_woken = False
@@ -89,7 +91,7 @@ class WorldLoop(asyncio.SelectorEventLoop):
     def _write_to_self(self) -> None:
         self._world_selector.wake()
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
         future = self.create_future()

@@ -139,7 +139,9 @@ class LocalPlacing:
         except (ValueError, TypeError) as error:
             raise ZactorError(str(error)) from None
         if group.name and (group.namespace, group.name) in self.groups.names:
-            raise ActorAlreadyExistsError(f"a placement group named {group.name!r} exists already")
+            raise ActorAlreadyExistsError(
+                f"a placement group named {group.name!r} exists already"
+            )
         self.groups.enter(group, 0.0)
         self.groups.fill()
         self.groups.watch(group, b"world")

@@ -433,7 +433,9 @@ class LocalObjects:
         self._world = world
         self.settled_calls: deque[bytes] = deque(maxlen=0)
         self._kept: weakref.WeakValueDictionary[bytes, Kept] = weakref.WeakValueDictionary()
-        self._holders: weakref.WeakValueDictionary[bytes, Holder] = weakref.WeakValueDictionary()
+        self._holders: weakref.WeakValueDictionary[bytes, Holder] = (
+            weakref.WeakValueDictionary()
+        )
         self._for_ever: list[Any] = []
 
     def show(self, result: Result) -> tuple[Any, Address]:
@@ -568,7 +570,10 @@ class LocalStreams:
         self._world = world
 
     def took(self, result: Streaming) -> None:
-        """The generator sees by itself what was taken."""
+        """The consumer has taken an item; a generator in a loop has to be told."""
+        wake = self._world.full_streams.pop(result, None)
+        if wake is not None:
+            wake()
 
     def drop_soon(self, result: Streaming) -> None:
         """Nobody wants more of it. For finalizers."""
@@ -581,6 +586,7 @@ class LocalStreams:
             return
         result.is_dropped = True
         result.retries = 0
+        self.took(result)
         pending = getattr(result.stream, "pending", {})
         if pending.get(getattr(result, "seq", 0)) is not result:
             result.settle(ERROR, TaskCancelledError(executed="no"))

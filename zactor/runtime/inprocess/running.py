@@ -90,7 +90,16 @@ class LocalExecution:
 class LocalCall:
     """A call that runs, for whoever asks what runs here."""
 
-    __slots__ = ("function", "given", "intake", "is_cancelled", "number", "seq", "strand", "task")
+    __slots__ = (
+        "function",
+        "given",
+        "intake",
+        "is_cancelled",
+        "number",
+        "seq",
+        "strand",
+        "task",
+    )
 
     def __init__(self, stream: Any, seq: int, number: int, function: str, given: str) -> None:
         self.intake = stream
@@ -294,7 +303,9 @@ class Run:
         result = self.stream.pending.pop(self.seq, None)
         if result is None or self.process.is_dead:
             return
-        self.world.note("ends" if state in (NATIVE, PICKLED) else "raises", self.host.label, self.name)
+        self.world.note(
+            "ends" if state in (NATIVE, PICKLED) else "raises", self.host.label, self.name
+        )
         if refs:
             self._hold(result, refs)
         if result.state == PENDING:
@@ -398,7 +409,9 @@ class Run:
                 for value in iterator:
                     self._put(value)
                     if self._is_full():
-                        scheduler.block(scheduler.here(), self._is_not_full, why="has a full stream")
+                        scheduler.block(
+                            scheduler.here(), self._is_not_full, why="has a full stream"
+                        )
                     if self._is_dropped():
                         break
                 if self._is_dropped():
@@ -422,7 +435,7 @@ class Run:
         async for value in iterator:
             self._put(value)
             while self._is_full():
-                await asyncio.sleep(0.001)
+                await self._consumed()
             if self._is_dropped():
                 break
         if self._is_dropped():
@@ -445,6 +458,21 @@ class Run:
         result.changed()
         if self.call.task is None:
             self.world.scheduler.maybe_yield()
+
+    async def _consumed(self) -> None:
+        """Wait, in a loop, until the consumer takes something, or wants no more."""
+        loop = asyncio.get_running_loop()
+        taken = loop.create_future()
+
+        def went_on() -> None:
+            if not taken.done():
+                taken.set_result(None)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(went_on)
+
+        self.world.full_streams[self.pending()] = wake
+        await taken
 
     def _is_full(self) -> bool:
         result = self.pending()

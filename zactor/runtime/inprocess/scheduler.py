@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 LOOK = 1e-6  # seconds that a look at the clock takes
 EPOCH = 1_735_689_600.0  # the wall clock when a world begins: 2025-01-01, midnight, UTC
+MOST_TICKS = 100_000  # of a clock that ticks while the driver waits for something else
 TURN = 1e-3  # seconds that pass in a poll which finds nobody else to run
 _numbers = count()
 REAL_LOCK = _thread.allocate_lock
@@ -98,6 +99,7 @@ class Scheduler:
         self.on_switch: Callable[[Any], None] = processes.set_current
         self.stuck: Callable[[], BaseException] = lambda: RuntimeError("stuck")
         self.patience = 86_400.0
+        self.ticks = 0  # how often time has passed during the driver's present wait
         self.is_closed = self.is_closing = False
         self.is_choosing = False
         self._numbers = count()
@@ -178,6 +180,8 @@ class Scheduler:
             return True
         me.until, me.deadline, me.needs, me.why = until, deadline, tuple(needs), why
         me.is_blocked, me.since = True, self.now
+        if me is self.main:
+            self.ticks = 0
         self._blocked[me] = None
         timer = None if deadline is None else self.at(deadline, lambda: self.wake(me))
         try:
@@ -258,11 +262,13 @@ class Scheduler:
             timer = heapq.heappop(self.timers)
             if timer.callback is None:
                 continue
-            if main.is_blocked and main.deadline is None and timer.when > main.since + self.patience:
+            is_late = timer.when > main.since + self.patience or self.ticks > MOST_TICKS
+            if is_late and main.is_blocked and main.deadline is None:
                 # Something ticks for ever, and what the driver waits for does not come of it.
                 heapq.heappush(self.timers, timer)
                 return False
             self.now = max(self.now, timer.when)
+            self.ticks += 1
             timer.callback()
             return True
         return False

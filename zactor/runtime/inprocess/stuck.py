@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from zactor.runtime.inprocess.world import World
 
 MOST = 20  # links of a chain that are told
-DAY = 86_400.0
 
 
 def circle(world: World, me: Strand, needed: Sequence[Result]) -> DeadlockError | None:
@@ -55,6 +54,8 @@ def _runs_or_precedes(world: World, result: Result) -> list[tuple[Strand, str]]:
     target = getattr(call.stream, "target", None)
     actor = world.actors.get(getattr(target, "id", b""))
     if call.state != PENDING:
+        return []
+    if target is None:
         return []
     if actor is None:
         run = getattr(target, "run", None)
@@ -94,9 +95,10 @@ def explain(world: World) -> DeadlockError:
     if not main.needs:
         lines.append(f"the driver {main.why or 'waits'}")
     if any(timer.callback is not None for timer in scheduler.timers):
+        waited = scheduler.now - main.since
         text = (
-            f"Waited for {scheduler.patience:,.0f} s of virtual time: what runs goes on for ever, and "
-            "what is waited for does not come of it."
+            f"Waited for {waited:,.0f} s of virtual time, in which the clock moved {scheduler.ticks:,} "
+            "times: what runs goes on for ever, and what is waited for does not come of it."
         )
     else:
         text = "This wait can never end: nothing in this in-process world can run any more."
@@ -126,7 +128,7 @@ def _reasons(world: World, result: Result, seen: set[int]) -> list[str]:
     task = world.task_of(call)
     if task is not None and task.run is None:
         return [_wants(world, f"the task {task.name}()", task)]
-    if task is not None and task.run.call.strand is not None:
+    if task is not None and task.run is not None and task.run.call.strand is not None:
         return _of_strand(world, task.run.call.strand, f"the task {task.name}()", seen)
     return ["a task"]
 
@@ -137,7 +139,11 @@ def _of_actor(world: World, actor: Any, call: Result, seen: set[int]) -> list[st
         if actor.state in ("PENDING", "RESTARTING") and actor._begins is not None:  # noqa: SLF001
             return [_wants(world, f"{name}: {actor.label}", actor)]
         strands = world.scheduler.strands_of(actor.process) if actor.life else []
-        begun = [line for s in strands for line in _of_strand(world, s, f"{actor.label}.__init__()", seen)]
+        begun = [
+            line
+            for s in strands
+            for line in _of_strand(world, s, f"{actor.label}.__init__()", seen)
+        ]
         return [f"{name}, whose actor has not been constructed", *begun]
     run = actor.running.get(call)
     if run is None:

@@ -8,6 +8,7 @@ Invariants
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,7 @@ from zactor.runtime.inprocess.placing import LocalGroupViews, LocalPlacing
 from zactor.runtime.inprocess.process import LocalObjects, LocalProcess, LocalViews
 from zactor.runtime.inprocess.scheduler import Scheduler
 from zactor.runtime.inprocess.tasks import LocalTask
+from zactor.runtime.machine import ip_address
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
@@ -66,14 +68,24 @@ class World:
         labels: Mapping[str, str] | None = None,
         namespace: str = "",
         eagerness: float = 0.25,
+        patience: float = 86_400.0,
     ) -> None:
         self.seed = seed
         self.scheduler = scheduler = Scheduler(seed, eagerness=eagerness)
+        scheduler.patience = patience
         self._ids = 0
         self.cluster_id, self.node_id, self.job = b"inproc-clust", b"inproc-node\0", b"test"
         self.namespace = namespace or f"local-{seed}"
-        amounts = {"CPU": num_cpus, "memory": MEMORY, "object_store_memory": MEMORY, **({"GPU": num_gpus} if num_gpus else {})}
-        self.placing = LocalPlacing(self, {**amounts, **(resources or {})}, dict(labels or {}))
+        amounts: dict[str, float] = {
+            "CPU": num_cpus,
+            "memory": MEMORY,
+            "object_store_memory": MEMORY,
+        }
+        amounts[f"node:{ip_address()}"] = 1.0
+        if num_gpus:
+            amounts["GPU"] = num_gpus
+        amounts.update(resources or {})
+        self.placing = LocalPlacing(self, amounts, dict(labels or {}))
         self.trace: deque[Step] = deque(maxlen=TRACE_KEPT)
         self.faults = Faults()
         self.blobs: dict[bytes, bytes] = {}
@@ -81,7 +93,12 @@ class World:
         self.processes: dict[int, LocalProcess] = {}
         self.released: deque[bytes] = deque()  # actors whose last handle is gone
         self.dropped_streams: deque[Any] = deque()
-        self.callbacks: deque[Callable[[], None]] = deque()  # users', to run in strands of their own
+        self.full_streams: dict[
+            Any, Callable[[], None]
+        ] = {}  # by what waits for their consumers
+        self.callbacks: deque[Callable[[], None]] = (
+            deque()
+        )  # users', to run in strands of their own
         self.objects = LocalObjects(self)
         self.views = LocalViews(self)
         self.directory = LocalDirectory(self)
@@ -93,7 +110,7 @@ class World:
         self._variables: dict[str, str | None] = {}  # what was there before a process's own
         scheduler.stuck = lambda: stuck.explain(self)
         scheduler.sources[self] = None
-        self.driver = self.process = LocalProcess(self, self.fresh_id())
+        self.driver = LocalProcess(self, self.fresh_id())
         self.group_views = LocalGroupViews(self.driver)  # type: ignore[arg-type]
         scheduler.main.process = self.driver
         self._patches: Patches | None = None
@@ -102,6 +119,10 @@ class World:
         """Make this the process's session, and its time the process's."""
         processes.set_current(self.driver)  # type: ignore[arg-type]
         self._patches = Patches(self, self.seed)
+
+    def is_elsewhere(self) -> bool:
+        """Whether it is not the asking thread that opened it: an actor cannot end the session."""
+        return self.scheduler.main.ident != threading.get_ident()
 
     def close(self) -> None:
         """Take everything down (W2)."""
@@ -204,7 +225,9 @@ class World:
         text = f"its owner, {label}, is dead"
         for actor in list(self.actors.values()):
             if actor.spec["owner"] == process.id and actor.spec.get("lifetime") != "detached":
-                actor.life_over({"kind": "owner", "text": text, "owner": process.id}, is_final=True)
+                actor.life_over(
+                    {"kind": "owner", "text": text, "owner": process.id}, is_final=True
+                )
 
     def check_circle(self, me: Strand, needed: Sequence[Result]) -> None:
         """Refuse a wait that closes a circle.
