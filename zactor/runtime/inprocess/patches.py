@@ -97,6 +97,9 @@ class Patches:
             scheduler.sleep(seconds)
 
         self._set(time, "sleep", sleep)
+        # These two have the clock by a name of their own.
+        self._set(queue, "time", time.monotonic)
+        self._set(threading, "_time", time.monotonic)
 
     # -- threads -------------------------------------------------------------------------------
 
@@ -277,10 +280,11 @@ class WorldLock:
         if not blocking:
             return False
         deadline = None if timeout < 0 else scheduler.now + timeout
-        while not self._is_free():
-            if not scheduler.block(strand, self._is_free, deadline, why="waits for a lock"):
-                return False
-        return bool(lock.acquire(False))
+        while not lock.acquire(False):  # between its release and our turn, others may take it
+            scheduler.block(strand, self._is_free, deadline, why="waits for a lock")
+            if deadline is not None and scheduler.now >= deadline:
+                return bool(lock.acquire(False))
+        return True
 
     def _is_free(self) -> bool:
         return not self._lock.locked()

@@ -26,25 +26,25 @@ def circle(world: World, me: Strand, needed: Sequence[Result]) -> DeadlockError 
     """Return the error of a wait of `me` for all of `needed` that could never end, if it is one."""
     if me is world.scheduler.main:
         return None  # nobody waits for the driver
-    chain = _path_to(world, me, needed, set())
-    if chain is None:
-        return None
-    return DeadlockError(chain=tuple(reversed(chain)))
+    chain = _path_to(world, me, me, needed, set())
+    return DeadlockError(chain=tuple(chain)) if chain is not None else None
 
 
 def _path_to(
-    world: World, me: Strand, needed: Sequence[Result], seen: set[int]
+    world: World, me: Strand, waiter: Strand, needed: Sequence[Result], seen: set[int]
 ) -> list[str] | None:
+    """Return the waits, from that of `waiter` for `needed` on, by which it waits for `me`."""
     for result in needed:
         for strand, text in _runs_or_precedes(world, result):
+            wait = f"{_label(waiter)}, blocked in a get on {text}"
             if strand is me:
-                return [f"{_label(me)}, blocked in a get on {text}"]
+                return [wait]
             if id(strand) in seen or strand.deadline is not None or not strand.needs:
                 continue
             seen.add(id(strand))
-            rest = _path_to(world, me, strand.needs, seen)
+            rest = _path_to(world, me, strand, strand.needs, seen)
             if rest is not None:
-                return [*rest, f"{_label(strand)}, blocked in a get on {text}"]
+                return [wait, *rest]
     return None
 
 
