@@ -152,7 +152,9 @@ def test_a_waiter_that_fails_takes_no_other_with_it(stream: Stream) -> None:
     assert first.heard == last.heard == [result]
 
 
-def test_errors_are_told_to_who_watches_for_any(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_told_to_who_watches_for_any(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Watcher:
         told = 0
 

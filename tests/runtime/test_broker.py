@@ -14,7 +14,7 @@ from zactor.core.state import Change, MemoryState
 from zactor.runtime.broker import start_broker
 from zactor.runtime.post import Post
 from zactor.store.state import SqliteState
-from zactor.transport.sockets import close_context
+from zactor.transport.network import close_context
 from zactor.wire import messages as m
 
 INFO = {"id": b"c" * 12, "session": "/tmp/session"}
@@ -65,7 +65,6 @@ class Client:
 
     def turn(self):
         self.post.drain()
-        self.post.check_wires()
         if self.post.is_due():
             self.post.tick(self.loop.now())
 

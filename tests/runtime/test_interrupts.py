@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import signal
 import sys
 import threading
@@ -119,3 +121,40 @@ def test_other_threads_have_no_say_in_it() -> None:
         thread.start()
         thread.join()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_asyncio_run_cancels_its_main_task_as_it_does_without_us() -> None:
+    seen: list[str] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(
+            0.01, signal.pthread_kill, threading.get_ident(), signal.SIGINT
+        )
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            await asyncio.sleep(0)
+            seen.append("cleaned up")
+            raise
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts.install()
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert seen == ["cancelled", "cleaned up"]
+
+
+def test_a_second_interrupt_ends_asyncio_run_at_once() -> None:
+    async def main() -> None:
+        ident, loop = threading.get_ident(), asyncio.get_running_loop()
+        loop.call_later(0.01, signal.pthread_kill, ident, signal.SIGINT)
+        loop.call_later(0.02, signal.pthread_kill, ident, signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):  # it does not want to end
+            await asyncio.sleep(30)
+        await asyncio.sleep(30)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts.install()
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())

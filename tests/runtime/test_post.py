@@ -15,7 +15,8 @@ import pytest
 import zmq
 
 from tests.runtime.ends import End, until
-from zactor.runtime.post import UP
+from tests.transport.side import Side
+from zactor.runtime.peer import UP
 from zactor.transport.curve import make_keys
 from zactor.wire import codec
 from zactor.wire.messages import Answer, Query
@@ -236,34 +237,29 @@ def test_a_link_over_which_a_message_is_missing_is_repaired(make: Any) -> None:
 def test_a_wire_version_that_differs_is_refused_in_its_own_version(
     make: Any, tmp_path: Any
 ) -> None:
-    end = make("end")
-    context = zmq.Context()
-    inbox, outbox = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
-    inbox.bind(f"ipc://{tmp_path}/later")
-    outbox.connect(end.address.ipc)
+    end, later = make("end"), Side()
+    later.listen(f"{tmp_path}/later")
     source = b"later" + bytes(7)
     address = [source, b"", b"here", f"ipc://{tmp_path}/later", ""]
     hello = (99, codec.HELLO, source, end.post.process_id, 0, 0, {"address": address, "new": 1})
-    outbox.send(codec.pack(hello))
-    assert inbox.poll(10_000)
-    refusal = msgpack.unpackb(inbox.recv_multipart()[1])
+    later.connect(end.address.ipc.removeprefix("ipc://")).send(codec.pack(hello), ())
+    later.until(lambda: later.heard)
+    refusal = msgpack.unpackb(later.heard[0][0])
     assert refusal[:4] == [99, codec.REFUSED, end.post.process_id, source]
     assert "wire version 99" in refusal[6]["reason"]
-    for each in (inbox, outbox):
-        each.close(0)
-    context.term()
+    later.close()
 
 
 def test_another_python_is_refused_with_the_reason(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end, other = answering(make("end")), make("other")
-    hello = other.post._greeting
+    hello = other.post.greetings.greeting
 
     def lying(peer: Any) -> Any:
         return {**hello(peer), "python": [2, 7, 18]}
 
-    monkeypatch.setattr(other.post, "_greeting", lying)
+    monkeypatch.setattr(other.post.greetings, "greeting", lying)
     lost = threading.Event()
     other.post.on_lost(lambda peer: lost.set())
     other.post.request(end.address, Query(0, "x", {}))
@@ -334,12 +330,12 @@ def test_acknowledgements_come_though_nothing_else_does(make: Any) -> None:
 
 def test_idle_connections_are_closed_and_made_again(make: Any) -> None:
     end = make("end")
-    end.post.max_wires = 8
+    end.post.connections.most = 8
     others = [answering(make(f"o{k}")) for k in range(30)]
     for _ in range(3):
         for k, other in enumerate(others):
             assert ask(end, other, str(k)) == str(k)
-        until(lambda: len(end.post._by_fd) <= 8)
+        until(lambda: len(end.post.connections._open) <= 8)
     assert sum(peer.state == UP for peer in end.post.peers.values()) <= 8
     futures = [end.post.request(other.address, Query(0, "all", {})) for other in others]
     assert [future.result(10) for future in futures] == ["all"] * 30

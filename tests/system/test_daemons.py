@@ -104,10 +104,10 @@ def test_another_wire_version_is_refused_with_the_reason(
 ) -> None:
     world.broker()
     import zactor.wire.codec
-    from zactor.runtime import post
+    from zactor.runtime import greetings, peer, post
 
-    monkeypatch.setattr(post, "VERSION", 2)
-    monkeypatch.setattr(zactor.wire.codec, "VERSION", 2)
+    for module in (post, peer, greetings, zactor.wire.codec):
+        monkeypatch.setattr(module, "VERSION", 2)
     with pytest.raises(ConnectionError, match="wire version 2"):
         world.init()
 

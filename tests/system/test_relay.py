@@ -48,6 +48,7 @@ def on(resource: str, **options: Any) -> Any:
 @pytest.fixture
 def relayed(world: Machines, monkeypatch: pytest.MonkeyPatch) -> Machines:
     world.settings["ZACTOR_TRANSPORT"] = "relay"
+    world.settings["ZACTOR_LEASE"] = "10"  # it is not leases that are tried here
     monkeypatch.setenv("ZACTOR_TRANSPORT", "relay")
     return world
 

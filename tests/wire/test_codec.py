@@ -131,7 +131,16 @@ def test_a_control_message_needs_its_fields() -> None:
 
 
 def test_a_hello_of_another_version_is_known_by_its_beginning() -> None:
-    hello = [codec.VERSION + 5, codec.HELLO, b"s" * 12, b"d" * 12, 0, 0, {"address": []}, "later"]
+    hello = [
+        codec.VERSION + 5,
+        codec.HELLO,
+        b"s" * 12,
+        b"d" * 12,
+        0,
+        0,
+        {"address": []},
+        "later",
+    ]
     assert codec.hello_of_other_version(codec.pack(hello)) == (codec.VERSION + 5, hello)
 
 

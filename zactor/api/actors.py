@@ -14,6 +14,7 @@ from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
 from zactor.runtime.deadlines import ACTIVE
+from zactor.runtime.outgoing import BATCH_CALLS
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.signatures import UNKNOWN, positional_range, signature
 from zactor.serde.pickling import unpickle_plain
@@ -122,7 +123,7 @@ class ActorMethod(Calls[P, Ref]):
                 if outgoing is not None:
                     gathered = outgoing.gathered
                     gathered.append(result)
-                    if outgoing.sent == outgoing.settled or len(gathered) >= 64:
+                    if outgoing.sent == outgoing.settled or len(gathered) >= BATCH_CALLS:
                         outgoing.flush()
                     elif not outgoing.is_gathering:
                         outgoing.start_gathering()

@@ -316,7 +316,7 @@ class ActorViews:
     def unavailable(self, view: ActorView, executed: str) -> Exception:
         """The error of a call whose actor's process died, and which may live again."""
         return ActorUnavailableError(
-            f"it {_text(view.entry)}, and is being restarted",
+            f"{_text(view.entry)}, and is being restarted",
             **_naming(view),
             executed=executed,
         )
@@ -330,7 +330,7 @@ class ActorViews:
         if cause.get("kind") in ("environment", "unschedulable") and error:
             return from_wire(error)
         died = ActorDiedError(
-            f"it {_text(view.entry)}",
+            _text(view.entry),
             **_naming(view),
             actor_init_failed=cause.get("kind") == "constructor",
             cause=error if cause.get("kind") == "constructor" else None,
@@ -405,4 +405,4 @@ def _executed(seq: int, started: int, finished: int) -> str:
 def _text(entry: dict[str, Any]) -> str:
     cause = entry.get("cause") or {}
     text = str(cause.get("text") or cause.get("kind") or "died, for no known cause")
-    return text.removeprefix("it ")
+    return text if text.startswith(("it ", "its ")) else f"it {text}"

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from zactor.config import Config
     from zactor.core.state import State
     from zactor.runtime.loop import Loop, Timer
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
     from zactor.wire.messages import Address
 
 PROBE_EVERY = 2.0

@@ -17,14 +17,15 @@ from zactor.core.intake import LOOK_AT_KEPT, Intake
 from zactor.exceptions import RemoteProtocolError, SerializationError, to_wire
 from zactor.ids import row_tag
 from zactor.runtime.interrupts import protect_module
-from zactor.transport.sockets import MAX_MESSAGE
+from zactor.transport.limits import MAX_MESSAGE
 from zactor.wire import batches
 from zactor.wire.codec import CALLS, CANCEL, REPLIES, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
     from zactor.runtime.progress import ProgressPage
 
 

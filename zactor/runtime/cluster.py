@@ -502,7 +502,7 @@ def _configure(settings: Mapping[str, Any]) -> Config:
 def _fork_early() -> tuple[socket.socket, int]:
     """Fork the fork server of the default environment; return its lane and pid."""
     # What both need is imported once, and shared.
-    import zactor.transport.sockets  # noqa: F401 - not used here: its pages are
+    import zactor.transport.network  # noqa: F401 - not used here: its pages are
     from zactor.runtime.forkserver import serve
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zactor.core.calls import Result
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
     from zactor.runtime.reception import Waiter
 

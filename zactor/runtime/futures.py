@@ -66,7 +66,7 @@ def asyncio_future_of(ref: ObjectRef[Any]) -> asyncio.Future[Any]:
     process.reception.attach(loop)
     process.objects.want(result)
     result.add_waiter(_Asyncio(process, loop, future, ref))
-    process.flush_soon(loop)
+    process.reception.flush_soon(loop)
     call = current_call.get()
     if call is not None:
         future.add_done_callback(lambda done: _pass_on(process, call, done, result))

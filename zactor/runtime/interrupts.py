@@ -129,9 +129,30 @@ def _interrupt_main() -> None:
 
 
 def _on_sigint(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler
-    if may_raise(frame):
+    if not may_raise(frame):
+        later(_interrupt_main)
+    elif not _left_to_asyncio(number, frame):
         raise KeyboardInterrupt
-    later(_interrupt_main)
+
+
+def _left_to_asyncio(number: int, frame: FrameType | None) -> bool:
+    """Whether `asyncio.run` has taken the interrupt: it cancels its main task, the first time.
+
+    It would by itself, but only in place of Python's default handler, which ours is not.
+    """
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    while frame is not None:
+        if frame.f_code is asyncio.Runner.run.__code__:
+            runner, task = frame.f_locals.get("self"), frame.f_locals.get("task")
+            take = getattr(runner, "_on_sigint", None)
+            if take is None or task is None:
+                return False
+            take(number, frame, task)  # raises KeyboardInterrupt the second time
+            return True
+        frame = frame.f_back
+    return False
 
 
 def install() -> None:

@@ -13,7 +13,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING
 
-from zactor.runtime.post import guarded
+from zactor.runtime.bugs import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +53,7 @@ class Loop:
         """Receive for `post` too."""
         self._post = post
         post.on_wake = self.wake
-        self.add_reader(post.inbox.fd, _nothing)  # drained in every turn
-        self.add_reader(post.wires.fileno(), post.check_wires)
+        self.add_reader(post.arrivals.fd, _nothing)  # looked at in every turn
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
         """Call `callback` whenever `fd` is readable."""
@@ -97,9 +96,10 @@ class Loop:
     def turn(self, *, block: bool = True) -> None:
         """Do what is due, once."""
         post = self._post
-        received = post.drain() if post is not None else 0
-        timeout = self._timeout() if block and not received else 0.0
-        for fd, _ in self._epoll.poll(timeout):
+        ready = self._epoll.poll(self._timeout() if block else 0.0)
+        if post is not None:
+            post.drain()  # before all else: who has died may have said something before
+        for fd, _ in ready:
             callback = self._readers.get(fd)
             if callback is not None:
                 guarded(callback)
@@ -116,6 +116,8 @@ class Loop:
             heapq.heappop(self._timers)
         due = [self._timers[0][0]] if self._timers else []
         if self._post is not None:
+            if self._post.is_due():
+                return 0.0
             deadline = self._post.next_deadline()
             if deadline is not None:
                 due.append(deadline)
@@ -129,10 +131,13 @@ class Loop:
 
     def close(self) -> None:
         """Release the descriptors."""
-        wake, self._wake = self._wake, -1  # a late wake must not write into what gets its number
+        wake, self._wake = (
+            self._wake,
+            -1,
+        )  # a late wake must not write into what gets its number
         os.close(wake)
         self._epoll.close()
 
 
 def _nothing() -> None:
-    """The inbox is drained at the start of every turn."""
+    """What has arrived is taken in every turn."""

@@ -66,7 +66,8 @@ if TYPE_CHECKING:
     from zactor.config import Config
     from zactor.runtime.loop import Loop
     from zactor.runtime.node_store import NodeStore
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
     from zactor.runtime.session import Session
     from zactor.runtime.storage import StorageShell
 

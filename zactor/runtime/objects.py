@@ -38,7 +38,7 @@ from zactor.wire.messages import Address, ProcessDied, WatchProcess
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
 
 Ref = tuple[bytes, bytes]

@@ -188,7 +188,6 @@ class AsyncHost:
         self.ending = ""  # how a call ended the actor, if one did
         self._is_stopping = False
         self._wake_sent = False
-        self._flush_due = False
         self._ident = 0
 
     # -- in ------------------------------------------------------------------------------------
@@ -199,10 +198,8 @@ class AsyncHost:
         loop = self.loop
         if loop is None:
             return
-        if threading.get_ident() == self._ident:
-            if not self._wake_sent:
-                self._wake_sent = True
-                loop.call_soon(self._start)
+        if threading.get_ident() == self._ident and loop.get_task_factory() is None:
+            self._start()  # makes tasks, and runs none: a user's factory might
         elif not self._wake_sent:
             self._wake_sent = True
             loop.call_soon_threadsafe(self._start)
@@ -258,7 +255,7 @@ class AsyncHost:
         if seq in intake.cancelled:
             intake.cancelled.discard(seq)
             execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
-            self._flush_soon()
+            self.process.reception.flush_soon(self.loop)  # type: ignore[arg-type]
             return
         words = self.process.callee.progress.words  # type: ignore[union-attr]
         if words[intake.row] < seq:
@@ -279,7 +276,7 @@ class AsyncHost:
                 await self._run_special(
                     execution, intake, seq, number, method, payload, extras, frames, call
                 )
-        self._flush_soon()
+        self.process.reception.flush_soon(self.loop)  # type: ignore[arg-type]
 
     async def _run_plain(
         self,
@@ -370,17 +367,6 @@ class AsyncHost:
         self.execution.failed(intake, seq, method, error, object_id)
 
     # -- out -----------------------------------------------------------------------------------
-
-    def _flush_soon(self) -> None:
-        # One flush for all that becomes ready in this turn of the loop.
-        if not self._flush_due:
-            self._flush_due = True
-            assert self.loop is not None
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_due = False
-        self.process.flush()
 
     def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel the call's task, or have it not run."""

@@ -105,7 +105,6 @@ class Process:
             host=host,
         )
         self.post.on_moved = self._peer_moved
-        self._flush_due = False
         self.creations = Creations(self)
         self.is_worker = progress is not None
         self.is_over: Exception | None = None  # why nothing can be asked for any more
@@ -141,16 +140,6 @@ class Process:
             self.callee.flush()
         if self.objects.dropped:
             self.objects.sweep()
-
-    def flush_soon(self, loop: Any) -> None:
-        """Send what was gathered at the end of this turn of an asyncio loop."""
-        if not self._flush_due:
-            self._flush_due = True
-            loop.call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._flush_due = False
-        self.flush()
 
     def look(self) -> None:
         """Take what has arrived, without waiting."""

@@ -36,7 +36,6 @@ from typing import TYPE_CHECKING, Any
 from zactor.exceptions import ZactorSystemError
 from zactor.runtime import interrupts
 from zactor.runtime.interrupts import interruptible, protect_module
-from zactor.transport.sockets import wait_readable
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 QUIET = 0.005  # without a user leader, after which the pump leads
 GATHER = 0.001  # how long a gathered call may wait for its companions
-FULL_TURN = 256  # messages taken in a turn that may have left some behind (see Post.drain)
 
 
 class Waiter:
@@ -99,12 +97,11 @@ class Reception:
         self.housekeeping: list[tuple[Any, Callable[[], None]]] = []
         self._leader_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pump_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._wires_fd = post.wires.fileno()
-        arrivals = (post.inbox.fd, self._wires_fd)
-        self._poll = _poll_set(*arrivals, self._leader_fd)
-        self._pump_lead_poll = _poll_set(*arrivals, self._pump_fd)
+        self._arrivals = post.arrivals
+        self._arrivals.register(self._leader_fd, self._leader_woken)
+        self._wait = self._arrivals.wait
+        self._pump_lead_poll = _poll_set(self._arrivals.fd, self._pump_fd)
         self._pump_poll = _poll_set(self._pump_fd)
-        self._is_drained = False  # the inbox was seen empty when it was last looked at
         self._leader = 0  # ident of the leading thread
         self._interrupted = False  # a SIGINT was put off
         self.led = 0  # how often a user thread has led or drained
@@ -183,42 +180,37 @@ class Reception:
 
     def _lead_until(self, waiter: Waiter, deadline: float | None) -> None:
         post = self.post
-        # What was seen empty tells by its descriptor of what has come since: 3 us a call.
-        received = 0 if self._is_drained and not post.is_due() else self.receive()
-        while True:
-            if waiter.is_done or self._stopped:
-                return
+        has_looked = False
+        while not (waiter.is_done or self._stopped):
             if interrupts._put_off:  # noqa: SLF001 - the call of a function would be paid for each time
                 interrupts.give_way()
-            if received:
-                received = self.receive()
-                continue
-            wake = post.next_deadline()
-            if deadline is not None and (wake is None or deadline < wake):
-                wake = deadline
             timeout = None
-            if wake is not None:
-                timeout = wake - post.now()
-                if timeout <= 0:
-                    if wake == deadline:
-                        return
-                    received = self.receive()
-                    continue
+            if post.is_due():
+                timeout = 0.0
+            else:
+                wake = post.next_deadline()
+                if deadline is not None and (wake is None or deadline < wake):
+                    wake = deadline
+                if wake is not None:
+                    timeout = max(0.0, wake - post.now())
+            if (
+                timeout == 0.0
+                and has_looked
+                and deadline is not None
+                and post.now() >= deadline
+            ):
+                return
             self._leader_sleeps = True
             try:
                 ready = self._sleep(timeout)
             finally:
                 self._leader_sleeps = False
-            for fd, _ in ready:
-                if fd == self._leader_fd:
-                    _clear(fd)
-                elif fd == self._wires_fd:
-                    post.check_wires()
-            received = self.receive()
+            self._take(ready)
+            has_looked = True
 
     @interruptible
     def _sleep(self, timeout: float | None) -> list[tuple[int, int]]:
-        return wait_readable(self._poll, timeout)
+        return self._wait(timeout)
 
     @interruptible
     def _follow(self, waiter: Waiter, timeout: float | None) -> None:
@@ -226,17 +218,25 @@ class Reception:
 
     def receive(self) -> int:
         """Take what has arrived and what is due; 0 if that was nothing. The caller leads."""
+        self._arrivals.has_more = False
+        ready = self._wait(0)
+        return self._take(ready)
+
+    def _take(self, ready: list[tuple[int, int]]) -> int:
         post = self.post
-        received = post.drain()
-        self._is_drained = received < FULL_TURN
-        if self._is_drained:
-            if post.is_due():
-                post.tick(post.now())
-                received += 1
-            for due, work in self.housekeeping:
-                if due:
-                    work()
-        return received
+        taken = len(ready)
+        if ready:
+            self._arrivals.handle(ready)
+        if post.is_due():
+            post.tick(post.now())
+            taken += 1
+        for due, work in self.housekeeping:
+            if due:
+                work()
+        return taken
+
+    def _leader_woken(self) -> None:
+        _clear(self._leader_fd)
 
     def _promote(self) -> None:
         try:
@@ -328,7 +328,7 @@ class Reception:
                 self._pump_wait(QUIET)
 
     def _pump_wait(self, timeout: float | None) -> bool:
-        if wait_readable(self._pump_poll, timeout):
+        if _readable(self._pump_poll, timeout):
             _clear(self._pump_fd)
             return True
         return False
@@ -366,9 +366,8 @@ class Reception:
                 self.pump_sleeps = True
                 if self.followers or not self._has_nothing_to_do() or self._somebody_sleeps():
                     break
-                ready = wait_readable(self._pump_lead_poll, self._until_deadline())
+                ready = _readable(self._pump_lead_poll, self._until_deadline())
                 self.pump_sleeps = False
-                self.post.check_wires()
                 if any(fd == self._pump_fd for fd, _ in ready):
                     _clear(self._pump_fd)
                     if not self._has_nothing_to_do():
@@ -402,19 +401,15 @@ class Reception:
         leader = self._loops.get(loop)
         return leader is not None and leader.ident == get_ident()
 
+    def flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send what was gathered at the end of this turn of an attached loop. On its thread."""
+        self._loops[loop].flush_soon()
+
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Undo `attach`."""
         leader = self._loops.pop(loop, None)
         if leader is not None:
             leader.detach()
-
-    def arrival_fds(self) -> tuple[int, ...]:
-        """Return the descriptors that a leader polls."""
-        return self.post.inbox.fd, self._wires_fd, self._leader_fd
-
-    def clear_leader_signal(self) -> None:
-        """The leader is awake: it need not be woken."""
-        _clear(self._leader_fd)
 
     def take_lead(self) -> bool:
         """Become the leader if there is none."""
@@ -462,6 +457,7 @@ class Reception:
                 pass
         if interrupts.redeliver == self._redeliver_later:
             interrupts.forget()
+        self._arrivals.unregister(self._leader_fd)
         # Late wakes must not write into whatever gets these numbers next.
         fds = self._pump_fd, self._leader_fd
         self._pump_fd = self._leader_fd = -1
@@ -474,6 +470,11 @@ def _poll_set(*fds: int) -> select.poll:
     for fd in fds:
         poll.register(fd, select.POLLIN)
     return poll
+
+
+def _readable(poll: select.poll, timeout: float | None) -> list[tuple[int, int]]:
+    # A signal does not end it (PEP 475).
+    return poll.poll(None if timeout is None else max(0.0, timeout * 1000))
 
 
 def _signal(fd: int) -> None:

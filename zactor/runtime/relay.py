@@ -21,14 +21,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime.post import BROKEN, CLOSED, FRESH, UP
+from zactor.runtime.peer import BROKEN, CLOSED, FRESH, UP
 from zactor.wire.codec import HELLO, HOP_LOST
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
 
 MOST_KNOWN = 65_536  # processes whose address is remembered
 MOST_PAIRS = 4_096  # pairs that are told when one hop breaks; those beyond find out by a gap

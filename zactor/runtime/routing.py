@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zactor.runtime.post import FRESH
+from zactor.runtime.peer import FRESH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zactor.runtime.post import Peer, Post
+    from zactor.runtime.peer import Peer
+    from zactor.runtime.post import Post
     from zactor.wire.messages import Address
 
 RELAY = "relay"

@@ -10,7 +10,7 @@ from zactor.wire import batches
 
 if TYPE_CHECKING:
     from zactor.core.calls import Stream
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
 
 

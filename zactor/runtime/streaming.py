@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from zactor.core.calls import Stream
     from zactor.runtime.outflow import Outflow
-    from zactor.runtime.post import Peer
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
     from zactor.wire.messages import Address
 

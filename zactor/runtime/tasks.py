@@ -30,8 +30,9 @@ from zactor.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from zactor.runtime.caller import Identity, Outgoing
-    from zactor.runtime.post import Peer
+    from zactor.runtime.caller import Identity
+    from zactor.runtime.outgoing import Outgoing
+    from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
 
 QUEUE_SECONDS = 0.005  # work that may be queued at a leased worker

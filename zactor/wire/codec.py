@@ -95,6 +95,11 @@ def hello_of_other_version(data: bytes) -> tuple[int, list[Any] | None]:
     return envelope[0], envelope
 
 
+def control_code(message: type) -> int:
+    """Return the kind of a control message."""
+    return _codes[message]
+
+
 def pack_control(message: Any) -> tuple[int, list[Any]]:
     """Return `(kind, body)` of a control message."""
     return _codes[type(message)], list(message)

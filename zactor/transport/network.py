@@ -1,8 +1,9 @@
-"""ZeroMQ sockets as zactor uses them: a bound ROUTER to receive, a DEALER a peer to send.
+"""ZeroMQ sockets for tcp as zactor uses them: a bound ROUTER to receive, a DEALER a peer to send.
 
-This is the only package that imports zmq. A `SendingSocket` never reconnects by itself
-(RECONNECT_IVL=-1): libzmq would silently lose what was in the pipe, and a ROUTER reads an old
-and a new pipe in turns. When its connection is gone, its pipe is gone, and every send says so.
+This is the only package that imports zmq. Connections within a machine are `local`'s. A
+`SendingSocket` never reconnects by itself (RECONNECT_IVL=-1): libzmq would silently lose what was in
+the pipe, and a ROUTER reads an old and a new pipe in turns. When its connection is gone, its pipe is
+gone, and every send says so.
 
 Does not know messages, links or peers.
 """
@@ -10,25 +11,19 @@ Does not know messages, links or peers.
 from __future__ import annotations
 
 import os
-import resource
-import select
 import socket as sockets
 from typing import TYPE_CHECKING
 
 import zmq
 
 from zactor.transport.curve import client_options, server_options
+from zactor.transport.limits import BACKLOG, MAX_MESSAGE, MAX_SOCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from zactor.transport.curve import Keys
 
-# A batch is at most 64 KiB and one call's payload at most 1 MiB, but definitions and out-of-band
-# buffers of inline values may be larger; anything above this is refused by libzmq itself.
-MAX_MESSAGE = 256 << 20
-MAX_SOCKETS = 16_384  # libzmq's default of 1,023 is fewer than the actors of one driver
-BACKLOG = 4_096
 HEARTBEAT_MS = 2_000
 HEARTBEAT_TIMEOUT_MS = 6_000
 
@@ -53,24 +48,6 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
     return _context[1]
 
 
-def most_connections() -> int:
-    """Return how many outgoing connections this process may have open.
-
-    Each costs two descriptors, and as a rule one more for the peer's own. The limit on descriptors
-    is raised as far as this user may.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-        except (ValueError, OSError):
-            pass  # the system's own limit is lower than what it calls the hard one
-    if soft == resource.RLIM_INFINITY:
-        soft = 1 << 20
-    return max(16, min(MAX_SOCKETS - 64, (soft - 128) // 4))
-
-
 def close_context() -> None:
     """End this process's context if no inbox is left; every socket must be closed by then."""
     global _context  # noqa: PLW0603
@@ -85,7 +62,7 @@ _inboxes: set[int] = set()  # ids of the receiving sockets that are open
 
 
 class ReceivingSocket:
-    """The bound ROUTER of a process. Used by one thread at a time: the one that leads."""
+    """The ROUTER of a process, bound to tcp. Used by one thread at a time: the one that leads."""
 
     def __init__(self) -> None:
         self._socket = context().socket(zmq.ROUTER)
@@ -93,16 +70,11 @@ class ReceivingSocket:
         self._socket.set_hwm(0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
-        # A thousand actors answer their creator at once, and 100 is libzmq's default: a connect
-        # beyond it fails in silence.
+        # 100 is libzmq's default: a connect beyond it fails in silence.
         self._socket.setsockopt(zmq.BACKLOG, BACKLOG)
         self._receive = super(zmq.Socket, self._socket).recv
         self._get = self._socket.get
         self.fd: int = self._socket.getsockopt(zmq.FD)  # type: ignore[assignment]
-
-    def bind_ipc(self, endpoint: str) -> None:
-        """Bind an ipc endpoint; the directory's mode keeps strangers out."""
-        self._socket.bind(endpoint)
 
     def bind_tcp(self, host: str, keys: Keys, port: int = 0) -> str:
         """Bind tcp with CURVE; return the endpoint. The allow-list must be in force already.
@@ -153,7 +125,7 @@ class ReceivingSocket:
         return True
 
     def close(self) -> None:
-        """Close the socket and remove its ipc file."""
+        """Close the socket."""
         self._socket.close(0)
         _inboxes.discard(id(self))
 
@@ -164,27 +136,18 @@ class SendingSocket:
     __slots__ = ("_send", "_socket", "fd", "on_arrival", "probe")
 
     def __init__(self, endpoint: str, keys: Keys | None) -> None:
-        """Connect.
-
-        Raises:
-            ConnectionRefusedError: Nobody listens there (known at once for ipc only).
-        """
+        """Connect to a tcp endpoint."""
         # A bare connection beside a tcp one: it says at once if nobody listens, which libzmq does
         # not when reconnection is off. For the owner to watch (`TcpProbe.failure`) and close.
-        self.probe: TcpProbe | None = None
-        if endpoint.startswith("ipc://"):
-            _probe(endpoint[6:])
-        else:
-            self.probe = TcpProbe(endpoint)
+        self.probe: TcpProbe | None = TcpProbe(endpoint)
         made = context().socket(zmq.DEALER)
         made.set_hwm(0)
         made.setsockopt(zmq.RECONNECT_IVL, -1)
         made.setsockopt(zmq.LINGER, 0)
-        if endpoint.startswith("tcp://"):
-            if keys is not None:
-                client_options(made, keys)
-            made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-            made.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        if keys is not None:
+            client_options(made, keys)
+        made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         made.connect(endpoint)
         self._socket = made
         # Past pyzmq's Python layer, which looks for options that we do not use: 0.5 us.
@@ -286,23 +249,3 @@ class TcpProbe:
     def close(self) -> None:
         """Close it."""
         self._socket.close()
-
-
-def _probe(path: str) -> None:
-    # libzmq says nothing when a first connect is refused and reconnection is off; a bare connect does.
-    probe = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM | sockets.SOCK_NONBLOCK)
-    try:
-        probe.connect(path)
-    except BlockingIOError as error:
-        # libzmq's own connect would fail now, and say nothing.
-        raise ConnectionRefusedError(f"too many connect to {path} at once") from error
-    except OSError as error:
-        raise ConnectionRefusedError(f"nobody listens at {path}") from error
-    finally:
-        probe.close()
-
-
-def wait_readable(poll: select.poll, timeout: float | None) -> list[tuple[int, int]]:
-    """Block until one of the poll set's descriptors is readable; `timeout` in seconds."""
-    # A signal does not end it (PEP 475), unless its handler raises.
-    return poll.poll(None if timeout is None else max(0, timeout * 1000))
