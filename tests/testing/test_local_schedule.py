@@ -140,7 +140,7 @@ def test_a_circle_of_calls_is_refused_when_it_closes() -> None:
             zactor.get(first.call.remote(second, "call", first, "increment"))
         error: BaseException = caught.value
         while getattr(error, "cause", None) is not None:
-            error = error.cause  # type: ignore[attr-defined]
+            error = error.cause
         assert isinstance(error, zactor.exceptions.DeadlockError)
         assert error.chain == (
             "Counter#2.call(), blocked in a get on Counter#1.increment(), which waits behind call()",
@@ -152,7 +152,7 @@ def test_an_actor_that_waits_for_itself_is_refused() -> None:
     class Own:
         def ask_itself(self) -> int:
             own = zactor.get_runtime_context().current_actor
-            return zactor.get(own.answer.remote())  # type: ignore[no-any-return]
+            return zactor.get(own.answer.remote())
 
         def answer(self) -> int:
             return 1

@@ -50,7 +50,7 @@ def test_arguments_are_pickled_as_in_a_real_session() -> None:
         with pytest.raises(SerializationError, match="lock"):
             counter.call.remote(counter, threading.Lock())
         with pytest.raises(SerializationError, match="lock"):
-            double.remote(_thread.allocate_lock())
+            double.remote(x=_thread.allocate_lock())  # type: ignore[call-overload]
 
 
 def test_results_are_snapshots() -> None:
@@ -139,14 +139,16 @@ def test_what_is_not_offered_says_so() -> None:
         with pytest.raises(NotImplementedError, match="listings of workers"):
             state.list_workers()
         assert [row["class_name"] for row in state.list_actors()] == []
-        with pytest.raises(NotImplementedError, match="in-process world"):
-            zactor.why(Counter.remote().nap.remote(1.0))
 
 
-def test_a_breakpoint_s_view_the_caller_s_frames_are_a_thread_away() -> None:
-    class Looks:
-        def names(self) -> list[str]:
-            return sorted(thread.name for thread in threading.enumerate())
-
+def test_why_tells_what_a_result_hangs_on() -> None:
     with local():
-        assert "MainThread" in zactor.get(zactor.remote(Looks).remote().names.remote())
+        counter = Counter.remote()
+        nap = counter.nap.remote(100.0)
+        behind = counter.increment.remote()
+        told = str(zactor.why(behind))
+        assert "Counter#1.increment(), which has not started" in told
+        assert "Counter#1.nap(), which sleeps" in told
+        zactor.get(nap)
+        zactor.get(behind)
+        assert zactor.why(behind).is_ready

@@ -8,10 +8,10 @@ from zactor.api.groups import check_bundle
 
 if TYPE_CHECKING:
     from zactor.options import ActorOptions, TaskOptions
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 
-def placing_of(runtime: Process, options: ActorOptions | TaskOptions) -> dict[str, Any]:
+def placing_of(runtime: Offered, options: ActorOptions | TaskOptions) -> dict[str, Any]:
     """Return `{"strategy": ..., "group": ...}` of an actor's spec or a task's shape."""
     chosen = options.placement_group()
     if chosen is not None:

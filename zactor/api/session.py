@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zactor.runtime.driver import Driver
     from zactor.runtime.inprocess.world import World
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 _driver: Driver | None = None
 _world: World | None = (
@@ -168,7 +168,7 @@ def open_world(**arguments: Any) -> World:
         return world
 
 
-def _world_process() -> Process:
+def _world_process() -> Offered:
     found = processes.current()
     assert found is not None
     return found
@@ -224,7 +224,7 @@ def is_initialized() -> bool:
     return processes.current() is not None
 
 
-def process() -> Process:
+def process() -> Offered:
     """Return this process's runtime, starting a session if there is none.
 
     Raises:

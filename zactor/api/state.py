@@ -13,7 +13,7 @@ from zactor.wire.messages import Query
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 _BROKERS = ("actors", "nodes", "workers", "jobs", "groups")
 MAX_LIMIT = 10_000
@@ -89,7 +89,7 @@ def _own_rows(what: str) -> Iterator[dict[str, Any]]:
             yield {"runtime_env": env, "success": True}
 
 
-def _tasks(runtime: Process) -> Iterator[dict[str, Any]]:
+def _tasks(runtime: Offered) -> Iterator[dict[str, Any]]:
     """Yield the tasks and calls that were submitted lately, newest state of each."""
     caller = runtime.caller
     with caller.lock:
@@ -144,7 +144,7 @@ def _method_name(view: Any, method: int) -> str:
 
 
 def _row(
-    runtime: Process, caller: bytes, number: int, name: str, actor: str, state: str
+    runtime: Offered, caller: bytes, number: int, name: str, actor: str, state: str
 ) -> dict[str, Any]:
     running = runtime.running
     call = running.current() if running is not None else None
@@ -170,7 +170,7 @@ def _row(
     }
 
 
-def _objects(runtime: Process) -> Iterator[dict[str, Any]]:
+def _objects(runtime: Offered) -> Iterator[dict[str, Any]]:
     objects = runtime.objects
     for object_id, result, place in objects.known():
         is_ready = result is None or result.state != PENDING

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zactor.api import stacks
 from zactor.api.session import process
 from zactor.exceptions import ZactorError
-from zactor.runtime.explaining import cause, explain
+from zactor.runtime.explaining import cause
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.why import whys_of
 from zactor.wire.messages import Address, Query, StackDump, WatchActor
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zactor.runtime.explaining import Explained, Lead
+    from zactor.runtime.offered import Offered
     from zactor.runtime.process import Process
 
 __all__ = ["Cause", "Why", "why"]
@@ -93,12 +94,12 @@ def why(ref: ObjectRef[Any], *, timeout: float = TIMEOUT) -> Why:
     runtime = process()
     runtime.flush()
     runtime.look()
-    causes, lead = explain(runtime, ref._result)
+    causes, lead = runtime.explain(ref._result)
     return follow(runtime, causes, lead, timeout=timeout)
 
 
 def follow(
-    runtime: Process,
+    runtime: Offered,
     causes: list[dict[str, Any]],
     lead: Lead | None,
     *,
@@ -135,11 +136,11 @@ def _cause(row: dict[str, Any]) -> Cause:
     )
 
 
-def _ask(runtime: Process, lead: Lead, deadline: float) -> Explained:
+def _ask(runtime: Offered, lead: Lead, deadline: float) -> Explained:
     if "to" in lead:
         place = Address._make(lead["to"])
         until = min(deadline, time.monotonic() + ANSWER)
-        said = whys_of(runtime).ask(place, lead, until)
+        said = whys_of(cast("Process", runtime)).ask(place, lead, until)
         return _silent(runtime, lead, place, deadline) if said is None else said
     if "demand" in lead:
         causes = list(_missing(_nodes(runtime, deadline), lead["demand"]))
@@ -151,16 +152,16 @@ def _left(deadline: float) -> float:
     return max(0.05, deadline - time.monotonic())
 
 
-def _nodes(runtime: Process, deadline: float) -> Any:
+def _nodes(runtime: Offered, deadline: float) -> Any:
     return runtime.ask(Query(0, "nodes", {}), timeout=_left(deadline))
 
 
-def why_actor(runtime: Process, actor: bytes, *, timeout: float = TIMEOUT) -> Why:
+def why_actor(runtime: Offered, actor: bytes, *, timeout: float = TIMEOUT) -> Why:
     """Say what an actor waits for, or does. For tools."""
     return follow(runtime, [], {"actor": actor}, timeout=timeout)
 
 
-def why_result(runtime: Process, object_id: bytes, *, timeout: float = TIMEOUT) -> Why:
+def why_result(runtime: Offered, object_id: bytes, *, timeout: float = TIMEOUT) -> Why:
     """Say why a result is not there, asking the process that made the call. For tools.
 
     Raises:
@@ -170,7 +171,7 @@ def why_result(runtime: Process, object_id: bytes, *, timeout: float = TIMEOUT) 
     return follow(runtime, [], {"to": list(place), "object": object_id}, timeout=timeout)
 
 
-def _place_of_caller(runtime: Process, caller: bytes, deadline: float) -> Address:
+def _place_of_caller(runtime: Offered, caller: bytes, deadline: float) -> Address:
     """Return where the driver, actor or worker is that a caller id begins with."""
 
     def rows(what: str, *filters: list[str], **args: Any) -> Any:
@@ -197,7 +198,7 @@ def _place_of_caller(runtime: Process, caller: bytes, deadline: float) -> Addres
 # -- what the broker knows ----------------------------------------------------------------------
 
 
-def of_actor(runtime: Process, actor: bytes, deadline: float) -> Explained:
+def of_actor(runtime: Offered, actor: bytes, deadline: float) -> Explained:
     """Say why an actor has no place, or does nothing."""
     rows = runtime.ask(Query(0, "actors", {"id": actor}), timeout=_left(deadline))
     if not rows:
@@ -265,7 +266,7 @@ def _missing(nodes: Any, need: dict[str, float]) -> Iterator[dict[str, Any]]:
 # -- a process that does not answer -------------------------------------------------------------
 
 
-def _silent(runtime: Process, lead: Lead, place: Address, deadline: float) -> Explained:
+def _silent(runtime: Offered, lead: Lead, place: Address, deadline: float) -> Explained:
     """Look at a process through its node: its handler for that runs also while C code does."""
     name = lead.get("label") or "it"
     text = f"{name} is in process {place.process.hex()[:12]}, which does not answer"

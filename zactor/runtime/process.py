@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from zactor.core.calls import Result
+    from zactor.runtime.offered import Offered
     from zactor.runtime.progress import ProgressPage
     from zactor.transport.curve import Keys
     from zactor.wire.messages import Address
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT = 60.0  # for what a broker or node is asked; it survives a restart of the broker
 BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back for
 
-_current: Process | None = None
+_current: Offered | None = None
 _is_fork = False  # `_current` is that of the process this one was forked from
 
 
@@ -223,6 +224,12 @@ class Process:
         """Send a one-way message to the broker."""
         self.post.send(self.broker, message)
 
+    def explain(self, result: Result) -> tuple[list[dict[str, Any]], Any]:
+        """Return causes why a result is not there, and a lead to follow for more, or None."""
+        from zactor.runtime.explaining import explain
+
+        return explain(self, result)
+
     def inherited_session(self) -> dict[str, Any]:
         """Return what actors and tasks made here take over from the session."""
         return dict(self.session)
@@ -294,12 +301,12 @@ class Process:
         self.post.close(linger)
 
 
-def current() -> Process | None:
-    """Return this process's `Process`, or None before `init`, after `shutdown`, or in a fork."""
+def current() -> Offered | None:
+    """Return what this process offers, or None before `init`, after `shutdown`, or in a fork."""
     return None if _is_fork else _current
 
 
-def set_current(process: Process | None) -> None:
+def set_current(process: Offered | None) -> None:
     """Make `process` the one that `current` returns."""
     global _current, _is_fork  # noqa: PLW0603 - one runtime a process
     _current = process

@@ -43,6 +43,9 @@ NOT_LISTED = (
 )
 
 
+NO_PEERS = "an in-process world has no other process to talk to"
+
+
 class LocalProcess:
     """See the module."""
 
@@ -75,7 +78,7 @@ class LocalProcess:
         self.streams = LocalStreams(world)
         self.creations = LocalCreations(world)
         self.exit_handlers: list[Callable[[], Any]] = []  # of atexit, if it ends in order
-        self.deadlines = Deadlines(self)  # type: ignore[arg-type]
+        self.deadlines = Deadlines(self)
 
     @property
     def groups(self) -> LocalGroupViews:
@@ -103,7 +106,7 @@ class LocalProcess:
             for result in [*stream.pending.values(), *stream.held]
         ]
         for result in [*made, *self.world.tasks_of(self.identity)]:
-            cancel_result(self, result, force=False, recursive=True)  # type: ignore[arg-type]
+            cancel_result(self, result, force=False, recursive=True)
 
     # -- waiting -------------------------------------------------------------------------------
 
@@ -151,9 +154,6 @@ class LocalProcess:
     def flush(self) -> None:
         """There is nothing gathered."""
 
-    def flush_soon(self, loop: Any) -> None:
-        """There is nothing gathered."""
-
     # -- asking --------------------------------------------------------------------------------
 
     def ask(self, message: Any, *, to: Any = None, timeout: float = 0.0) -> Any:  # noqa: ARG002
@@ -172,6 +172,10 @@ class LocalProcess:
 
     def tell(self, message: Any) -> None:
         """There is nobody to be told."""
+
+    def explain(self, result: Result) -> tuple[list[dict[str, Any]], Any]:
+        """Return the causes why a result is not there: all of them, there is nobody to ask."""
+        return self.world.explain(result), None
 
     def inherited_session(self) -> dict[str, Any]:
         """Return what actors and tasks made here take over from the session."""
@@ -217,7 +221,7 @@ class LocalPost:
         Raises:
             NotImplementedError: Always.
         """
-        raise NotImplementedError("an in-process world has no peers")
+        raise NotImplementedError(NO_PEERS)
 
 
 class Answered:
@@ -265,6 +269,9 @@ class LocalReception:
         """Whether the asking thread runs the loop: it is always woken as if not."""
         return False
 
+    def flush_soon(self, loop: Any) -> None:
+        """There is nothing gathered."""
+
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Have a callback of the user's run in a strand of its own."""
         self._world.callbacks.append(callback)
@@ -283,6 +290,11 @@ class LocalCaller:
 
     @property
     def failures(self) -> Any:
+        """Not offered: the trace has more."""
+        raise NotImplementedError(NOT_LISTED)
+
+    @property
+    def history(self) -> Any:
         """Not offered: the trace has more."""
         raise NotImplementedError(NOT_LISTED)
 
@@ -575,6 +587,14 @@ class LocalStreams:
         if wake is not None:
             wake()
 
+    def pull(self, peer: Any, call: bytes) -> Result:
+        """Every stream is of this process.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(NO_PEERS)
+
     def drop_soon(self, result: Streaming) -> None:
         """Nobody wants more of it. For finalizers."""
         self._world.dropped_streams.append(result)
@@ -632,6 +652,14 @@ class LocalTasks:
     def streams(self) -> list[Stream]:
         """Return what this process's tasks run on."""
         return []
+
+    def waiting_results(self) -> list[Any]:
+        """Not offered."""
+        raise NotImplementedError(NOT_LISTED)
+
+    def name_of(self, lease: Any, method: int) -> str:
+        """Not offered."""
+        raise NotImplementedError(NOT_LISTED)
 
     def waiting(self) -> list[Any]:
         """Return the tasks of this process that have not ended."""

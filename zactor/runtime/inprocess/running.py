@@ -277,7 +277,7 @@ class Run:
         if slots:
             args = list(args)
             for slot, status, value, *_ in slots:
-                decoded = decode_wire(self.process, status, value)  # type: ignore[arg-type]
+                decoded = decode_wire(self.process, status, value)
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)
@@ -312,7 +312,7 @@ class Run:
             result.settle(state, value)
 
     def _hold(self, result: Result, refs: Any) -> None:
-        named = references_of(self.process, refs)  # type: ignore[arg-type]
+        named = references_of(self.process, refs)
         self.process.objects.hold_value(result, named)
 
     def encode(self, value: Any) -> tuple[int, Any, Any]:
@@ -497,7 +497,7 @@ class Run:
         result = self.stream.pending.pop(self.seq, None)
         if isinstance(result, Streaming) and not self.process.is_dead:
             self.world.note("ends", self.host.label, self.name)
-            result.ended(self.process, self.count)  # type: ignore[arg-type]
+            result.ended(self.process, self.count)
 
     def _stream_failed(self, error: BaseException) -> None:
         if isinstance(error, ZactorError) and not hasattr(error, "cause"):

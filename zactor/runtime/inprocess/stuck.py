@@ -105,6 +105,11 @@ def explain(world: World) -> DeadlockError:
     return DeadlockError(text, chain=tuple(lines[:MOST]))
 
 
+def reasons(world: World, result: Result) -> list[str]:
+    """Say why a result has not come."""
+    return _reasons(world, result, set())
+
+
 def _reasons(world: World, result: Result, seen: set[int]) -> list[str]:
     """Say why a result has not come, and why what that hangs on has not, and so on."""
     call = result.call if isinstance(result, Part) else result

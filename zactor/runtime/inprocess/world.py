@@ -117,7 +117,7 @@ class World:
 
     def open(self) -> None:
         """Make this the process's session, and its time the process's."""
-        processes.set_current(self.driver)  # type: ignore[arg-type]
+        processes.set_current(self.driver)
         self._patches = Patches(self, self.seed)
 
     def is_elsewhere(self) -> bool:
@@ -228,6 +228,12 @@ class World:
                 actor.life_over(
                     {"kind": "owner", "text": text, "owner": process.id}, is_final=True
                 )
+
+    def explain(self, result: Result) -> list[dict[str, Any]]:
+        """Return why a result is not there, cause by cause."""
+        if result.state:
+            return [{"kind": "ready", "text": "it is ready"}]
+        return [{"kind": "waits", "text": text} for text in stuck.reasons(self, result)]
 
     def check_circle(self, me: Strand, needed: Sequence[Result]) -> None:
         """Refuse a wait that closes a circle.
