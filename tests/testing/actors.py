@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from time import monotonic, sleep
 from typing import Any
 
 import zactor
@@ -36,6 +37,11 @@ class Counter:
 
     def call(self, other: Any, name: str, *args: Any) -> Any:
         return zactor.get(getattr(other, name).remote(*args))
+
+    def nap_by_name(self, seconds: float) -> float:
+        began = monotonic()
+        sleep(seconds)
+        return monotonic() - began
 
     def wait_for_ever(self) -> None:
         threading.Event().wait()

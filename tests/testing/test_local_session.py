@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 from typing import Any
 
@@ -152,3 +153,25 @@ def test_why_tells_what_a_result_hangs_on() -> None:
         zactor.get(nap)
         zactor.get(behind)
         assert zactor.why(behind).is_ready
+
+
+def test_an_interrupted_test_leaves_nothing_that_runs() -> None:
+    class Endless:
+        def loop(self) -> None:
+            while True:
+                pass
+
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise InterruptError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(InterruptError), local():
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            zactor.get(zactor.remote(Endless).remote().loop.remote())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not any(thread.name == "zactor-strand" for thread in threading.enumerate())

@@ -38,6 +38,12 @@ def test_sleeping_costs_nothing() -> None:
         assert world.now == pytest.approx(2 * A_DAY, abs=1.0)
 
 
+def test_names_imported_from_time_are_virtual_too() -> None:
+    with local():
+        napped = zactor.get(Counter.remote().nap_by_name.remote(A_DAY))
+        assert napped == pytest.approx(A_DAY, abs=1.0)
+
+
 def test_naps_of_different_actors_pass_at_the_same_time() -> None:
     with local() as world:
         zactor.get([Counter.remote().nap.remote(100.0) for _ in range(5)])

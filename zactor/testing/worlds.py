@@ -22,6 +22,7 @@ from zactor.api.functions import RemoteFunction
 from zactor.api.session import open_world, shutdown
 from zactor.api.typed import Actor
 from zactor.runtime.inprocess.faults import CRASH, Fault
+from zactor.runtime.inprocess.scheduler import PATIENCE
 from zactor.runtime.inprocess.world import Step
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def local(
     labels: Mapping[str, str] | None = None,
     namespace: str | None = None,
     eagerness: float = 0.25,
-    patience: float = 86_400.0,
+    patience: float = PATIENCE,
 ) -> Iterator[LocalWorld]:
     """Open an in-process world; inside, `import zactor` and everything on it is at home in it.
 
@@ -191,7 +192,8 @@ def local(
         namespace: Where its actors' names are.
         eagerness: How often, from 0 to 1, others may run in between when a call is submitted.
         patience: Virtual seconds that a wait of the test without a timeout may take while something
-            goes on; then it raises DeadlockError. Where nothing goes on, it does so at once.
+            goes on, a year by default; then it raises DeadlockError. Where nothing goes on, it does so
+            at once.
 
     Raises:
         RuntimeError: This process has a session already.

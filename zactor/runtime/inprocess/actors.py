@@ -92,12 +92,12 @@ class LocalActor:
 
     # -- what the world may start --------------------------------------------------------------
 
-    def options(self) -> list[Callable[[], Any]]:
-        """Return what could start now, as functions that start it."""
+    def options(self) -> list[Callable[[], Any]] | None:
+        """Return what could start now, as functions that start it; None if it is idle."""
         if self._begins is not None:
             return self.world.placing.starts(self, self._begins)
         if not self.is_up or self.ending:
-            return []
+            return None
         found: list[Callable[[], Any]] = []
         for stream, queue in self.mailbox.items():
             passed: set[str] = set()
@@ -108,14 +108,13 @@ class LocalActor:
                 passed.add(group)
                 if len(passed) == len(self.counts):
                     break
-        if (
-            self.is_released
-            and not found
-            and not self.running
-            and not any(self.mailbox.values())
-        ):
-            return [self._release]
-        return found
+        if found or self.running or not self.is_released or any(self.mailbox.values()):
+            return found or None
+        return [self._release]
+
+    def _wake(self) -> None:
+        """There may be something to start."""
+        self.world.scheduler.sources[self] = None
 
     def _group(self, result: Result) -> str:
         group = self.groups.of(result.method, result.payload)
@@ -199,6 +198,7 @@ class LocalActor:
             execution.names[number] = row[0]
         execution.repr = repr_of(instance)
         self.is_up = True
+        self._wake()
         self._state(ALIVE, repr_name=execution.repr)
         self.world.note("is up", self.label, "")
 
@@ -238,6 +238,7 @@ class LocalActor:
         if queue is None:
             queue = self.mailbox[stream] = deque()
         queue.append(result)
+        self._wake()
 
     def _start(self, stream: Stream, result: Result) -> Any:
         self.mailbox[stream].remove(result)
@@ -294,6 +295,7 @@ class LocalActor:
         if process is self.process and not process.is_dead:
             self.running.pop(result, None)
             self.counts[group] -= 1
+            self._wake()
 
     def cancel(self, result: Result, flags: int) -> None:
         """Cancel a call: not run if it waits; interrupted, cancelled or told if it runs."""
@@ -419,6 +421,7 @@ class LocalActor:
     def _may_begin(self) -> None:
         if self.state == RESTARTING:
             self._begins = self._begin
+            self._wake()
 
     def _end_process(self, cause: dict[str, Any]) -> None:
         process, world = self.process, self.world

@@ -5,8 +5,8 @@ conditions (and with them events, semaphores, barriers, `queue.Queue`, `concurre
 `queue.SimpleQueue`; new asyncio loops; `os._exit`, `os.getpid` and `os.kill`, by which programs crash what
 they take for a process of its own; the state of `random`.
 
-Not patched: what was imported by name before (`from time import sleep`), and what waits in C: sockets,
-subprocesses, `select`, `datetime.now()`.
+Names that modules have imported from `time` are patched too, unless they have renamed them. Not patched is
+what waits or looks at the clock in C: sockets, subprocesses, `select`, `datetime.now()`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import os
 import queue
 import random
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
     from zactor.runtime.inprocess.world import World
 
+_LEFT_ALONE = (
+    "zactor.",
+    "_pytest.",
+    "pytest",
+    "pluggy",
+)  # they look at the clock for themselves
 _real_sleep = time.sleep
 _RealLock = threading.Lock
 _RealRLock = threading.RLock
@@ -97,9 +104,23 @@ class Patches:
             scheduler.sleep(seconds)
 
         self._set(time, "sleep", sleep)
-        # These two have the clock by a name of their own.
-        self._set(queue, "time", time.monotonic)
         self._set(threading, "_time", time.monotonic)
+        self._by_name()
+
+    def _by_name(self) -> None:
+        """Patch what modules have imported by name: `from time import sleep`."""
+        patched = {
+            id(value): getattr(time, name) for owner, name, value in self._undo if owner is time
+        }
+        names = [name for owner, name, _ in self._undo if owner is time]
+        for title, module in list(sys.modules.items()):
+            if title == "time" or title.startswith(_LEFT_ALONE):
+                continue
+            known = getattr(module, "__dict__", None) or {}
+            for name in names:
+                found = known.get(name)
+                if found is not None and id(found) in patched:
+                    self._set(module, name, patched[id(found)])
 
     # -- threads -------------------------------------------------------------------------------
 

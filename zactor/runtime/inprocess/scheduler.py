@@ -8,7 +8,8 @@ calls that could start. So one seed is one schedule, and breakpoints work.
 Time is virtual. It moves when nothing can run before some later moment, and by a microsecond each time
 somebody looks at the clock, so that a loop which waits for the time to pass ends.
 
-Does not know what an actor is: `sources` offer what could start.
+Does not know what an actor is: `sources` offer what could start. Each is asked for its `options`, functions
+that start something, until it says that it is idle, by None.
 
 Invariants
     S1  One strand has the baton; every other one is blocked in `_lock.acquire`.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import ctypes
 import heapq
 import random
 import threading
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 LOOK = 1e-6  # seconds that a look at the clock takes
 EPOCH = 1_735_689_600.0  # the wall clock when a world begins: 2025-01-01, midnight, UTC
+PATIENCE = 365 * 86_400.0  # virtual seconds that the driver waits while something goes on
 MOST_TICKS = 100_000  # of a clock that ticks while the driver waits for something else
 TURN = 1e-3  # seconds that pass in a poll which finds nobody else to run
 _numbers = count()
@@ -93,12 +96,12 @@ class Scheduler:
         self.random = random.Random(f"zactor {seed}")
         self.now = 0.0
         self.eagerness = eagerness
-        self.sources: dict[Any, None] = {}  # have `options()`: functions that start something
+        self.sources: dict[Any, None] = {}  # what may have something to start
         self.timers: list[Timer] = []
         self.housekeeping: Callable[[], None] = lambda: None  # done before each choice
         self.on_switch: Callable[[Any], None] = processes.set_current
         self.stuck: Callable[[], BaseException] = lambda: RuntimeError("stuck")
-        self.patience = 86_400.0
+        self.patience = PATIENCE
         self.ticks = 0  # how often time has passed during the driver's present wait
         self.is_closed = self.is_closing = False
         self.is_choosing = False
@@ -241,7 +244,7 @@ class Scheduler:
                 self.housekeeping()
                 for strand in [s for s in self._blocked if s.until is not None and s.until()]:
                     self.wake(strand)
-                starts = [start for source in list(self.sources) for start in source.options()]
+                starts = self._starts()
                 choices = len(self._ready) + len(starts)
                 if choices:
                     chosen = self.random.randrange(choices) if choices > 1 else 0
@@ -254,6 +257,17 @@ class Scheduler:
                     self.wake(self.main, self.stuck())
         finally:
             self.is_choosing = False
+
+    def _starts(self) -> list[Callable[[], Any]]:
+        """Return what could start. Sources that are idle are not asked again until they say so."""
+        starts: list[Callable[[], Any]] = []
+        for source in list(self.sources):
+            found = source.options()
+            if found is None:
+                del self.sources[source]
+            else:
+                starts += found
+        return starts
 
     def _advance(self) -> bool:
         """Let the time pass until something happens; False if nothing ever will."""
@@ -408,6 +422,11 @@ class Scheduler:
     def close(self) -> None:
         """Take every strand down but the driver's. On the driver's."""
         self.is_closing = True
+        if self.current is not self.main:
+            # The driver was interrupted while another strand runs, perhaps for ever: stop that.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self.current.ident), ctypes.py_object(Unwinding)
+            )
         if self.current is not self.main and not self.main.lock.acquire(timeout=CLOSE_PATIENCE):
             self.is_closed = True
             return  # interrupted while another strand runs, and goes on running: it is left alone

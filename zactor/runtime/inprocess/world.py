@@ -21,7 +21,7 @@ from zactor.runtime.inprocess.faults import Faults
 from zactor.runtime.inprocess.patches import PIDS, Patches
 from zactor.runtime.inprocess.placing import LocalGroupViews, LocalPlacing
 from zactor.runtime.inprocess.process import LocalObjects, LocalProcess, LocalViews
-from zactor.runtime.inprocess.scheduler import Scheduler
+from zactor.runtime.inprocess.scheduler import PATIENCE, Scheduler
 from zactor.runtime.inprocess.tasks import LocalTask
 from zactor.runtime.machine import ip_address
 from zactor.wire.messages import Address
@@ -68,7 +68,7 @@ class World:
         labels: Mapping[str, str] | None = None,
         namespace: str = "",
         eagerness: float = 0.25,
-        patience: float = 86_400.0,
+        patience: float = PATIENCE,
     ) -> None:
         self.seed = seed
         self.scheduler = scheduler = Scheduler(seed, eagerness=eagerness)
@@ -275,6 +275,7 @@ class World:
             actor = self.actors.get(self.released.popleft())
             if actor is not None:
                 actor.is_released = True
+                self.scheduler.sources[actor] = None
         self.placing.fill()
         while self.dropped_streams:
             self.driver.streams.drop(self.dropped_streams.popleft())
