@@ -26,9 +26,10 @@ from zactor.ids import caller_id
 from zactor.runtime.caller import Identity
 from zactor.runtime.calling import StopServing
 from zactor.runtime.construction import groups_of, make_instance, run_shutdown_hook
+from zactor.runtime.inprocess.execution import OWN_NAMES, LocalExecution
 from zactor.runtime.inprocess.loop import WorldLoop
 from zactor.runtime.inprocess.process import LocalProcess
-from zactor.runtime.inprocess.running import OWN_NAMES, LocalExecution, Run
+from zactor.runtime.inprocess.running import Run
 from zactor.runtime.inprocess.scheduler import Unwinding
 from zactor.runtime.streaming import Streaming
 from zactor.runtime.worker import EXIT_TEXT, constructor_error, repr_of

@@ -9,32 +9,27 @@ sockets and threads is done here by the scheduler.
 
 from __future__ import annotations
 
-import weakref
-from collections import deque
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, Result, Stream
-from zactor.exceptions import ObjectFreedError, OwnerDiedError, TaskCancelledError, to_wire
+from zactor.core.calls import ERROR, NATIVE, PENDING, Result, Stream
+from zactor.exceptions import TaskCancelledError
 from zactor.ids import caller_id
-from zactor.runtime.actors import ActorView, ActorViews
+from zactor.runtime.actors import ActorView
 from zactor.runtime.caller import Identity
 from zactor.runtime.cancelling import cancel_result
 from zactor.runtime.deadlines import Deadlines
 from zactor.runtime.inprocess.loop import WorldLoop
-from zactor.runtime.objects import Put
 from zactor.runtime.reception import Waiter
 from zactor.runtime.streaming import Streaming
 from zactor.runtime.tasks import TaskQueue
 from zactor.serde.definitions import load_definition, pack_definition
-from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from zactor.runtime.inprocess.placing import LocalGroupViews
     from zactor.runtime.inprocess.world import World
-    from zactor.runtime.objects import Guard
 
 
 NOT_LISTED = (
@@ -337,212 +332,6 @@ class LocalCaller:
                 actor.cancel(result, flags)
         else:
             stream.target.cancel(flags)
-
-
-class LocalViews(ActorViews):
-    """Actors as their callers see them; the world says what becomes of them."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._views: dict[bytes, ActorView] = {}
-        self.killed: dict[bytes, bool] = {}  # before they were created, and whether for good
-
-    def known(self, actor: bytes) -> ActorView | None:
-        """Return the view of an actor, if there is one."""
-        return self._views.get(actor)
-
-    def view(self, actor: bytes, entry: dict[str, Any] | None = None) -> ActorView:
-        """Return the view of an actor."""
-        found = self._views.get(actor)
-        if found is None:
-            found = self._views[actor] = ActorView(actor)
-            if entry is not None:
-                found.entry = entry
-        return found
-
-    def watch(self, view: ActorView) -> None:
-        """The world tells of every change."""
-
-    def stream(self, view: ActorView, identity: Identity, number: int = 0) -> Stream:
-        """Return the stream of `identity` to the actor, made on first use."""
-        key = (view.id, number)
-        found = identity.streams.get(key)
-        if found is None:
-            found = Stream(identity.caller, view.id, number, identity.numbers)
-            found.target, found.identity = view, identity
-            view.streams.append(found)
-            identity.streams[key] = found
-        return found
-
-    def refuse(self, result: Result) -> bool:
-        """Settle a call whose actor is dead or restarting. Return whether it was."""
-        view: ActorView = result.stream.target
-        if self._world.driver.is_over is not None:
-            result.settle(ERROR, self._world.driver.is_over)
-        elif view.is_dead:
-            result.settle(ERROR, self.death(view))
-        elif view.entry["state"] == "RESTARTING" and not result.retries:
-            result.settle(ERROR, self.unavailable(view, "no"))
-        else:
-            return False
-        return True
-
-    def fail(self, view: ActorView, error: BaseException) -> None:
-        """The actor never came to be."""
-        view.failure = error
-        self.bury(view, error)
-
-    def bury(self, view: ActorView, error: BaseException) -> None:
-        """Nothing is left to be expected of the actor."""
-        view.is_dead = True
-        for stream in view.streams:
-            left = [*stream.take_pending(), *stream.held]
-            stream.held.clear()
-            for result in left:
-                if result.state == PENDING:
-                    result.settle(ERROR, error)
-
-    def released(self, actor: bytes) -> None:
-        """The last handle of an actor is gone."""
-        self._world.released.append(actor)
-
-
-class Kept:
-    """Lives as long as somebody has an ObjectRef that was shown to others."""
-
-    __slots__ = ("__weakref__", "_dropped", "owner", "result")
-
-    def __init__(self, result: Result, owner: bytes, dropped: deque[Any]) -> None:
-        self.result = result
-        self.owner = owner
-        self._dropped = dropped
-
-    def __del__(self) -> None:
-        if isinstance(self.result, Streaming):
-            self._dropped.append(self.result)
-
-
-class Holder:
-    """Lives as long as somebody has a handle that keeps the actor."""
-
-    __slots__ = ("__weakref__", "_released", "actor")
-
-    def __init__(self, actor: bytes, released: deque[bytes]) -> None:
-        self.actor = actor
-        self._released = released
-
-    def __del__(self) -> None:
-        self._released.append(self.actor)
-
-
-class LocalObjects:
-    """All references of a world. Python's own counting says when the last one is gone."""
-
-    store: Any = None
-    recovery: Any = None
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.settled_calls: deque[bytes] = deque(maxlen=0)
-        self._kept: weakref.WeakValueDictionary[bytes, Kept] = weakref.WeakValueDictionary()
-        self._holders: weakref.WeakValueDictionary[bytes, Holder] = (
-            weakref.WeakValueDictionary()
-        )
-        self._for_ever: list[Any] = []
-
-    def show(self, result: Result) -> tuple[Any, Address]:
-        """Enter an object whose reference is being pickled; return its guard and its owner."""
-        object_id = result.object_id()
-        found = self._kept.get(object_id)
-        if found is None:
-            owner = self._world.scheduler.current.process.id
-            found = self._kept[object_id] = Kept(result, owner, self._world.dropped_streams)
-        return found, self._world.address(found.owner)
-
-    def receive(self, object_id: bytes, owner: Any) -> tuple[Result, Any]:  # noqa: ARG002
-        """Return the result and guard behind a reference that was unpickled."""
-        found = self._kept.get(object_id)
-        if found is None:
-            text = f"object {object_id.hex()} has been freed: nobody held a reference any more"
-            return Put(b"", 0, ERROR, ObjectFreedError(text)), None
-        return found.result, found
-
-    def shared(self, object_id: bytes) -> Result | None:
-        """Return the result of an object that was shown."""
-        found = self._kept.get(object_id)
-        return found.result if found is not None else None
-
-    def own_actor(self, actor: bytes) -> Guard:
-        """An actor was created; it lives while its handles do."""
-        found: Any = Holder(actor, self._world.released)
-        self._holders[actor] = found
-        return found  # type: ignore[no-any-return]
-
-    def guard(self, object_id: bytes, owner: Any) -> Any:  # noqa: ARG002
-        """Return what keeps an actor; None if nothing does any more."""
-        return self._holders.get(object_id)
-
-    def hold_value(self, result: Result, inner: Sequence[Any]) -> None:
-        """A value contains references: they live while it does."""
-        ids = [object_id for object_id, _ in inner]
-        result.guard = [self._kept.get(each) or self._holders.get(each) for each in ids]
-
-    def keep_for_ever(self, guard: Any) -> None:
-        """A reference was pickled by the user: nobody can tell when the bytes are gone."""
-        self._for_ever.append(guard)
-
-    def plain(self, owner: Address) -> tuple[Any, ...]:
-        """Return an address as it is pickled."""
-        return tuple(owner)
-
-    def rows(self, refs: Iterable[Any]) -> list[Any]:
-        """Return references as a call carries them."""
-        return [list(ref) for ref in refs]
-
-    def learn(self, rows: Iterable[Any]) -> list[Any]:  # noqa: ARG002
-        """References are followed by Python alone."""
-        return []
-
-    def wire_value(self, result: Result) -> tuple[int, Any, Any, Sequence[bytes]]:
-        """Return `(status, value, rows, frames)` of a settled result, as a call carries it."""
-        state, value = result.state, result.value
-        if state == ERROR:
-            value = to_wire(value)
-        elif state == PICKLED and type(value) is tuple:
-            return state - 1, value[0], None, value[1]
-        return state - 1, value, None, ()
-
-    def owner_died(self, process: bytes) -> None:
-        """What a dead process owned is lost."""
-        for object_id, kept in list(self._kept.items()):
-            if kept.owner != process:
-                continue
-            error = OwnerDiedError(f"the owner of object {object_id.hex()} is dead")
-            result = kept.result
-            if result.state == PENDING:
-                result.settle(ERROR, error)
-            else:
-                result.state, result.value = ERROR, error
-
-    def known(self) -> Any:
-        """Not offered."""
-        raise NotImplementedError(NOT_LISTED)
-
-    def want(self, result: Result) -> None:
-        """Values are where they are wanted."""
-
-    def watch_end(self, result: Result) -> None:
-        """There is no store."""
-
-    def call_leaves(self, call: bytes, refs: Iterable[Any]) -> None:
-        """The call's pin holds them."""
-
-    def call_arrives(self, call: bytes, peer: bytes, refs: Iterable[Any]) -> None:
-        """The same."""
-
-    def call_finishes(self, call: bytes, peer: bytes, refs: Sequence[Any]) -> bool:  # noqa: ARG002
-        """Nothing is to be confirmed."""
-        return False
 
 
 class LocalDefinitions:

@@ -10,8 +10,9 @@ from zactor.exceptions import Executed, TaskCancelledError, WorkerCrashedError, 
 from zactor.ids import caller_id
 from zactor.runtime.caller import Identity
 from zactor.runtime.inprocess.actors import interrupt
+from zactor.runtime.inprocess.execution import LocalExecution
 from zactor.runtime.inprocess.process import LocalProcess
-from zactor.runtime.inprocess.running import LocalExecution, Run
+from zactor.runtime.inprocess.running import Run
 from zactor.runtime.streaming import Streaming
 from zactor.wire import batches
 

@@ -20,9 +20,11 @@ from zactor.runtime.inprocess.directory import LocalDirectory, address_of
 from zactor.runtime.inprocess.faults import Faults
 from zactor.runtime.inprocess.patches import PIDS, Patches
 from zactor.runtime.inprocess.placing import LocalGroupViews, LocalPlacing
-from zactor.runtime.inprocess.process import LocalObjects, LocalProcess, LocalViews
+from zactor.runtime.inprocess.process import LocalProcess
+from zactor.runtime.inprocess.references import LocalObjects
 from zactor.runtime.inprocess.scheduler import PATIENCE, Scheduler
 from zactor.runtime.inprocess.tasks import LocalTask
+from zactor.runtime.inprocess.views import LocalViews
 from zactor.runtime.machine import ip_address
 from zactor.wire.messages import Address
 
