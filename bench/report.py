@@ -14,7 +14,7 @@ from bench import targets
 from bench.statistic import geometric_mean, moved, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from bench.document import Document, Line
 
@@ -76,20 +76,24 @@ def table(document: Document) -> tuple[list[str], list[list[str]]]:
     others = [engine for engine in _engines(document) if engine != OURS]
     heads = ["row", "unit", OURS, *others, "goal"]
     rows = []
+    lines = _by_label(document)
     for line in document["lines"]:
         cells = [line["label"], line["unit"], figure(line["engines"].get(OURS, {}))]
         for engine in others:
             cell = line["engines"].get(engine, {})
             cells.append(f"{figure(cell)} {times(ahead(line, engine))}".strip())
-        rows.append([*cells, goal(line)])
+        rows.append([*cells, goal(line, lines)])
     return heads, rows
 
 
-def goal(line: Line) -> str:
-    """Say how the line stands against what zactor set itself, where that can be told."""
+def goal(line: Line, lines: Mapping[str, Line] | None = None) -> str:
+    """Say how the line stands against what zactor set itself, where that can be told.
+
+    `lines` are those of the same run, by label: some goals are held against another line.
+    """
     verdicts = []
     for target in targets.of(line["label"]):
-        value = ahead(line, target.against) if target.against else _own(line)
+        value = _reached(line, target, lines or {})
         if value is None:
             continue
         mark = "aim" if target.aim_met(value) else "ok" if target.met(value) else "MISSED"
@@ -97,8 +101,22 @@ def goal(line: Line) -> str:
     return ", ".join(verdicts)
 
 
+def _reached(line: Line, target: targets.Target, lines: Mapping[str, Line]) -> float | None:
+    if target.against:
+        return ahead(line, target.against)
+    own = _own(line)
+    if not target.row:
+        return own
+    other = _own(lines[target.row]) if target.row in lines else None
+    return None if own is None or not other else own / other
+
+
 def _own(line: Line) -> float | None:
     return line["engines"].get(OURS, {}).get("median")
+
+
+def _by_label(document: Document) -> dict[str, Line]:
+    return {line["label"]: line for line in document["lines"]}
 
 
 def _engines(document: Document) -> list[str]:
@@ -146,10 +164,11 @@ def _group(member: tuple[Line, list[str]]) -> str:
 
 
 def _show_blocks(document: Document, stream: TextIO) -> None:
+    by_label = _by_label(document)
     for group, lines in groupby(document["lines"], lambda line: line["group"]):
         print(f"\n-- {group}", file=stream)
         for line in lines:
-            reached = goal(line)
+            reached = goal(line, by_label)
             print(line["label"] + (f"   ({reached})" if reached else ""), file=stream)
             for engine, cell in line["engines"].items():
                 if "cannot" in cell:

@@ -159,7 +159,7 @@ def errors() -> str:
 def settings() -> str:
     """The environment variables of `zactor.config`."""
     rows = []
-    pattern = r'^    (\w+): \w+ = (.*?)(?:  #.*)?\n    """(.*?)"""'
+    pattern = r'^    (\w+): \w+ = (.*?)(?:  #[^\n]*)?\n    """(.*?)"""'
     for match in re.finditer(pattern, source("config.py"), re.MULTILINE | re.DOTALL):
         name, default, meaning = match.groups()
         rows.append([f"`ZACTOR_{name.upper()}`", f"`{default}`", meaning])

@@ -27,7 +27,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = f"ZACTOR_TEST_MARK={uuid.uuid4().hex}"
-SHM = Path("/dev/shm")
+SHM = Path("/dev/shm")  # until this run has a directory of its own there
 
 # What was stopped gets this long to disappear. One unit, so that slow machines scale it.
 UNIT = float(os.environ.get("ZACTOR_TEST_UNIT", "1"))
@@ -40,13 +40,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[name] = value
     # Short, since paths of Unix sockets are limited to 107 bytes.
     os.environ["ZACTOR_TMPDIR"] = tempfile.mkdtemp(prefix="zt-", dir="/tmp")
+    # Segments, too: what other runs on this machine have at a time is none of this one's leaks.
+    os.environ["ZACTOR_SHM_DIR"] = tempfile.mkdtemp(prefix="zt-", dir=SHM)
     os.environ.pop("ZACTOR_ADDRESS", None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the directory."""
-    if directory := os.environ.pop("ZACTOR_TMPDIR", ""):
-        shutil.rmtree(directory, ignore_errors=True)
+    """Remove the directories."""
+    for name in ("ZACTOR_TMPDIR", "ZACTOR_SHM_DIR"):
+        if directory := os.environ.pop(name, ""):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 # -- what there is ------------------------------------------------------------------------------
@@ -77,19 +80,8 @@ def direct_children() -> set[int]:
 
 
 def segments() -> set[str]:
-    """Return the names of the shared-memory segments of zactor on this machine."""
-    return {entry.name for entry in os.scandir(SHM) if entry.name.startswith("zactor-")}
-
-
-def unmapped(names: set[str]) -> set[str]:
-    """Return those segments that no living process maps: a neighbour's are none of ours."""
-    left = set(names)
-    for entry in os.scandir("/proc"):
-        if left and entry.name.isdigit():
-            with suppress(OSError):
-                maps = Path(entry.path, "maps").read_text()
-                left = {name for name in left if name not in maps}
-    return left
+    """Return the names of this run's shared-memory segments."""
+    return set(os.listdir(os.environ["ZACTOR_SHM_DIR"]))
 
 
 def session_dirs() -> set[str]:
@@ -160,7 +152,7 @@ def module_leaves_nothing() -> Iterator[None]:
         for pid in running:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    left += sorted(settled(lambda: segments() - before and unmapped(segments() - before)))
+    left += sorted(settled(lambda: segments() - before))
     left += sorted(settled(lambda: session_dirs() - dirs))
     for path in session_dirs() - dirs:
         shutil.rmtree(path, ignore_errors=True)

@@ -401,6 +401,28 @@ def test_queued_calls_did_not_run_and_only_the_running_one_is_unknown(
     assert lines(path) == ["start"]
 
 
+def test_calls_that_had_not_arrived_did_not_run(tmp_path: Path) -> None:  # G4.2
+    actor, path = diary(tmp_path, name="stopped")
+    pid = zactor.get(actor.pid.remote())
+
+    @zactor.remote
+    def calls_it_first() -> list[Any]:  # a caller that it has not heard of
+        os.kill(pid, signal.SIGSTOP)
+        other = zactor.get_actor("stopped")
+        refs = [other.note.remote(number) for number in range(20)]
+        zactor.wait(refs, timeout=0.1)
+        os.kill(pid, signal.SIGKILL)
+        said = []
+        for ref in refs:
+            with pytest.raises(exceptions.ActorDiedError) as caught:
+                zactor.get(ref)
+            said.append(caught.value.executed)
+        return said
+
+    assert zactor.get(calls_it_first.remote()) == ["no"] * 20
+    assert lines(path) == ["start"]
+
+
 # -- G5: delivery -------------------------------------------------------------------------------
 
 

@@ -256,7 +256,7 @@ GOOD_COMMON: dict[str, list[Any]] = {
     ],
     "enable_task_events": [True, False],
     "placement_group": [None, "default", Group()],
-    "placement_group_bundle_index": [0],
+    "placement_group_bundle_index": [-1],
     "placement_group_capture_child_tasks": [None, True],
     "_labels": [None, {"a": "b"}],
 }  # fmt: skip
@@ -577,9 +577,9 @@ WRONG_MATCH: Any = {"k": "v"}
         (lambda: NodeLabelSchedulingStrategy({}), "cannot both be empty"),
         (lambda: NodeLabelSchedulingStrategy(None, soft={}), "cannot both be empty"),
         (lambda: NodeLabelSchedulingStrategy(WRONG_KIND), "must be a map"),
-        (lambda: NodeLabelSchedulingStrategy(WRONG_KEY), "must be strings"),
-        (lambda: NodeLabelSchedulingStrategy(WRONG_MATCH), "In, NotIn, Exists or DoesNotExist"),
-        (lambda: In(), "at least one value"),
+        (lambda: NodeLabelSchedulingStrategy(WRONG_KEY), "must be of type str"),
+        (lambda: NodeLabelSchedulingStrategy(WRONG_MATCH), "or `DoesNotExist`"),
+        (lambda: In(), "non-empty tuple"),
         (lambda: NotIn("a", WRONG_VALUE), "position 1 for the NotIn operator must be str"),
     ],
 )

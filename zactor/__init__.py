@@ -16,10 +16,11 @@ guaranteed stands in docs/guarantees.md.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from zactor import exceptions
+from zactor import exceptions, ids
 from zactor.api.actors import ActorClass, ActorHandle, ActorMethod
 from zactor.api.control import cancel, exit_actor, get_actor, kill
 from zactor.api.functions import RemoteFunction
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from zactor.api.why import why
 
 __version__ = "0.1.0"
+
+ids.draw_from(os.urandom)
 
 # Imported on first use: what a program does not use does not slow its start.
 _LAZY = {

@@ -74,6 +74,9 @@ class Config:
     # -- behaviour
     debug: bool = False
     """Check every invariant after each event, and end on the first that fails."""
+    refuse_infeasible: bool = False
+    """Whether what no node of the cluster could ever take is refused after a second, with an error,
+    instead of waiting for a node that can. The broker's setting."""
     log_to_driver: bool = True
     """Whether workers' output is shown by their driver."""
     fold_output: bool = True

@@ -17,7 +17,10 @@ A caller is logical: a driver's session, one life of an actor, or a worker that 
 from __future__ import annotations
 
 from struct import Struct
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROCESS_ID_SIZE = 12
 CALLER_ID_SIZE = 16
@@ -66,9 +69,27 @@ def row_tag(actor: bytes) -> int:
 
 
 class _Id(bytes):
-    """An id as users see it: bytes with a hexadecimal form."""
+    """An id as users see it: bytes with a hexadecimal form.
+
+    Attributes:
+        size: How many bytes it has.
+        draw: Where random bytes come from; set by who may ask the system for them.
+    """
 
     __slots__ = ()
+
+    size: ClassVar[int] = PROCESS_ID_SIZE
+    draw: ClassVar[Callable[[int], bytes]]
+
+    @classmethod
+    def from_random(cls) -> _Id:
+        """Return an id of nothing that exists, for tests."""
+        return cls(_Id.draw(cls.size))
+
+    @classmethod
+    def nil(cls) -> _Id:
+        """Return the id that names nothing."""
+        return cls(cls.size)
 
     def binary(self) -> bytes:
         """Return the plain bytes."""
@@ -100,9 +121,13 @@ class NodeID(_Id):
 class JobID(_Id):
     """The id of a job."""
 
+    size = 4
+
 
 class TaskID(_Id):
     """The id of a call or task: the first 24 bytes of its results' object ids."""
+
+    size = 24
 
 
 class WorkerID(_Id):
@@ -112,6 +137,13 @@ class WorkerID(_Id):
 class ObjectID(_Id):
     """The id of an object."""
 
+    size = OBJECT_ID_SIZE
+
 
 class PlacementGroupID(_Id):
     """The id of a placement group."""
+
+
+def draw_from(source: Callable[[int], bytes]) -> None:
+    """Say where `from_random` takes its bytes from."""
+    _Id.draw = staticmethod(source)

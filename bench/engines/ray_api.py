@@ -8,10 +8,10 @@ placement group row asks for. `client` is a driver that joins a cluster it did n
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class RayApi:
         self.name = name
         self.has_head = False  # a cluster of Ray's that this engine started as a daemon
         self.daemons: list[subprocess.Popen[bytes]] = []
+        self.environment: dict[str, str | None] = {}  # what `stop` puts back
 
     def versions(self) -> dict[str, str]:
         """See Engine."""
@@ -66,7 +67,13 @@ class RayApi:
             # Who does not share the directory of sockets counts as another machine.
             self._join(api, setting, {"ZACTOR_TMPDIR": str(setting.folder / "elsewhere")})
         else:
-            _start_relayed(api)
+            # Read by `init` here, and inherited by the cluster that it starts.
+            self._set("ZACTOR_TRANSPORT", "relay")
+            api.init()
+
+    def _set(self, name: str, value: str) -> None:
+        self.environment[name] = os.environ.get(name)
+        os.environ[name] = value
 
     def _always_new(self) -> dict[str, str]:
         # Ray would first look for a cluster that somebody else left, and wait for a dead one.
@@ -91,7 +98,8 @@ class RayApi:
             )
             api.init("ray://127.0.0.1:26380")
             return
-        file = setting.folder / "cluster"
+        # Never where another session had its cluster file: that names a broker which is gone.
+        file = Path(tempfile.mkdtemp(prefix="cluster-", dir=setting.folder)) / "cluster"
         self._daemon(["broker", "--file", str(file)], environment)
         _wait_for(file, self.daemons[-1])
         self._daemon(["node", "--join", str(file)], environment)
@@ -116,6 +124,12 @@ class RayApi:
             self.has_head = False
             _run([str(Path(sys.executable).with_name("ray")), "stop"])
         self.daemons.clear()
+        for name, value in self.environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self.environment.clear()
 
 
 def _zactor_version() -> str:
@@ -131,13 +145,6 @@ def _zactor_version() -> str:
     except (OSError, subprocess.CalledProcessError):
         return versions_of("zactor")["zactor"]
     return done.stdout.strip()
-
-
-def _start_relayed(api: Any) -> None:
-    # init() takes what it does not know, so a name it does not know must not be tried.
-    if "transport" not in inspect.signature(api.init).parameters:
-        raise CannotDo("no way to force the relay yet")
-    api.init(transport="relay")
 
 
 def _require_grpc() -> None:

@@ -99,6 +99,19 @@ for _n in (20, 1000):
     )
 
 
+GROUP.add(
+    Row(
+        "100,000 shared actors created and called",
+        "thousands to a worker; until each has replied once",
+        unit="s",
+        less_is_better=True,
+        warm=False,
+        quick=False,
+    ),
+    functools.partial(_created_and_called, n=100_000, make=shared_counter),
+)
+
+
 def _creation_rate(
     api: Any, setting: Setting, *, n: tuple[int, int], make: Callable[[Any], Any]
 ) -> Works:

@@ -111,6 +111,19 @@ def test_goals_are_told_only_where_the_other_engine_was_measured():
     assert report.goal(line(zactor=samples(60.0))) == ""
 
 
+def test_a_goal_can_be_held_against_another_row():
+    def calls(label, value):
+        return line(Case("g", Row(label, "about"), "unpinned"), zactor=samples(value))
+
+    over_one = calls("calls over 1 shared actor", 100.0)
+    over_many = calls("calls over 10,000 shared actors", 90.0)
+
+    assert "ok 0.8/0.95x 'calls over 1 shared actor'" in shown(run(over_one, over_many))
+    slow = calls("calls over 10,000 shared actors", 79.0)
+    assert "MISSED 0.8/0.95x" in shown(run(over_one, slow))
+    assert "0.8/0.95x" not in shown(run(over_many))
+
+
 def test_failures_are_zactors_own():
     finished = run(line(zactor=Outcome(failed="x"), ray=Outcome(failed="y")))
 

@@ -101,6 +101,7 @@ def test_goals_are_for_lines_that_exist():
         "",
         *engines.MODULES,
     }
+    assert {t.row for goals in targets.TARGETS.values() for t in goals} <= {"", *labels}
 
 
 def test_a_name_can_be_entered_once():

@@ -56,9 +56,11 @@ class FakeCluster:
             "workers": [{"worker_id": "65" * 12, "node_id": "0a" * 12, "pid": 1001}],
             "jobs": [],
             "groups": [],
+            "events": [],
         }
         self.told: list[Any] = []
-        self.log = "first\nsecond\nthird\n"
+        self.missing: list[str] = []
+        self.log_of: dict[str, str] = {}
 
     def query(self, what: str, **args: Any) -> Any:
         if what == "status":
@@ -85,9 +87,15 @@ class FakeCluster:
     def stop_node(self, row: Any, *, graceful: bool) -> None:
         self.told.append((row["node_id"], graceful))
 
-    def read_log(self, row: Any, *, stream: int, offset: int) -> tuple[str, int]:
-        self.told.append((row["pid"], stream))
-        return self.log[offset:], len(self.log)
+    def rows(self, what: str, filters: Any, limit: int) -> tuple[list[Any], list[str], bool]:
+        rows = self.query(what, filters=filters, limit=limit + 1)
+        return rows[:limit], self.missing, len(rows) > limit
+
+    def log(self, row: Any, *, stream: int, tail: int, follow: Any) -> Iterator[str]:
+        self.told.append((row["pid"], stream, tail))
+        yield self.log_of.get(row["worker_id"], "first\nsecond\n")
+        while follow is not None and follow():
+            pass
 
     def stacks(self, row: Any) -> list[dict[str, Any]]:
         return [{"label": "Counter", "pid": 1001, "stack": STACK}]
@@ -127,9 +135,9 @@ def test_status_shows_nodes_and_what_is_waited_for(cluster: FakeCluster) -> None
     assert json.loads(run("status", "--json").output)["cluster"]["id"] == "01" * 12
 
 
-@pytest.mark.parametrize("kind", ["actors", "nodes", "workers", "jobs", "groups"])
+@pytest.mark.parametrize("kind", ["actors", "nodes", "workers", "jobs", "groups", "events"])
 def test_each_kind_is_listed_as_a_table_and_as_json(cluster: FakeCluster, kind: str) -> None:
-    assert run("list", kind).output.startswith("ID ")
+    assert run("list", kind).output.startswith("WHEN" if kind == "events" else "ID ")
     assert json.loads(run("list", kind, "--json").output) == cluster.tables[kind]
 
 
@@ -172,13 +180,44 @@ def test_stop_drains_a_node_or_ends_it(cluster: FakeCluster) -> None:
 
 
 def test_logs_are_found_by_actor_and_by_worker(cluster: FakeCluster) -> None:
-    assert run("logs", "one").output == "first\nsecond\nthird\n"
-    assert run("logs", "one", "--tail", "1").output == "third\n"
-    assert run("logs", "one", "--tail", "0").output == ""
-    assert run("logs", "65", "--err").output == cluster.log
-    assert cluster.told[-1] == (1001, 2)
+    assert run("logs", "one").output == "first\nsecond\n"
+    run("logs", "65", "--err")
+    run("logs", "one", "--tail", "3")
+    assert cluster.told == [(1001, 1, -1), (1001, 2, -1), (1001, 1, 3)]
     assert run("logs", "03").exit_code == 0  # the dead have logs too
     assert run("logs", "nobody").exit_code == 4
+
+
+def test_a_log_that_is_followed_goes_on_in_the_next_life_until_there_is_none(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = actor(1, "one"), actor(1, "one", worker_id="77" * 12, pid=9)
+    cluster.log_of["77" * 12] = "reborn\n"
+    lives = [[first], [first], [second], [second], [actor(1, "one", state="DEAD")]]
+    query = cluster.query
+
+    def moving(what: str, **args: Any) -> Any:
+        if what == "actors" and "id" in args:
+            return lives.pop(0) if len(lives) > 1 else lives[0]
+        return query(what, **args)
+
+    monkeypatch.setattr(cluster, "query", moving)
+    assert run("logs", "one", "-f", "--tail", "5").output == "first\nsecond\nreborn\n"
+    assert cluster.told == [(1001, 1, 5), (9, 1, -1)]
+
+
+def test_who_did_not_answer_is_said_beside_what_is_there(cluster: FakeCluster) -> None:
+    cluster.missing = ["Counter (pid 7)"]
+    result = run("list", "actors", "--json")
+    assert len(json.loads(result.stdout)) == 4
+    assert "Counter (pid 7)" in result.stderr
+
+
+def test_a_summary_counts_by_name_and_state(cluster: FakeCluster) -> None:
+    counted = json.loads(run("summary", "actors", "--json").output)
+    assert counted["summary"]["Counter"]["state_counts"] == {"ALIVE": 3, "DEAD": 1}
+    assert "3 alive, 1 dead" in run("summary", "actors").output
+    assert run("summary", "weather").exit_code == 2
 
 
 def test_stacks_have_a_title_each(cluster: FakeCluster) -> None:
@@ -199,7 +238,9 @@ def test_why_says_what_an_actor_waits_for_or_does(cluster: FakeCluster) -> None:
         "waits",
     ]
     assert run("why", "ab" * 28).output == f"{'ab' * 28} is held\n"
+    assert run("why", "ab" * 24).output == f"{'ab' * 24}00000000 is held\n"
     assert run("why", "nobody").exit_code == 4
+    assert "is dead" in run("stack", "03").output
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,12 @@ class World:
             self.deliver()
         self.now = end
 
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass in which nobody runs, the broker neither: what is due is late."""
+        self.now += seconds
+        self.machine.tick(self.now)
+        self.deliver()
+
     def work(self) -> None:
         """Let every node do all it was asked."""
         while any(node.todo for node in self.nodes.values()):

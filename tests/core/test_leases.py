@@ -177,6 +177,83 @@ def test_workers_that_fail_to_start_are_tried_elsewhere_and_in_the_end_refused()
     assert not any(n.todo for n in nodes)
 
 
+def crash(node, driver, *, rows=()):
+    """Have the worker of the next lease come up, and die."""
+    node.work()
+    (lease,) = granted(driver)
+    node.kill(worker_of(node, lease), "exit", rows)
+
+
+def test_workers_that_die_before_a_task_began_come_back_later_and_later_and_not_for_ever():
+    world = World(spawn_attempts=5, restart_step=0.1, restart_pause=1.0)
+    node, driver = world.node(1, CPU=1), world.driver()
+    driver.demand(1)
+    pauses = []
+    for _ in range(5):
+        began = world.now
+        while not node.todo:
+            world.advance(0.05)
+        pauses.append(world.now - began)
+        crash(node, driver)
+        world.advance(0.001)
+    assert pauses == pytest.approx([0.0, 0.0, 0.1, 0.2, 0.4], abs=0.06)
+    lost, failed = driver.taken(m.LeaseLost), driver.taken(m.DemandFailed)
+    assert len(lost) == 5
+    assert [(each.final, each.error[0]) for each in failed] == [(True, "WorkerCrashedError")]
+    assert failed[0].error[2] == {"executed": "no"}
+    assert "5 workers" in failed[0].error[1]
+    world.advance(60.0)
+    assert not node.todo
+
+
+def test_workers_that_ran_something_are_replaced_at_once_and_for_ever():
+    world = World(spawn_attempts=3)
+    node, driver = world.node(1, CPU=1), world.driver()
+    driver.demand(1)
+    for _ in range(10):
+        crash(node, driver)
+        crash(node, driver, rows=[[driver.process + b"\0\0\0\0", 0, 1, 0]])
+    assert driver.taken(m.DemandFailed) == []
+
+
+def test_workers_that_died_together_count_as_one():
+    world = World(spawn_attempts=3)
+    node, driver = world.node(1, CPU=4), world.driver()
+    driver.demand(4)
+    node.work()
+    for lease in granted(driver):
+        node.kill(worker_of(node, lease), "exit", [])
+    assert driver.taken(m.DemandFailed) == []
+    node.work()
+    assert len(granted(driver)) == 4
+
+
+def test_a_demand_with_other_workers_is_not_failed_for_those_that_die():
+    world = World(spawn_attempts=2)
+    node, driver = world.node(1, CPU=2), world.driver()
+    driver.demand(1)
+    node.work()
+    granted(driver)
+    driver.demand(2)
+    for _ in range(4):
+        while not node.todo:
+            world.advance(0.1)
+        crash(node, driver)
+    assert driver.taken(m.DemandFailed) == []
+
+
+def test_deaths_long_ago_do_not_count():
+    world = World(spawn_attempts=3, restart_window=5.0)
+    node, driver = world.node(1, CPU=1), world.driver()
+    driver.demand(1)
+    for _ in range(6):
+        while not node.todo:
+            world.advance(0.1)
+        crash(node, driver)
+        world.advance(6.0)
+    assert driver.taken(m.DemandFailed) == []
+
+
 def test_an_environment_that_cannot_be_built_ends_the_demand(node, driver):
     driver.demand(2)
     for _ in range(2):

@@ -100,6 +100,33 @@ def test_a_crash_with_restarts_is_another_life_with_a_new_place(world, node, dri
     assert driver.entry(actor)["state"] == "DEAD"
 
 
+def test_a_crash_before_the_first_constructor_returned_goes_back_to_waiting(node, driver):
+    actor = driver.create(max_restarts=1)["id"]
+    node.todo.clear()
+    worker = node.new_worker()
+    worker.actors[actor] = 1
+    node.say(m.ActorUp(actor, 1, list(worker.address), 7))
+    changes(driver)
+    node.kill(worker)
+    assert changes(driver)[0] == ("PENDING", 1)
+    assert node.todo[0].spec["restarts"] == 1
+    node.work()
+    assert driver.entry(actor)["state"] == "ALIVE"
+    node.kill(host(node, actor))
+    assert driver.entry(actor)["state"] == "DEAD"  # that one was counted
+
+
+def test_an_actor_that_ends_with_its_node_is_restarted(node, driver):
+    actor = driver.create(max_restarts=1)["id"]
+    node.work()
+    cause = {"kind": "node", "text": "its node has stopped"}
+    node.say(m.ActorExited(actor, 1, cause, []))
+    assert (driver.entry(actor)["state"], driver.entry(actor)["cause"]) == (
+        "RESTARTING",
+        cause,
+    )
+
+
 def test_a_constructor_that_raises_is_never_tried_again(node, driver):
     actor = driver.create(max_restarts=-1)["id"]
     error = ["constructor", "ValueError: no", {"exception": b"pickle"}]

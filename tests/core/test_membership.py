@@ -40,6 +40,48 @@ def test_a_node_that_renews_stays_and_one_that_does_not_is_lost_after_lease_and_
     assert any("lease ran out" in report.text for report in world.reports)
 
 
+def test_a_broker_that_did_not_run_itself_gives_every_node_a_new_lease(world):
+    world.node(1)
+    driver = world.driver()
+    world.advance(5.0)
+    world.stand_still(60.0)
+    assert states(driver)
+    assert any("did not run for 59.0 s" in report.text for report in world.reports)
+    world.advance_silently(10.9)
+    assert states(driver)
+    world.advance_silently(0.2)
+    assert states(driver) == {}
+
+
+def test_a_broker_that_is_a_little_late_takes_silence_for_what_it_is(world):
+    world.node(1)
+    driver = world.driver()
+    world.advance_silently(10.9)
+    world.stand_still(1.0)
+    assert states(driver) == {}
+
+
+def test_a_driver_may_come_back_to_a_broker_that_did_not_run(world):
+    world.node(1)
+    driver = world.driver()
+    world.lose(driver.process)
+    world.stand_still(60.0)
+    assert len(driver.get(m.Query, "jobs", {"filters": [["status", "=", "RUNNING"]]})) == 1
+    world.lose(driver.process)
+    world.advance(10.1)
+    other = world.driver()
+    assert len(other.get(m.Query, "jobs", {"filters": [["status", "=", "RUNNING"]]})) == 1
+
+
+def test_a_broker_without_nodes_does_not_look_at_the_clock(world):
+    driver = world.driver()
+    world.advance(30.0)
+    assert world.machine.next_deadline() is None
+    world.node(1)
+    assert states(driver)
+    assert world.machine.next_deadline() == world.now + 2.0
+
+
 def test_a_node_that_was_declared_lost_has_to_attach_again(world):
     node = world.node(1)
     driver = world.driver()

@@ -232,6 +232,14 @@ def test_a_death_has_its_cause_and_progress(
     assert node.machine.stats().workers == 0
 
 
+def test_a_page_that_is_whole_says_so(node: Node) -> None:
+    node.start(1)
+    node.up(1)
+    rows = [[b"c" * 16, 0, 3, 2]]
+    (died,) = broker(node.died(1, "exit", 1, progress=rows, is_whole=True))
+    assert died.progress == [*rows, [b"", 0, 0, 0]]
+
+
 def test_kill_is_a_signal_and_its_cause_is_named(node: Node) -> None:
     node.start(1)
     node.up(1)
@@ -437,6 +445,31 @@ def test_a_stopped_node_ends_after_its_last_worker(node: Node) -> None:  # N5
     assert node.after(4) == [Kill(w(2), 9)]
     assert node.died(2, "signal", 9)[-1] == End("enough")
     assert node.ask(StopNode("again")) == []
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_a_stopping_node_ends_has_gone_with_it(node: Node, *, killed: bool) -> None:  # N6
+    node.start(1)
+    node.up(1)
+    node.start(2)
+    node.up(2)
+    node.ask(StopNode("enough"))
+    stopped = {"kind": "stopped", "code": 0, "text": "was stopped in order"}
+    (exited,) = broker(node.say(1, "exited", a(1), 1, stopped))
+    if killed:
+        assert Kill(w(2), 9) in node.after(4)
+    (died,) = broker(node.died(2, "signal", 9))
+    gone = {"kind": "node", "code": 0, "text": "its node has stopped: enough"}
+    assert exited.cause == died.cause == gone
+
+
+def test_what_ended_of_itself_while_its_node_stops_has_ended_of_itself(node: Node) -> None:
+    node.start(1)
+    node.up(1)
+    node.ask(StopNode("enough"))
+    itself = {"kind": "exited", "code": 0, "text": "ended itself with exit_actor()"}
+    (exited,) = broker(node.say(1, "exited", a(1), 1, itself))
+    assert exited.cause == itself
 
 
 def test_an_empty_node_ends_at_once(node: Node) -> None:  # N5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.broker_world import World
+from tests.core.test_groups import group_spec
 from zactor.wire import messages as m
 
 
@@ -119,3 +120,36 @@ def test_a_line_that_nothing_fits_is_looked_at_again_only_where_something_was_fr
     driver.get(m.KillActor, held[1]["id"], True)
     world.work()
     assert [node.id for node in looked[-1]] == [nodes[1].id]
+
+
+def test_what_no_node_can_take_is_refused_on_request():
+    world = World(warn_infeasible=1.0, refuse_infeasible=True)
+    world.node(1, CPU=1)
+    driver = world.driver()
+    actor = driver.create(running={"CPU": 1, "moon": 1})["id"]
+    busy = [driver.create(running={"CPU": 1})["id"] for _ in range(2)]
+    driver.demand(1, resources={"mars": 1})
+    group = driver.get(m.CreateGroup, group_spec(driver, [{"venus": 1}]))["id"]
+    world.work()
+    world.advance(1.5)
+    entry = driver.entry(actor)
+    assert (entry["state"], entry["cause"]["error"][0]) == ("DEAD", "ActorUnschedulable")
+    assert [driver.entry(each)["state"] for each in busy] == ["ALIVE", "PENDING"]
+    [failed] = driver.taken(m.DemandFailed)
+    assert failed.final
+    assert driver.get(m.WatchGroup, group)["cause"]["kind"] == "unschedulable"
+
+
+def test_what_users_should_know_of_a_node_is_told_to_all_drivers_once():
+    world = World()
+    node = world.node(1, CPU=1)
+    first = world.driver()
+    for _ in range(2):
+        node.say(m.Notice("its disk is slow"))
+    second = world.driver()
+    for driver in (first, second):
+        [notice] = driver.taken(m.Notice)
+        assert notice.text == f"node {node.id.hex()[:12]}: its disk is slow"
+    for number in range(100):
+        node.say(m.Notice(f"number {number}"))
+    assert len(first.taken(m.Notice)) < 25

@@ -1,6 +1,7 @@
 """Cancelling tasks and calls (2.6)."""
 
 import asyncio
+import os
 import time
 
 from tests.parity.table import Table, count_at, error_of, gate_at, tally_at, wait_until
@@ -46,6 +47,23 @@ def a_queued_task_never_runs(ray, tmp_path):
     return kind, count_at(tmp_path / "n")
 
 
+@table.row("Pending: those queued behind it run all the same.", gives=list(range(1, 20, 2)))
+def cancelled_tasks_hold_up_no_others(ray, tmp_path):
+    gate = gate_at(tmp_path / "open")
+
+    @ray.remote(num_cpus=0, resources={"widget": 2})
+    def f(i):
+        gate()
+        return i
+
+    refs = [f.remote(i) for i in range(20)]
+    time.sleep(0.2)
+    for ref in refs[2::2]:
+        ray.cancel(ref)
+    (tmp_path / "open").touch()
+    return ray.get(refs[1::2], timeout=20)
+
+
 @table.row("Waiting for its arguments: TaskCancelledError.", raises="TaskCancelledError")
 def a_task_that_waits_for_its_arguments(ray, tmp_path):
     gate = gate_at(tmp_path / "open")
@@ -80,6 +98,65 @@ def a_running_task_is_interrupted(ray, tmp_path):
     assert wait_until(lambda: count_at(tmp_path / "n"))
     ray.cancel(ref)
     ray.get(ref, timeout=20)
+
+
+@table.row("... which is a RayTaskError too, with the place where it was.", gives=[True] * 3)
+def a_running_task_is_cancelled_somewhere(ray, tmp_path):
+    tally = tally_at(tmp_path / "n")
+
+    @ray.remote
+    def f():
+        tally()
+        while True:
+            time.sleep(0.05)
+
+    ref = f.remote()
+    wait_until(lambda: count_at(tmp_path / "n"))
+    ray.cancel(ref)
+    try:
+        ray.get(ref, timeout=20)
+    except ray.exceptions.TaskCancelledError as error:
+        text = str(error)
+        return [
+            isinstance(error, ray.exceptions.RayTaskError),
+            "was cancelled" in text,
+            "time.sleep(0.05)" in text,
+        ]
+
+
+@table.row("... and so is what an async method or a generator raises.", gives=[True] * 3)
+def running_methods_are_cancelled_somewhere(ray):
+    @ray.remote
+    class A:
+        async def wait(self):
+            await asyncio.sleep(60)
+
+        async def stream(self):
+            yield 1
+            await asyncio.sleep(60)
+
+    @ray.remote
+    def stream():
+        yield 1
+        time.sleep(60)
+
+    def is_both(take):
+        try:
+            take()
+        except ray.exceptions.TaskCancelledError as error:
+            return isinstance(error, ray.exceptions.RayTaskError)
+
+    a = A.remote()
+    ray.get(a.__ray_ready__.remote())
+    ref = a.wait.remote()
+    time.sleep(0.5)  # it runs
+    ray.cancel(ref)
+    found = [is_both(lambda: ray.get(ref, timeout=20))]
+    for generator in (a.stream.remote(), stream.remote()):
+        ray.get(next(generator))
+        ray.cancel(generator)
+        found.append(is_both(lambda generator=generator: ray.get(next(generator), timeout=20)))
+    return found
 
 
 @table.row("A running task sees KeyboardInterrupt and can clean up.", gives=True)
@@ -508,6 +585,24 @@ def cancel_by_a_borrower(ray):
     ref = f.remote()
     ray.get(cancel.remote([ref]))
     return outcome(ray, ref) == "TaskCancelledError"
+
+
+@table.row("Cancel reaches a call in a group of an async actor.", raises="TaskCancelledError")
+def cancel_in_a_group(ray, tmp_path):
+    mark = str(tmp_path / "running")
+
+    @ray.remote(concurrency_groups={"io": 1})
+    class A:
+        @ray.method(concurrency_group="io")
+        async def linger(self):
+            open(mark, "w").close()
+            await asyncio.sleep(60)
+
+    a = A.remote()
+    ref = a.linger.remote()
+    wait_until(lambda: os.path.exists(mark))
+    ray.cancel(ref)
+    ray.get(ref, timeout=20)
 
 
 test_cancel = table.test()

@@ -191,6 +191,62 @@ def exit_actor_is_final(ray, tmp_path):
     return count_at(tmp_path / "n")
 
 
+@table.row("exit_actor from a task that an async method has started.", gives="ActorDiedError")
+def exit_actor_in_a_task_of_ones_own(ray):
+    @ray.remote
+    class A:
+        async def leave(self):
+            import asyncio
+
+            self.task = asyncio.create_task(self.end())
+
+        async def end(self):
+            ray.actor.exit_actor()
+
+        async def m(self):
+            return 1
+
+    a = A.remote()
+    ray.get(a.leave.remote(), timeout=20)
+    wait_until(lambda: error_of(lambda: ray.get(a.m.remote(), timeout=20)) != "none")
+    return error_of(lambda: ray.get(a.m.remote(), timeout=20))
+
+
+@table.row("exit_actor from a group of an async actor.", gives=["ActorDiedError"] * 2)
+def exit_actor_in_a_group(ray):
+    @ray.remote(concurrency_groups={"io": 1})
+    class A:
+        @ray.method(concurrency_group="io")
+        async def leave(self):
+            ray.actor.exit_actor()
+
+        async def m(self):
+            return 1
+
+    a = A.remote()
+    return [
+        error_of(lambda: ray.get(a.leave.remote(), timeout=20)),
+        error_of(lambda: ray.get(a.m.remote(), timeout=20)),
+    ]
+
+
+@table.row("The last handle: calls in the groups of an async actor still run.", gives=[1, 2])
+def the_last_handle_waits_for_groups(ray):
+    @ray.remote(concurrency_groups={"io": 1})
+    class A:
+        @ray.method(concurrency_group="io")
+        async def slow(self, x):
+            import asyncio
+
+            await asyncio.sleep(0.2)
+            return x
+
+    a = A.remote()
+    refs = [a.slow.remote(1), a.slow.remote(2)]
+    del a
+    return ray.get(refs, timeout=20)
+
+
 @table.row("exit_actor from an async method.", gives=True)
 def exit_actor_in_a_coroutine(ray):
     @ray.remote
@@ -260,6 +316,46 @@ def an_actor_dies_with_its_last_handle(ray):
     pid = ray.get(a.pid.remote())
     del a
     gc.collect()
+    return wait_until(lambda: is_gone(pid))
+
+
+@table.row("... also in a program that does nothing else for a while.", gives=True)
+def an_idle_program_drops_its_last_handle(ray):
+    @ray.remote
+    class A:
+        def pid(self):
+            return os.getpid()
+
+    a = A.remote()
+    pid = ray.get(a.pid.remote())
+    time.sleep(0.5)  # all is quiet: nobody receives because of a call
+    del a
+    return wait_until(lambda: is_gone(pid))
+
+
+@table.row("... and when an idle async actor forgets it.", gives=True)
+def an_idle_async_actor_drops_its_last_handle(ray):
+    import asyncio
+
+    @ray.remote
+    class A:
+        def pid(self):
+            return os.getpid()
+
+    @ray.remote
+    class Keeper:
+        async def keep(self, handles):
+            self.kept = handles
+
+        async def forget_later(self):
+            self.later = asyncio.get_running_loop().call_later(0.3, self.kept.clear)
+
+    a = A.remote()
+    pid = ray.get(a.pid.remote())
+    keeper = Keeper.remote()
+    ray.get(keeper.keep.remote([a]))
+    del a
+    ray.get(keeper.forget_later.remote())
     return wait_until(lambda: is_gone(pid))
 
 

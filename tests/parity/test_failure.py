@@ -520,6 +520,45 @@ def a_base_exception_in_a_task(ray):
     return error_of(lambda: ray.get(f.remote(), timeout=20)) not in {"none", "GetTimeoutError"}
 
 
+@table.row("A constructor that crashes is tried again; calls wait meanwhile.", gives=(3, 3))
+def a_call_waits_for_a_constructor_that_crashes(ray, tmp_path):
+    tally = tally_at(tmp_path / "n")
+
+    @ray.remote(max_restarts=3)
+    class A:
+        def __init__(self):
+            self.run = tally()
+            if self.run < 3:
+                os._exit(1)
+
+        def m(self):
+            return self.run
+
+    return ray.get(A.remote().m.remote(), timeout=30), count_at(tmp_path / "n")
+
+
+@table.row(
+    "The text says what the actor died of.",
+    gives="The actor is dead because its worker process has died",
+)
+def the_text_names_the_kind_of_death(ray):
+    @ray.remote
+    class A:
+        def die(self):
+            os._exit(1)
+
+        def m(self):
+            return 1
+
+    a = A.remote()
+    error_of(lambda: ray.get(a.die.remote()))
+    text = "The actor is dead because its worker process has died"
+    try:
+        ray.get(a.m.remote())
+    except ray.exceptions.RayActorError as error:
+        return text if text in str(error) else str(error)
+
+
 @table.row(
     "executed says whether the call ran: queued behind a crash, no.", gives="no", only="zactor"
 )

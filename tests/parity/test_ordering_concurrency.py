@@ -1,5 +1,6 @@
 """The order calls run in, and how many run at once (2.5)."""
 
+import asyncio
 import time
 
 from tests.parity.table import Table, error_of, gate_at
@@ -548,6 +549,86 @@ def concurrency_is_not_an_option_of_a_call(ray):
             return 1
 
     A.remote().m.options(max_concurrency=2).remote()
+
+
+@table.row(
+    "A method of an async actor that blocks keeps only its own group waiting.", gives="ok"
+)
+def a_blocked_group_of_an_async_actor(ray, tmp_path):
+    gate = gate_at(tmp_path / "gate")
+
+    @ray.remote(concurrency_groups={"health": 1})
+    class A:
+        async def work(self):
+            gate()  # blocks the loop that it runs in
+
+        @ray.method(concurrency_group="health")
+        def check(self):
+            return "ok"
+
+    a = A.remote()
+    work = a.work.remote()
+    answer = ray.get(a.check.remote(), timeout=20)
+    (tmp_path / "gate").touch()
+    ray.get(work, timeout=20)
+    return answer
+
+
+@table.row("Each group of an async actor has a loop and a thread of its own.", gives=[True] * 4)
+def each_group_has_a_loop(ray):
+    @ray.remote(concurrency_groups={"io": 2, "compute": 2})
+    class A:
+        def __init__(self):
+            self.loop = asyncio.get_event_loop()
+
+        def place(self):
+            import threading
+
+            return threading.get_ident(), id(asyncio.get_event_loop()) == id(self.loop)
+
+        @ray.method(concurrency_group="io")
+        async def io(self):
+            return self.place()
+
+        @ray.method(concurrency_group="io")
+        def also_io(self):
+            return self.place()
+
+        @ray.method(concurrency_group="compute")
+        async def compute(self):
+            return self.place()
+
+        async def default(self):
+            return self.place()
+
+    a = A.remote()
+    io, also_io, compute, default = ray.get(
+        [a.io.remote(), a.also_io.remote(), a.compute.remote(), a.default.remote()]
+    )
+    chosen = ray.get(a.io.options(concurrency_group="compute").remote())
+    return [io == also_io, io[0] != compute[0] != default[0], chosen == compute, default[1]]
+
+
+@table.row("A method in a group of an async actor awaits references.", gives=[4, [0, 1, 2]])
+def a_group_awaits(ray):
+    @ray.remote(concurrency_groups={"io": 4})
+    class A:
+        async def default(self, x):
+            return x + 1
+
+        @ray.method(concurrency_group="io")
+        async def ask(self, other, x):
+            return await other.default.remote(x)
+
+        @ray.method(concurrency_group="io")
+        async def count(self, n):
+            for i in range(n):
+                await asyncio.sleep(0)
+                yield i
+
+    a, b = A.remote(), A.remote()
+    items = [ray.get(ref) for ref in a.count.options(num_returns="streaming").remote(3)]
+    return [sum(ray.get([a.ask.remote(b, 0) for _ in range(4)], timeout=20)), items]
 
 
 @table.row("A group of no size is refused.", gives=True, only="zactor")

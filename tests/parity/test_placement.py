@@ -375,4 +375,62 @@ def node_label_conditions(ray):
     return ray.get([a.m.remote() for a in actors], timeout=30)
 
 
+@table.row(
+    "What no group can be of, and what names no bundle.", gives=[True, *["ValueError"] * 3]
+)
+def groups_and_bundles_that_make_no_sense(ray):
+    @ray.remote
+    def f():
+        pass
+
+    return [
+        error_of(lambda: ray.util.placement_group([{"bundle": 1}])) != "none",
+        error_of(lambda: f.options(placement_group_bundle_index=0).remote()),
+        error_of(
+            lambda: ray.util.placement_group(
+                [{"CPU": 1}], strategy="PACK", topology_strategy={"ray.io/node-id": "PACK"}
+            )
+        ),
+        error_of(lambda: ray.util.placement_group([{"CPU": 1}], topology_strategy=["PACK"])),
+    ]
+
+
+@table.row("topology_strategy by node is the strategy.", gives="STRICT_PACK")
+def a_topology_strategy_by_node(ray):
+    group = ray.util.placement_group(
+        [{"CPU": 1}], topology_strategy={"ray.io/node-id": "STRICT_PACK"}
+    )
+    out = ray.util.placement_group_table(group)["strategy"]
+    ray.util.remove_placement_group(group)
+    return out
+
+
+@table.row(
+    "topology_strategy by another label: ValueError.", raises="ValueError", only="zactor"
+)
+def a_topology_strategy_by_rack(ray):
+    ray.util.placement_group([{"CPU": 1}], topology_strategy={"rack": "STRICT_PACK"})
+
+
+@table.row("What label operators refuse.", gives=[True] * 4)
+def labels_that_make_no_sense(ray):
+    module = strategies(ray)
+
+    def says(make, words):
+        try:
+            make()
+        except ValueError as error:
+            return words in str(error)
+
+    by_label = module.NodeLabelSchedulingStrategy
+    return [
+        says(lambda: module.In(), "variadic parameter of the In operator must be a non-empty"),
+        says(lambda: module.NotIn(1), "position 0 for the NotIn operator must be str"),
+        says(lambda: by_label({1: module.Exists()}), "map key of the hard parameter must"),
+        says(
+            lambda: by_label({"a": "b"}), "one of the `In`, `NotIn`, `Exists` or `DoesNotExist`"
+        ),
+    ]
+
+
 test_placement = table.test()

@@ -270,4 +270,29 @@ def python_modules(ray):
     say(ray.get(f.remote()))
 
 
+@table.script(
+    "num_gpus: a task and an actor see in CUDA_VISIBLE_DEVICES the GPUs they were given.",
+    prints="True True 2 [0, 1]",
+)
+def visible_gpus(ray):
+    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False)
+
+    @ray.remote
+    class A:
+        def seen(self):
+            return os.environ["CUDA_VISIBLE_DEVICES"], ray.get_gpu_ids()
+
+    @ray.remote(num_gpus=1)
+    def f():
+        return os.environ["CUDA_VISIBLE_DEVICES"], ray.get_gpu_ids()
+
+    def agree(seen, ids):
+        return seen == ",".join(map(str, ids))
+
+    one = ray.get(f.remote())
+    both = A.options(num_gpus=2).remote()
+    seen, ids = ray.get(both.seen.remote())
+    say(agree(*one), agree(seen, ids), len(ids), sorted(map(int, ids)))
+
+
 test_process = table.test()

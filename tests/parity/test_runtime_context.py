@@ -1,8 +1,10 @@
 """What a program can ask about where it runs (2.1, 2.8)."""
 
 import os
+import subprocess
+import sys
 
-from tests.parity.table import Table, error_of
+from tests.parity.table import SUBJECT, Table, error_of
 
 table = Table("2.8 RuntimeContext")
 
@@ -96,6 +98,59 @@ def the_name_of_a_task(ray):
         return context.get_task_name(), context.get_task_function_name()
 
     return [name.endswith("special") for name in ray.get(special.remote())]
+
+
+@table.row(
+    "get() has ids as objects, and those alone of what runs.", gives=[True, True, True, True]
+)
+def the_ids_in_the_context_as_a_dict(ray):
+    @ray.remote
+    def f():
+        context = ray.get_runtime_context()
+        found = context.get()
+        return (
+            found["task_id"].hex() == context.get_task_id(),
+            found["node_id"].hex() == context.get_node_id(),
+            "actor_id" not in found,
+        )
+
+    return [*ray.get(f.remote()), "task_id" not in ray.get_runtime_context().get()]
+
+
+@table.row("The old spellings give objects, and warn.", gives=(True, True, True))
+def the_old_spellings_of_ids(ray):
+    import warnings
+
+    context = ray.get_runtime_context()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        same = context.node_id.hex() == context.get_node_id()
+        same_job = context.job_id.hex() == context.get_job_id()
+    told = [str(each.message) for each in seen]
+    return same, same_job, any("Use get_node_id() instead" in text for text in told)
+
+
+@table.row("get_task_function_name has the module, get_task_name has not.", gives=[True] * 4)
+def the_module_in_the_name_of_a_function(ray):
+    @ray.remote
+    def special():
+        context = ray.get_runtime_context()
+        return context.get_task_function_name(), context.get_task_name()
+
+    @ray.remote
+    class Special:
+        def method(self):
+            context = ray.get_runtime_context()
+            return context.get_task_function_name(), context.get_task_name()
+
+    names = [*ray.get(special.remote()), *ray.get(Special.remote().method.remote())]
+    expected = [
+        f"{__name__}.special",
+        "special",
+        f"{__name__}.Special.method",
+        "Special.method",
+    ]
+    return [name == other for name, other in zip(names, expected, strict=True)]
 
 
 @table.row("get_task_name of a method names class and method.", gives=True)
@@ -207,6 +262,18 @@ def the_runtime_env_as_text(ray):
 @table.row("current_actor outside an actor: RuntimeError.", gives="RuntimeError")
 def no_current_actor(ray):
     return error_of(lambda: ray.get_runtime_context().current_actor)
+
+
+@table.row("The address joins another process to the cluster.", gives="parity 1")
+def the_address_can_be_joined(ray):
+    program = (
+        f"import {SUBJECT} as ray\n"
+        f"ray.init(address={ray.get_runtime_context().gcs_address!r}, namespace='parity')\n"
+        "print('>', ray.get_runtime_context().namespace, len(ray.nodes()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    said = [line for line in done.stdout.splitlines() if line.startswith("> ")]
+    return said[0][2:] if said else done.stderr[-2000:]
 
 
 @table.row("gcs_address is host:port or an address.", gives=True)

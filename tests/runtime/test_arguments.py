@@ -10,9 +10,16 @@ from typing import Any
 
 import pytest
 
-from zactor.core.calls import NATIVE, STORED, Result
+from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
 from zactor.runtime import process as processes
-from zactor.runtime.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.arguments import (
+    SMALL,
+    are_here,
+    complete,
+    encode,
+    wait_for_arguments,
+    with_known_values,
+)
 from zactor.runtime.objects import Objects, Put
 from zactor.runtime.refs import ObjectRef
 from zactor.wire.batches import X_FRAMES, X_SLOTS, X_STORED
@@ -148,3 +155,40 @@ def test_a_call_is_not_to_be_released_before_its_arguments_are_in_it() -> None:
     second.settle(NATIVE, 2)
 
     assert seen == [1]  # still waiting, while `ready` completes it
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 1.5, b"bytes", "text", "x" * SMALL], ids=repr)
+def test_a_small_known_value_takes_its_references_place(process: Any, value: Any) -> None:
+    ref: Any = ObjectRef(Put(ME + bytes(4), 1, NATIVE, value))
+    assert with_known_values((1, ref)) == (1, value)
+    made, plain = call(2), call(3)
+    assert encode(process, made, (ref,), {"named": ref}, None, "f") == []
+    encode(process, plain, (value,), {"named": value}, None, "f")
+    assert made.payload == plain.payload
+
+
+@pytest.mark.parametrize(
+    ("state", "value"),
+    [(PENDING, None), (NATIVE, "x" * (SMALL + 1)), (PICKLED, b"pickle"), (STORED, PLACE)],
+    ids=["pending", "large", "pickled", "stored"],
+)
+def test_other_values_keep_a_slot_of_their_own(process: Any, state: int, value: Any) -> None:
+    ref: Any = ObjectRef(Put(ME + bytes(4), 1, state, value))
+    known: Any = ObjectRef(Put(ME + bytes(4), 1, NATIVE, 5))
+    assert with_known_values((known, ref)) is None
+    made = call(2)
+    assert encode(process, made, (known, ref), {"named": ref}, None, "f") == [ref._result] * 2
+    assert made.payload[1][X_SLOTS] == [1, "named"]
+    assert are_here([ref._result]) == (state != PENDING)
+
+
+def test_a_failed_argument_is_not_here(process: Any) -> None:
+    assert not are_here([Put(b"", 1, NATIVE, 1), Put(b"", 2, ERROR, ValueError())])
+    assert not are_here([Put(b"", 2, USER_ERROR, b"")])
+
+
+def test_a_call_without_references_or_options_is_complete_as_it_is(process: Any) -> None:
+    made = call(2)
+    encode(process, made, (1,), {}, None, "f")
+    assert complete(process, made)
+    assert type(made.payload) is bytes

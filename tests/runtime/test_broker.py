@@ -12,7 +12,7 @@ from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
 from zactor.core.state import Change, MemoryState
 from zactor.runtime.broker import start_broker
-from zactor.runtime.post import Post
+from zactor.runtime.gate import GatedPost
 from zactor.store.state import SqliteState
 from zactor.transport.network import close_context
 from zactor.wire import messages as m
@@ -33,7 +33,7 @@ def posts(tmp_path, loop, monkeypatch):
     monkeypatch.setattr("zactor.runtime.post.close_context", lambda: None)
 
     def make():
-        post = Post(os.urandom(12), str(tmp_path), machine=b"m")
+        post = GatedPost(os.urandom(12), str(tmp_path), machine=b"m")
         made.append(post)
         if len(made) == 1:
             loop.drive(post)
@@ -180,3 +180,71 @@ def test_a_node_process_of_this_machine_is_watched_by_its_pid(start, loop, posts
     assert driver.ask(m.WatchProcess(0, node.post.process_id)) is None
     child.communicate()
     assert driver.take(m.ProcessDied)[0].process == node.post.process_id
+
+
+class Overlooked(MemoryState):
+    """Tells, before each transaction, who wants to know."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = lambda: None
+
+    def transact(self, *args, **more):
+        self.before()
+        return super().transact(*args, **more)
+
+
+def actor_of(session, driver, number):
+    return {
+        "id": number.to_bytes(12, "big"), "job": session["job"],
+        "owner": driver.post.process_id, "class_key": b"k", "placing": {"CPU": 1},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def overlooked(loop, posts):
+    """A broker, its state, and a driver whose messages are all acknowledged."""
+    post, state = posts(), Overlooked()
+    broker = start_broker(loop, post, Config(debug=True), INFO, state=state)
+    driver = Client(posts(), loop, post.address)
+    session = attach(driver)
+    sent = driver.post.peers[post.process_id].link
+    driver.until(lambda: not sent.unacked)
+
+    def create(count):
+        for number in range(1, count + 1):
+            spec = actor_of(session, driver, number)
+            driver.post.request(post.address, m.CreateActor(0, spec))
+
+    yield post.peers[driver.post.process_id], state, driver, create
+    state.before = lambda: None
+    driver.until(lambda: not sent.unacked)
+    broker.close()
+
+
+def test_nothing_is_acknowledged_before_it_is_written(overlooked, loop):
+    peer, state, driver, create = overlooked
+    before, told = peer.link.told, []
+    state.before = lambda: told.append(peer.link.told)
+    create(200)  # more than are acknowledged at once otherwise, and less than a turn takes
+    driver.until(lambda: told)
+    assert told[0] == before
+    driver.until(lambda: peer.link.told == before + 200)
+
+
+def test_a_greeting_says_only_what_is_written(overlooked, loop):
+    peer, state, driver, create = overlooked
+    greeted, written = [], []
+    greet = peer.post.greetings.greeting
+
+    def greeting(to):
+        said = greet(to)
+        greeted.append((said["received"], written[-1] if written else 0))
+        return said
+
+    peer.post.greetings.greeting = greeting
+    state.before = lambda: written.append(peer.link.received)
+    create(100)
+    driver.post.peers[peer.post.process_id].broken()  # it says hello in the same turn
+    driver.until(lambda: greeted)
+    assert greeted[0][0] == greeted[0][1] > 0

@@ -6,11 +6,13 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from tests.runtime.driven_loop import DrivenLoop
@@ -266,6 +268,20 @@ def test_stacks_are_dumped_while_the_worker_never_lets_go(starts: Starts) -> Non
     assert worker.read_stack().count("in obey") == 1
 
 
+def test_a_worker_that_has_not_got_to_its_dump_is_known(starts: Starts) -> None:
+    worker = starts.up()
+    os.kill(worker.pid, signal.SIGSTOP)
+    worker.request_stack()
+    assert worker.is_dumping()
+    assert worker.read_stack() == ""
+    os.kill(worker.pid, signal.SIGCONT)
+    starts.loop.until(lambda: not worker.is_dumping())
+    assert "in main" in worker.read_stack()
+    os.kill(worker.pid, signal.SIGKILL)
+    starts.ended(worker)
+    assert not worker.is_dumping()
+
+
 def test_a_fork_server_is_retired_when_there_are_too_many(starts: Starts) -> None:
     starts.spawner._config = Config(fork_servers=2)
     workers = [starts.up(str(n), env_vars={"TEST_A": str(n)}) for n in range(3)]
@@ -293,8 +309,6 @@ starts.loop.until(lambda: False, 60)
 
 @pytest.mark.slow
 def test_everything_dies_with_its_node(tmp_path: Path) -> None:  # F1
-    import subprocess
-
     program = NODE.format(root=str(Path(HERE).parent.parent), here=HERE)
     node = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert node.stdout
@@ -304,6 +318,92 @@ def test_everything_dies_with_its_node(tmp_path: Path) -> None:  # F1
     node.wait()
     node.stdout.close()
     assert all(is_gone(pid) for pid in pids)
+
+
+class NodeByHand:
+    """A fork server, the end of its lane, and a process that passes for its node."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(["sleep", "60"])
+        self.lane, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.server = subprocess.Popen(
+                [sys.executable, "-c", SERVER, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        setup = {"entry": "fake_worker:main", "sys_path": [HERE]}
+        pidfd = os.pidfd_open(self.process.pid)
+        self.tell(["setup", setup], [pidfd, 2])
+        os.close(pidfd)
+        assert self.hear()[0] == "ready"
+
+    def tell(self, message: list[Any], fds: list[int]) -> None:
+        socket.send_fds(self.lane, [msgpack.packb(message)], fds)
+
+    def hear(self) -> list[Any]:
+        body, fds, _, _ = socket.recv_fds(self.lane, 1 << 16, 1)
+        for fd in fds:
+            os.close(fd)
+        message: list[Any] = msgpack.unpackb(body)
+        return message
+
+    def fork(self, number: int) -> WorkerProcess:
+        worker = WorkerProcess(bytes(12), "", {"process": bytes(12)})
+        ends = worker.open_ends()
+        self.tell(["fork", number, worker.boot], ends)
+        for end in ends:
+            os.close(end)
+        return worker
+
+    def close(self) -> None:
+        self.lane.close()
+        for process in (self.process, self.server):
+            process.kill()
+            process.wait()
+
+
+SERVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3, inheritable=False)
+from zactor.runtime.forkserver import main
+main()
+"""
+
+
+@pytest.fixture
+def node() -> Iterator[NodeByHand]:
+    made = NodeByHand()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("is_answer_unread", [True, False])
+def test_a_lane_that_breaks_before_the_death_is_seen_costs_no_worker_its_end(  # F1
+    node: NodeByHand, is_answer_unread: bool
+) -> None:
+    """The kernel closes the sockets of a dying node before it says that the node is dead."""
+    spinning = node.fork(1)
+    started = node.hear()
+    spinning.send(["spin"])
+    if is_answer_unread:
+        node.fork(2).close()
+        select.select([node.lane], [], [], 10)
+        node.lane.close()  # the server's next read is a reset
+    else:
+        os.kill(node.server.pid, signal.SIGSTOP)
+        node.fork(2).close()
+        node.lane.close()  # its next answer meets a broken pipe
+        os.kill(node.server.pid, signal.SIGCONT)
+    is_gone(node.server.pid, 0.3)  # or it has seen all of that by then
+    node.process.kill()
+    node.process.wait()
+    is_over = is_gone(started[2])
+    spinning.close()
+    if not is_over:
+        os.kill(started[2], signal.SIGKILL)
+    assert is_over
+    assert node.server.wait(10) == 0
 
 
 def test_a_lane_refuses_garbage() -> None:

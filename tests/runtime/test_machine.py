@@ -47,3 +47,22 @@ def test_a_kill_for_memory_is_noticed_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert pressure.has_killed()
     assert not pressure.has_killed()
     assert machine.store_capacity(Config(store_bytes=5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("node_sees", "numbers", "seen"),
+    [
+        (None, [0, 2], "0,2"),
+        ("4,GPU-abc", [1], "GPU-abc"),
+        ("4, 5", [0, 1], "4,5"),
+        ("4,5", [], "4,5"),
+        (None, [], None),
+    ],
+)
+def test_a_worker_sees_the_gpus_it_was_given(
+    node_sees: str | None, numbers: list[int], seen: str | None
+) -> None:
+    environ = {"CUDA_VISIBLE_DEVICES": "of the task before"}
+    chosen = machine.use_gpus(environ, node_sees, numbers)
+    assert environ.get("CUDA_VISIBLE_DEVICES") == seen
+    assert chosen == (seen.split(",") if numbers and seen else [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +12,10 @@ import pytest
 from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
 from zactor.runtime.output import (
-    FOLD_TEXTS,
     LINE_LIMIT,
     PARTIAL_AFTER,
-    Fold,
     LogFile,
     Output,
-    show,
 )
 from zactor.runtime.spawn import WorkerProcess
 
@@ -193,62 +189,25 @@ def test_a_worker_that_prints_nothing_has_no_file(printing: Printing) -> None:
     assert os.listdir(printing.directory) == []
 
 
-def line(worker: bytes, text: str) -> list[Any]:
-    return [worker, "A", 1, b"", 1, text]
+def test_a_driver_that_leaves_is_sent_all_that_was_printed(printing: Printing) -> None:
+    worker = printing.worker(b"a")
+    printing.write(worker, "whole\nand a half")
+    printing.write(worker, "error\n", stream=2)
+    printing.output.flush_job(b"another")
+    assert printing.texts() == []
+    printing.output.flush_job(JOB)  # the loop has not turned
+    assert printing.texts() == ["whole", "and a half", "error"]
+    printing.output.flush_job(JOB)
+    assert len(printing.texts()) == 3
 
 
-def test_a_line_of_many_workers_is_shown_once_and_counted() -> None:
-    fold = Fold(window=5.0)
-    assert fold.push([line(b"a", "hi"), line(b"b", "hi"), line(b"c", "hi")], 0.0) == [
-        line(b"a", "hi")
-    ]
-    assert fold.push([line(b"a", "hi")], 1.0) == []
-    assert fold.next_deadline() == 5.0
-    assert fold.flush(4.9) == []
-    assert fold.flush(5.0) == [line(b"a", "hi [repeated 3x across cluster]")]
-    assert fold.next_deadline() is None
-    assert fold.push([line(b"b", "hi")], 6.0) == [line(b"b", "hi")]
-
-
-def test_lines_one_worker_repeats_and_empty_ones_are_all_shown() -> None:
-    fold = Fold()
-    lines = [line(b"a", "x"), line(b"a", "x"), line(b"a", ""), line(b"b", "")]
-    assert fold.push(lines, 0.0) == lines
-
-
-def test_folding_remembers_a_bounded_number_of_texts() -> None:
-    fold = Fold()
-    fold.push([line(b"a", "first"), line(b"b", "first")], 0.0)
-    shown = fold.push([line(b"a", str(n)) for n in range(FOLD_TEXTS)], 0.0)
-    assert shown[-1] == line(b"b", "first")
-    assert len(shown) == FOLD_TEXTS + 1
-
-
-def test_folded_counts_arrive_while_other_lines_flow(printing: Printing) -> None:
-    for job in (b"a", b"b"):
-        printing.worker(job)
-    printing.write(b"a", "same\n")
-    printing.until("same")
-    printing.write(b"b", "same\n")
-    printing.loop.wait(0.1)
-    printing.write(b"b", "other\n")
-    printing.until("same", "other")
-    printing.output.finish()
-    assert printing.texts() == ["same", "other", "same"]
-
-
-def test_lines_are_shown_with_their_origin_in_front() -> None:
-    out, err = io.StringIO(), io.StringIO()
-    show([line(b"a", "x"), [b"b", "B", 2, b"", 2, "y"], line(b"a", "z")], out, err)
-    assert out.getvalue() == "(A pid=1) x\n(A pid=1) z\n"
-    assert err.getvalue() == "(B pid=2) y\n"
-
-
-def test_a_stream_that_takes_nothing_is_survived() -> None:
-    closed = io.StringIO()
-    closed.close()
-    show([line(b"a", "x")], closed, None)
-    raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, "ascii")
-    show([line(b"a", "gr\u00fcn")], stream, None)
-    assert raw.getvalue() == b"(A pid=1) gr\\xfcn\n"
+def test_logs_are_listed_once_something_is_in_them(printing: Printing) -> None:
+    worker = printing.worker(b"a")
+    printing.write(worker, "x\n")
+    printing.until("x")
+    [row] = printing.output.list_logs()
+    assert (row["stream"], row["size"], row["pid"], row["is_alive"]) == ("out", 2, 41, True)
+    printing.die(worker)
+    [row] = printing.output.list_logs()
+    assert not row["is_alive"]
+    assert row["filename"] in os.listdir(printing.directory)

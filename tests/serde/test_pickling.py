@@ -378,3 +378,11 @@ def test_deregistered_serializers_are_gone():
 
 def test_a_serializer_applies_within_a_dump_too(registered):
     assert again(Nested(Conn("a"))).inner.url == "again a"
+
+
+@pytest.mark.parametrize("lead", range(8))
+def test_small_arrays_are_aligned_wherever_the_payload_lies(lead):
+    payload, buffers, _ = pickle_value([b"x" * 5, np.arange(3.0), np.arange(7.0)])
+    whole = b"." * lead + payload
+    arrays = unpickle_value(memoryview(whole)[lead:], buffers)[1:]
+    assert [array.ctypes.data % 8 for array in arrays] == [0, 0]

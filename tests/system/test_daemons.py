@@ -16,6 +16,7 @@ import pytest
 
 import zactor
 from tests.system.daemons import PATIENCE, Machines, cpus, query, wait_until
+from zactor.runtime import process as processes
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -155,6 +156,53 @@ def test_a_killed_broker_is_started_again_under_load(world: Machines) -> None:
     del second, again
     # What was leased before the restart is given back, and nothing was counted twice.
     wait_until(lambda: cpus() == cpus("total"))
+
+
+@pytest.mark.parametrize("with_nodes", [False, True], ids=["broker", "broker and nodes"])
+def test_a_broker_that_stood_still_for_longer_than_a_lease_declares_nobody_lost(
+    world: Machines, with_nodes: bool
+) -> None:
+    broker = world.broker()
+    nodes = [world.node("--resources", "a=1"), world.node("--resources", "b=1", machine="far")]
+    world.init()
+    counters = [Counter.options(resources={name: 1}).remote() for name in "ab"]
+    before = zactor.get([each.pid.remote() for each in counters], timeout=PATIENCE)
+    stopped = [broker, *(nodes if with_nodes else ())]
+    for daemon in stopped:
+        daemon.send(signal.SIGSTOP)
+    threading.Event().wait(2 * float(world.settings["ZACTOR_LEASE"]))  # what is tested is time
+    for daemon in stopped:
+        daemon.send(signal.SIGCONT)
+    wait_until(lambda: "did not run for" in world.log(), what="the broker notices")
+    again = Counter.options(resources={"a": 0, "b": 0}).remote()
+    assert zactor.get(again.increment.remote(), timeout=PATIENCE) == 1
+    assert zactor.get([each.pid.remote() for each in counters], timeout=PATIENCE) == before
+    assert "is gone" not in world.log()
+
+
+def test_a_broker_that_is_killed_before_it_commits_has_acknowledged_nothing(
+    world: Machines,
+) -> None:
+    when = world.base / "now"
+    given = ("broker", "--file", world.file, "--state", world.state)
+    script = str(Path(__file__).with_name("killed_broker.py"))
+    broker = world.run(script, *given, KILL_WHEN=str(when))
+    world.node(cpus=1)
+    world.init()
+    shared = Counter.options(isolation="shared", num_cpus=0)
+    counters = [shared.remote() for _ in range(300)]
+    zactor.get([counter.increment.remote() for counter in counters], timeout=PATIENCE)
+    when.touch()
+    broker.send(signal.SIGSTOP)
+    del counters  # one-way messages, which nobody repeats once they are acknowledged
+    post = processes.current().post  # type: ignore[union-attr]
+    broker_peer = post.peers[processes.current().broker.process]  # type: ignore[union-attr]
+    wait_until(lambda: len(broker_peer.link.unacked) >= 300)
+    broker.send(signal.SIGCONT)  # it takes hundreds in one turn
+    assert broker.process.wait(PATIENCE) == -signal.SIGKILL
+    world.broker()
+    alive = [["state", "=", "ALIVE"]]
+    wait_until(lambda: not query("actors", filters=alive), what="all of them are released")
 
 
 def test_what_dies_while_the_broker_is_away_is_known_after_it(world: Machines) -> None:

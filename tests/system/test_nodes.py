@@ -279,3 +279,19 @@ def _lives(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_actors_of_a_node_that_stops_in_order_live_on_elsewhere(world: Machines) -> None:
+    world.broker()
+    leaving = world.node("--resources", "a=1")
+    world.init()
+    actor = on("a").options(max_restarts=1, max_task_retries=-1).remote()
+    zactor.get(actor.add.remote(), timeout=PATIENCE)
+    refs = [actor.add.remote() for _ in range(300)]
+    assert leaving.stop() == 0
+    refs += [actor.add.remote() for _ in range(10)]
+    world.node("--resources", "a=1")
+    counts = zactor.get(refs, timeout=PATIENCE)
+    restart = next((at for at, count in enumerate(counts) if count != at + 2), len(counts))
+    assert counts[restart:] == list(range(1, len(counts) - restart + 1))
+    assert zactor.get(actor.add.remote(), timeout=PATIENCE) == len(counts) - restart + 1

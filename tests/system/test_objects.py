@@ -68,7 +68,7 @@ def lose_everything(ref: Any) -> None:
     zactor.wait([ref], timeout=PATIENCE)
     place = ref._result.value
     prefix = "-".join(place[0].split("-")[:-2])
-    for path in Path("/dev/shm").glob(f"{prefix}-*"):
+    for path in Path(os.environ["ZACTOR_SHM_DIR"]).glob(f"{prefix}-*"):
         path.unlink(missing_ok=True)
 
 
@@ -117,11 +117,11 @@ def test_values_made_again_leave_nothing(keeper: Any) -> None:
     objects: Any = processes.current().objects  # type: ignore[union-attr]
 
     def kept() -> int:
-        objects.store._look()
+        objects.store.look()
         return (
             objects.references.stats().owned
             + len(objects._places)
-            + len(objects.recovery._records)
+            + objects.recovery.lineage.stats().records
         )
 
     before = kept()
@@ -170,3 +170,69 @@ def test_what_a_dead_process_owned_is_lost_at_once(keeper: Any) -> None:
     with pytest.raises(exceptions.OwnerDiedError):
         while True:
             zactor.get(ref, timeout=PATIENCE)
+
+
+class Maker:
+    """Owns values, and hands out references to them inside other values."""
+
+    def make(self, count: int) -> list[Any]:
+        return [zactor.put(number) for number in range(count)]
+
+    def owned(self) -> int:
+        return int(processes.current().objects.references.stats().owned)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("count", [10, 5_000], ids=["inline", "stored"])
+def test_a_value_read_again_has_the_same_references(cluster: None, count: int) -> None:
+    maker = zactor.remote(Maker).remote()
+    ref = maker.make.remote(count)
+    first = zactor.get(ref)
+    kept = first[1]
+    second = zactor.get(ref)
+    assert second is not first
+    assert second[1] is kept
+    assert zactor.get(second[-1]) == count - 1
+
+    del first, second
+    assert zactor.get(ref)[1] is kept  # nobody but the value had the others meanwhile
+
+
+@pytest.mark.parametrize("count", [10, 5_000], ids=["inline", "stored"])
+def test_references_of_a_value_that_was_read_go_with_the_value(
+    cluster: None, count: int
+) -> None:
+    maker = zactor.remote(Maker).remote()
+    objects = processes.current().objects  # type: ignore[union-attr]
+    before = set(objects.loaded)
+    ref = maker.make.remote(count)
+    one = zactor.get(zactor.get(ref)[3:4])
+    survivor = zactor.get(ref)[7]
+    del ref
+
+    wait_until(
+        lambda: zactor.get(maker.owned.remote()) <= 1, what="the references are given up"
+    )
+    assert (one, zactor.get(survivor)) == ([3], 7)
+    assert objects.loaded.keys() - before == {survivor.binary()}
+
+
+def test_a_wait_that_is_over_leaves_nothing_at_what_it_did_not_wait_for(keeper: Any) -> None:
+    event = zactor.remote(Gate).options(max_concurrency=2).remote()
+    pending = [event.wait.remote(), keeper.echo.remote(1)]
+    assert zactor.wait(pending, num_returns=1)[0] == pending[1:]
+    assert not pending[0]._result.waiters
+    zactor.get(event.open.remote())
+    assert zactor.get(pending) == [None, 1]
+
+
+class Gate:
+    """Closed until it is opened."""
+
+    def __init__(self) -> None:
+        self._opened = threading.Event()
+
+    def wait(self) -> None:
+        self._opened.wait(PATIENCE)
+
+    def open(self) -> None:
+        self._opened.set()

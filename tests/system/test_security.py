@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import stat
-import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 
 import zactor
-from tests.system.daemons import PATIENCE, Machines, marked, wait_until
+from tests.system.daemons import PATIENCE, Machines, wait_until
+from tests.system.strangers import (
+    MESSAGES,
+    RAW,
+    Strangers,
+    handshake,
+    ipc_endpoints,
+    resident,
+    talk,
+    tcp_endpoints,
+)
 from zactor.runtime.joining import read_cluster_file
-
-Dealer = zmq.Socket[bytes]
+from zactor.runtime.process import current
+from zactor.transport.limits import MAX_MESSAGE
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -27,29 +35,8 @@ class Echo:
     def say(self, value: object) -> object:
         return value
 
-
-def listening() -> dict[int, list[str]]:
-    """The tcp addresses that processes of this test listen at, by pid."""
-    inodes = {}
-    for name in ("tcp", "tcp6"):
-        for line in Path("/proc/net", name).read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A":
-                inodes[words[9]] = words[1]
-    found: dict[int, list[str]] = {}
-    for pid in [*marked(), os.getpid()]:
-        with contextlib.suppress(OSError):
-            for link in Path(f"/proc/{pid}/fd").iterdir():
-                target = os.readlink(link)
-                inode = target.removeprefix("socket:[").rstrip("]")
-                if inode in inodes:
-                    found.setdefault(pid, []).append(inodes[inode])
-    return found
-
-
-def resident(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/status").read_text()
-    return int(fields.split("VmRSS:")[1].split()[0]) * 1024
+    def pass_on(self, other: Any, value: object) -> object:
+        return zactor.get(other.say.remote(value), timeout=PATIENCE)
 
 
 def test_only_daemons_listen_and_only_at_the_loopback_unless_told(world: Machines) -> None:
@@ -57,17 +44,16 @@ def test_only_daemons_listen_and_only_at_the_loopback_unless_told(world: Machine
     node = world.node()
     world.init()
     assert zactor.get(Echo.remote().say.remote(1), timeout=PATIENCE) == 1
-    found = listening()
+    found = tcp_endpoints()
     assert set(found) == {broker.pid, node.pid}
-    loopback = f"{struct.unpack('<I', socket.inet_aton('127.0.0.1'))[0]:08X}"
-    for addresses in found.values():
-        assert {address.split(":")[0] for address in addresses} == {loopback}
+    for endpoints in found.values():
+        assert all(each.startswith("tcp://127.0.0.1:") for each in endpoints)
 
 
 def test_an_embedded_cluster_listens_nowhere(own_cluster: object) -> None:
     zactor.init(num_cpus=1)
     assert zactor.get(Echo.remote().say.remote(1), timeout=PATIENCE) == 1
-    assert listening() == {}
+    assert tcp_endpoints() == {}
 
 
 def test_what_is_on_disk_is_the_owners_alone(world: Machines) -> None:
@@ -82,28 +68,6 @@ def test_what_is_on_disk_is_the_owners_alone(world: Machines) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-class Strangers:
-    """Makes sockets that are none of zactor's, and closes them."""
-
-    def __init__(self) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._made: list[zmq.Socket[bytes]] = []
-
-    def dealer(self, server: bytes = b"", public: bytes = b"", secret: bytes = b"") -> Dealer:
-        made = self._context.socket(zmq.DEALER)
-        made.linger = 0
-        if server:
-            made.curve_serverkey = server
-            made.curve_publickey, made.curve_secretkey = public, secret
-        self._made.append(made)
-        return made
-
-    def close(self) -> None:
-        for made in self._made:
-            made.close(0)
-        self._context.term()
-
-
 @pytest.fixture
 def strangers() -> Iterator[Strangers]:
     made = Strangers()
@@ -111,130 +75,114 @@ def strangers() -> Iterator[Strangers]:
     made.close()
 
 
-def handshake(socket_: Dealer, endpoint: str) -> int:
-    """Connect, and return the event that ends the handshake."""
-    monitor = socket_.get_monitor_socket()
-    try:
-        return _end_of_handshake(socket_, monitor, endpoint)
-    finally:
-        socket_.disable_monitor()  # before its other end is closed: it says good-bye there
-        monitor.close(0)
-
-
-def _end_of_handshake(socket_: Dealer, monitor: Dealer, endpoint: str) -> int:
-    socket_.connect(endpoint)
-    ends = (
-        zmq.EVENT_HANDSHAKE_SUCCEEDED,
-        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
-        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-        zmq.EVENT_DISCONNECTED,
-    )
-    while monitor.poll(PATIENCE * 1000):
-        frames = monitor.recv_multipart()
-        event: int = struct.unpack("=hi", frames[0])[0]
-        if event in ends:
-            return event
-    raise AssertionError("the handshake does not end")
-
-
-@pytest.mark.parametrize("daemon", ["broker", "node"])
-def test_who_has_not_the_clusters_key_is_refused(
-    world: Machines, strangers: Strangers, daemon: str
-) -> None:
+@pytest.fixture
+def meeting(world: Machines) -> list[Any]:
+    """Two machines whose workers and program speak to each other: everybody listens at tcp."""
     world.broker()
-    node = world.node()
-    content = read_cluster_file(world.file)
-    endpoint = content.broker.tcp if daemon == "broker" else node.line.split()[-1]
-    keys = content.keys
-
-    refused = {
-        "plain": strangers.dealer(),
-        # Knows the server's public key, which is no secret, but is on no list.
-        "a stranger": strangers.dealer(keys.server_public, *zmq.curve_keypair()),
-        "one of another cluster": strangers.dealer(
-            zmq.curve_keypair()[0], keys.client_public, keys.client_secret
-        ),
-    }
-    for who, dealer in refused.items():
-        assert handshake(dealer, endpoint) != zmq.EVENT_HANDSHAKE_SUCCEEDED, who
-    friend = strangers.dealer(keys.server_public, keys.client_public, keys.client_secret)
-    assert handshake(friend, endpoint) == zmq.EVENT_HANDSHAKE_SUCCEEDED
+    world.node("--resources", "a=1", cpus=1)
+    world.node("--resources", "b=1", cpus=1, machine="far")
+    world.init()
+    echoes = [Echo.options(resources={name: 1}).remote() for name in "ab"]
+    answers_all(echoes)
+    return echoes
 
 
-NONSENSE = {
-    "nothing": b"",
-    "garbage": os.urandom(4096),
-    "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "zmtp1": b"\x01\x00" + b"\x05\x00abcd",
-    "zmtp2": b"\xff" + bytes(8) + b"\x7f\x01\x05\x00\x00",
-    "null mechanism": b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32),
-    "cut greeting": b"\xff" + bytes(8) + b"\x7f\x03",
-    "a frame of 1 GB": b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32)
-    + b"\x06" + (1 << 30).to_bytes(8, "big") + b"x" * 65536,
-}  # fmt: skip
+def answers_all(echoes: list[Any]) -> None:
+    assert zactor.get([each.say.remote(2) for each in echoes], timeout=PATIENCE) == [2, 2]
+    for one, other in (echoes, echoes[::-1]):
+        assert zactor.get(one.pass_on.remote(other, 3), timeout=PATIENCE) == 3
 
 
-def test_nonsense_is_refused_and_memory_stays_flat(
+def test_who_has_not_the_clusters_key_is_refused_at_every_tcp_socket(
+    world: Machines, meeting: list[Any], strangers: Strangers
+) -> None:
+    keys = read_cluster_file(world.file).keys
+    endpoints = tcp_endpoints()
+    assert len(endpoints) == 6, "broker, nodes, workers, this program"
+    for listening in endpoints.values():
+        for endpoint in listening:
+            refused = {
+                "plain": strangers.dealer(),
+                # Knows the server's public key, which is no secret, but is on no list.
+                "a stranger": strangers.dealer(keys.server_public, *zmq.curve_keypair()),
+                "one of another cluster": strangers.dealer(
+                    zmq.curve_keypair()[0], keys.client_public, keys.client_secret
+                ),
+            }
+            for who, dealer in refused.items():
+                assert handshake(dealer, endpoint) != zmq.EVENT_HANDSHAKE_SUCCEEDED, who
+                dealer.close(0)
+            friend = strangers.dealer(
+                keys.server_public, keys.client_public, keys.client_secret
+            )
+            assert handshake(friend, endpoint) == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            friend.close(0)
+    process = current()
+    assert process is not None
+    assert process.post._allow_list is not None
+    assert process.post._allow_list.refused == 1  # of the three, the others got no further
+    answers_all(meeting)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "ipc"])
+def test_nonsense_is_refused_at_every_socket_and_memory_stays_flat(
+    world: Machines, meeting: list[Any], strangers: Strangers, transport: str
+) -> None:
+    endpoints = tcp_endpoints() if transport == "tcp" else ipc_endpoints()
+    assert len(endpoints) >= 6, "broker, nodes, workers, this program"
+    before = {pid: resident(pid) for pid in endpoints}
+    keys = read_cluster_file(world.file).keys
+    process = current()
+    assert process is not None
+    refused = process.post.counters["refused"]
+    rounds = 20
+    for listening in endpoints.values():
+        for endpoint in listening:
+            for _ in range(rounds):
+                for said in RAW.values():
+                    talk(endpoint, said)
+            # One who has the keys, or may enter the directory, and speaks nonsense.
+            friend = (
+                strangers.dealer(keys.server_public, keys.client_public, keys.client_secret)
+                if transport == "tcp"
+                else strangers.dealer()
+            )
+            friend.connect(endpoint)
+            for _ in range(rounds):
+                for message in MESSAGES:
+                    friend.send_multipart(message)
+    answers_all(meeting)
+    wait_until(
+        lambda: all(resident(pid) - size < 32 << 20 for pid, size in before.items()),
+        what="memory is flat",
+    )
+    wait_until(
+        lambda: process.post.counters["refused"] >= refused + rounds * len(MESSAGES),
+        what="each is counted",
+    )
+    log = world.log()
+    assert "Traceback" not in log
+    assert "a bug in zactor" not in log
+    assert zactor.get(Echo.remote().say.remote(3), timeout=PATIENCE) == 3
+
+
+def test_more_than_a_message_may_have_is_not_read(
     world: Machines, strangers: Strangers
 ) -> None:
+    """Not even of one who is let in: the connection ends where the length is read."""
     broker = world.broker()
-    world.node()
-    world.init()
-    echo = Echo.remote()
-    zactor.get(echo.say.remote(1), timeout=PATIENCE)
     content = read_cluster_file(world.file)
-    host, _, port = content.broker.tcp.removeprefix("tcp://").rpartition(":")
     before = resident(broker.pid)
-    for _ in range(25):
-        for sent in NONSENSE.values():
-            with socket.create_connection((host, int(port)), timeout=5) as raw:
-                raw.sendall(sent)
-    # One who has the keys and speaks nonsense, or claims to be somebody else.
-    keys = content.keys
-    friend = strangers.dealer(keys.server_public, keys.client_public, keys.client_secret)
-    friend.connect(content.broker.tcp)
-    for _ in range(50):
-        for sent in (b"", b"\xc1", os.urandom(1000), b"\x97" + b"\x01" * 7, b"\x90" * 5000):
-            friend.send(sent)
-        friend.send_multipart([os.urandom(10)] * 20)
-        friend.send(b"\xdd\xff\xff\xff\xff")  # a list of four billion
-    assert zactor.get(echo.say.remote(2), timeout=PATIENCE) == 2
-    assert zactor.get(Echo.remote().say.remote(3), timeout=PATIENCE) == 3
-    assert broker.process.poll() is None
-    wait_until(lambda: resident(broker.pid) - before < 32 << 20)
-
-
-def test_nonsense_on_ipc_is_refused_too(world: Machines, strangers: Strangers) -> None:
-    broker = world.broker()
-    world.node()
-    world.init()
-    echo = Echo.remote()
-    zactor.get(echo.say.remote(1), timeout=PATIENCE)
-    sockets = [
-        path
-        for path in Path(os.environ["ZACTOR_TMPDIR"]).glob("????????/*")
-        if stat.S_ISSOCK(path.stat().st_mode)
-    ]
-    assert len(sockets) >= 4  # broker, node, worker, this program
-    for path in sockets:
-        for sent in NONSENSE.values():
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                with socket.socket(socket.AF_UNIX) as raw:
-                    raw.connect(str(path))
-                    raw.sendall(sent)
-        talker = strangers.dealer()
-        talker.connect(f"ipc://{path}")
-        for sent in (
-            b"",
-            b"\xc1",
-            os.urandom(1000),
-            b"\x97" + b"\x01" * 7,
-            b"\xdd\xff\xff\xff\xff",
-        ):
-            talker.send(sent)
-    assert zactor.get(echo.say.remote(2), timeout=PATIENCE) == 2
-    assert zactor.get(Echo.remote().say.remote(3), timeout=PATIENCE) == 3
+    friend = strangers.dealer()
+    friend.reconnect_ivl = -1
+    friend.connect(content.broker.ipc)
+    monitor = friend.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    friend.send(bytes(MAX_MESSAGE + 1))
+    is_over = monitor.poll(PATIENCE * 1000)
+    friend.disable_monitor()  # before its other end is closed: it says good-bye there
+    monitor.close(0)
+    assert is_over
+    assert resident(broker.pid) - before < 32 << 20
     assert broker.process.poll() is None
 
 

@@ -1,6 +1,8 @@
 """Tasks on leased workers: nothing waits behind a task that is slow or blocked."""
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +44,33 @@ def test_tasks_that_wait_for_tasks_queued_behind_them_end(cluster: None) -> None
     waiting = [wait_for_others.remote([quick.remote(), quick.remote()]) for _ in range(50)]
 
     assert sum(zactor.get(waiting, timeout=30)) == 100
+
+
+DIES_BEFORE_ITS_TASKS = """
+import os
+
+def die_soon():
+    from zactor.runtime import worker
+    worker.Worker._run_tasks = lambda self, order: os._exit(3)
+
+os.register_at_fork(after_in_child=die_soon)
+"""
+
+
+@pytest.mark.system
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_workers_that_die_before_their_tasks_begin_end_in_an_error_that_says_so(
+    cluster: None, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DIES_BEFORE_ITS_TASKS)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    broken = quick.options(runtime_env={"env_vars": {"PYTHONPATH": path}}, max_retries=-1)
+    refs = [broken.remote() for _ in range(3)]
+    for ref in refs:
+        with pytest.raises(
+            zactor.exceptions.WorkerCrashedError, match="before a task"
+        ) as caught:
+            zactor.get(ref, timeout=30)
+        assert caught.value.executed == "no"
+    assert zactor.get(quick.remote(), timeout=10) == 1

@@ -13,6 +13,7 @@ from zactor.exceptions import ActorClassInheritanceError
 from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
+from zactor.runtime.arguments import with_known_values
 from zactor.runtime.deadlines import ACTIVE
 from zactor.runtime.outgoing import BATCH_CALLS
 from zactor.runtime.refs import ObjectRef
@@ -98,7 +99,11 @@ class ActorMethod(Calls[P, Ref]):
                 if args:
                     for value in args:
                         if type(value) is ObjectRef:
-                            return MethodCall(self, args, kwargs).submit()
+                            known = with_known_values(args)
+                            if known is None:
+                                return MethodCall(self, args, kwargs).submit()
+                            args = known
+                            break
                     payload, buffers, refs = pickled = dumps_args(args, None, self._name)
                     if buffers or refs or len(payload) > _SMALL:
                         return MethodCall(self, args, kwargs, pickled).submit()
@@ -132,6 +137,11 @@ class ActorMethod(Calls[P, Ref]):
 
     if not TYPE_CHECKING:
         remote = _submit  # to checkers, it is as `Calls` says
+
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
+        """Submit a call with options of its own: what older Ray programs write."""
+        method = self.options(**options) if options else self
+        return method._submit(*(args or ()), **(kwargs or {}))
 
     def _parameters(self) -> str:
         """Return the method's parameters, see `runtime.signatures`."""
@@ -210,6 +220,7 @@ class _Facts:
         "is_async",
         "is_ordered",
         "max_pending_calls",
+        "method_options",
         "methods",
         "numbers",
         "owner",
@@ -220,6 +231,7 @@ class _Facts:
         self.id: bytes = entry["id"]
         self.class_name: str = entry.get("class_name") or "Actor"
         self.methods: list[list[Any]] = entry.get("methods") or []
+        self.method_options: dict[str, MethodOptions] = {}  # by name, once it was asked for
         self.numbers = {row[0]: number for number, row in enumerate(self.methods)}
         self.max_pending_calls: int = entry.get("max_pending_calls", -1)
         options = entry.get("options") or {}
@@ -280,8 +292,12 @@ class ActorHandle(Generic[T]):
         facts = self._facts
         number = facts.numbers.get(name)
         if number is not None:
-            about = facts.methods[number][1]
-            options = MethodOptions.of(**_method_options(about)).under(facts.actor_options)
+            known = facts.method_options.get(name)
+            if known is None:
+                about = facts.methods[number][1]
+                known = MethodOptions.of(**_method_options(about)).under(facts.actor_options)
+                facts.method_options[name] = known
+            options = known
         elif name in _OWN_METHODS:
             number = _OWN_METHODS[name]
             options = MethodOptions().under(facts.actor_options)
@@ -323,7 +339,13 @@ class ActorHandle(Generic[T]):
 
     def __dir__(self) -> list[str]:
         return sorted(
-            [*self._facts.numbers, "__ray_ready__", "__ray_call__", "__ray_terminate__"]
+            [
+                "__init__",
+                "__ray_ready__",
+                "__ray_call__",
+                "__ray_terminate__",
+                *self._facts.numbers,
+            ]
         )
 
     def __repr__(self) -> str:
@@ -418,6 +440,11 @@ class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
     if not TYPE_CHECKING:
         remote = _create  # to checkers, it is as `Calls` says
 
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> ActorHandle[T]:
+        """Create an actor with options of its own: what older Ray programs write."""
+        actor_class = self.options(**options) if options else self
+        return actor_class._create(*(args or ()), **(kwargs or {}))
+
     def options(self, **options: Any) -> ActorClass[T]:
         """Return the class with other options for the actors made of it.
 
@@ -435,6 +462,9 @@ class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._class, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._class)})
 
     def __repr__(self) -> str:
         return f"ActorClass({self._class.__name__})"

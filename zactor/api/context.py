@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from zactor.api.session import process
+from zactor.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID, WorkerID
 from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
@@ -35,16 +37,15 @@ class RuntimeContext:
         return running.current() if running is not None else None
 
     def get(self) -> dict[str, Any]:
-        """Return the context as a dict."""
-        context: dict[str, Any] = {
-            "job_id": self.get_job_id(),
-            "node_id": self.get_node_id(),
+        """Return the context as a dict: ids as objects, those of what runs where something does."""
+        found = {
+            "job_id": JobID.from_hex(self.get_job_id()),
+            "node_id": NodeID.from_hex(self.get_node_id()),
             "namespace": self.namespace,
+            "task_id": _id(TaskID, self.get_task_id()),
+            "actor_id": _id(ActorID, self.get_actor_id()),
         }
-        if self.worker_type == "WORKER":
-            context["task_id"] = self.get_task_id()
-            context["actor_id"] = self.get_actor_id()
-        return context
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def worker_type(self) -> str:
@@ -77,17 +78,24 @@ class RuntimeContext:
             return None
         running = self._running()
         assert running is not None
-        given = running.name_given(call)
-        return given or self.get_task_function_name()
+        name = running.name_of(call)
+        return running.name_given(call) or (
+            f"{running.label}.{name}" if running.label else name
+        )
 
     def get_task_function_name(self) -> str | None:
-        """Return the name of the function or method that runs, with its class."""
+        """Return the name of the function or method that runs, with its module and class."""
         call = self._call()
         running = self._running()
         if call is None or running is None:
             return None
         name = running.name_of(call)
-        return f"{running.label}.{name}" if running.label else name
+        place = running.module_of(call)
+        return ".".join(part for part in (place, running.label, name) if part)
+
+    def get_dashboard_url(self) -> str:
+        """Return "": there is no dashboard."""
+        return ""
 
     def get_actor_id(self) -> str | None:
         """Return the id of the actor that runs, or None."""
@@ -207,11 +215,58 @@ class RuntimeContext:
 
     # -- old spellings
 
-    job_id = property(get_job_id)
-    node_id = property(get_node_id)
-    worker_id = property(get_worker_id)
-    task_id = property(get_task_id)
-    actor_id = property(get_actor_id)
+    @property
+    def job_id(self) -> JobID:
+        """The id of the job, as an object. Deprecated."""
+        _deprecated("get_job_id")
+        return JobID(bytes.fromhex(self.get_job_id()))
+
+    @property
+    def node_id(self) -> NodeID:
+        """The id of the node, as an object. Deprecated."""
+        _deprecated("get_node_id")
+        return NodeID(bytes.fromhex(self.get_node_id()))
+
+    @property
+    def worker_id(self) -> WorkerID:
+        """The id of this process, as an object. Deprecated."""
+        _deprecated("get_worker_id")
+        return WorkerID(bytes.fromhex(self.get_worker_id()))
+
+    @property
+    def task_id(self) -> Any:
+        """The id of the call that runs, as an object, or None. Deprecated."""
+        _deprecated("get_task_id")
+        return _id(TaskID, self.get_task_id())
+
+    @property
+    def actor_id(self) -> Any:
+        """The id of the actor that runs, as an object, or None. Deprecated."""
+        _deprecated("get_actor_id")
+        return _id(ActorID, self.get_actor_id())
+
+    @property
+    def current_placement_group_id(self) -> Any:
+        """The id of the placement group this runs in, as an object, or None. Deprecated."""
+        _deprecated("get_placement_group_id")
+        return _id(PlacementGroupID, self.get_placement_group_id())
+
+    def get_resource_ids(self) -> dict[str, list[str]]:
+        """Return what `get_accelerator_ids` does. Deprecated."""
+        _deprecated("get_accelerator_ids")
+        return self.get_accelerator_ids()
+
+
+def _deprecated(instead: str) -> None:
+    warnings.warn(
+        f"This is deprecated, as it is in Ray. Use {instead}() instead",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+
+
+def _id(kind: Any, text: str | None) -> Any:
+    return None if text is None else kind.from_hex(text)
 
 
 _context = RuntimeContext()
@@ -227,7 +282,7 @@ def get_gpu_ids() -> list[int | str]:
     """Return the ids of the GPUs given to this worker."""
     running = process().running
     spec = getattr(running, "spec", None) or {}
-    return list(spec.get("gpu_ids") or ())
+    return [int(gpu) if str(gpu).isdigit() else gpu for gpu in spec.get("gpu_ids") or ()]
 
 
 def call_id() -> str:

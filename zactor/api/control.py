@@ -113,6 +113,8 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
 def exit_actor() -> None:
     """End the actor whose method calls this, in order; it is not restarted.
 
+    It does not return. In an async actor, tasks that its methods have started can call it too.
+
     Raises:
         TypeError: Called outside of an actor.
     """
@@ -123,4 +125,5 @@ def exit_actor() -> None:
             "exit_actor API is called on a non-actor worker or driver; it can only be called "
             "from inside an actor."
         )
+    runtime.end_actor()  # what is raised here does not leave a task that is not a call's own
     raise StopServing("exit_actor")

@@ -86,8 +86,7 @@ def _create_with_others(
 
     actor = fresh_actor_id()
     view = runtime.actors.view(actor)
-    view.entry = {**view.entry, **pattern.entry}
-    view.is_watched = True
+    runtime.actors.begin(view, pattern.entry)
     is_detached = pattern.options.is_detached()
     guard = None if is_detached else runtime.objects.own_actor(actor)
     runtime.creations.add(pattern.spec, actor, payload)
@@ -238,7 +237,7 @@ def make_spec(
         "methods": methods,
         "placing": options.demand(),
         "running": options.running_demand(),
-        **placing_of(runtime, options),
+        **placing_of(runtime, options, cls.__qualname__),
         "label_selector": options.label_selector or {},
         "fallback": list(options.fallback_strategy or ()),
         "max_restarts": options.max_restarts,

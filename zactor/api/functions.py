@@ -14,7 +14,7 @@ from zactor.api.submission import call_extras, references
 from zactor.api.typed import Calls
 from zactor.core.calls import PENDING
 from zactor.options import TaskOptions
-from zactor.runtime.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.arguments import are_here, complete, encode, wait_for_arguments
 from zactor.runtime.deadlines import deadline_of
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Several
@@ -77,6 +77,11 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         """Return a node of a call graph."""
         raise NotImplementedError("call graphs made with .bind() are not part of zactor")
 
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
+        """Submit a task with options of its own: what older Ray programs write."""
+        function: Any = self.options(**options) if options else self
+        return function._submit(*(args or ()), **(kwargs or {}))
+
     def _submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a task; return its ObjectRef (or as many as `num_returns` says). Does not wait.
 
@@ -98,10 +103,10 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         awaited = encode(runtime, result, args, kwargs, extras or None, self._function.__name__)
         if runtime.is_over is not None:
             result.settle(4, runtime.is_over)
-        elif not awaited and type(result.payload) is not list:
-            runtime.tasks.submit(result)
-        else:
+        elif not are_here(awaited):
             wait_for_arguments(runtime, result, awaited, lambda r: _ready(runtime, r))
+        elif complete(runtime, result):
+            runtime.tasks.submit(result)
         return references(result, self._returns)
 
     if not TYPE_CHECKING:
@@ -141,7 +146,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         env = for_node(merged(job, check_environment(options.runtime_env)))
         shape = {
             "resources": options.demand(),
-            **placing_of(runtime, options),
+            **placing_of(runtime, options, self._function.__qualname__),
             "label_selector": options.label_selector or {},
             "fallback": list(options.fallback_strategy or ()),
             "env": env,

@@ -8,13 +8,15 @@ from typing import Any
 
 from zactor.api.session import process
 from zactor.core.calls import PENDING, PICKLED
+from zactor.core.groups import Group
 from zactor.exceptions import ActorAlreadyExistsError, ZactorError
 from zactor.ids import PlacementGroupID
 from zactor.runtime.objects import Put
 from zactor.runtime.refs import ObjectRef
 from zactor.serde.values import dumps
-from zactor.wire.messages import CreateGroup, Query, RemoveGroup, WatchGroup
+from zactor.wire.messages import Query, WatchGroup
 
+NODE_ID_LABELS = ("ray.io/node-id", "zactor.io/node-id")
 STRATEGIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")
 
 
@@ -26,6 +28,7 @@ class PlacementGroup:
     ) -> None:
         self.id = group_id
         self._bundles = bundles
+        self._is_new = False  # made here just now: the broker may not know it yet
 
     @staticmethod
     def empty() -> PlacementGroup:
@@ -55,7 +58,7 @@ class PlacementGroup:
         runtime = process()
         identity = runtime.identity
         result = Put(identity.caller, next(identity.numbers), PENDING, None)
-        payload = dumps(self)[0]
+        payload = dumps(PlacementGroup(self.id, self._bundles))[0]
         runtime.groups.when_created(self.id.binary(), result, PICKLED, payload)
         return ObjectRef(result)
 
@@ -67,6 +70,13 @@ class PlacementGroup:
         if not ref._result.state:
             runtime.wait_for([ref._result], 1, deadline)
         return ref._result.state == PICKLED
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._is_new:
+            # Whoever gets it may ask the broker before what created it has arrived there.
+            process().groups.confirm(self.id.binary())
+            self._is_new = False
+        return PlacementGroup, (self.id, self._bundles)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PlacementGroup) and self.id == other.id
@@ -80,25 +90,31 @@ class PlacementGroup:
 
 def placement_group(
     bundles: list[dict[str, float]],
-    strategy: str = "PACK",
+    strategy: str | None = None,
     name: str = "",
     lifetime: str | None = None,
     _soft_target_node_id: str | None = None,
     bundle_label_selector: list[dict[str, str]] | None = None,
+    topology_strategy: dict[str, str] | None = None,
     **_: Any,
 ) -> PlacementGroup:
     """Ask for resources to be reserved together; return at once.
 
+    That they can be had is known once `wait` or `ready` says so.
+
     Args:
         bundles: The resources of each bundle: `[{"CPU": 2, "GPU": 1}, ...]`.
-        strategy: "PACK", "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
+        strategy: "PACK" (if nothing is said), "SPREAD", "STRICT_PACK" or "STRICT_SPREAD".
         name: A name to find it by.
         lifetime: "detached": it outlives the process that made it.
         bundle_label_selector: Labels that the node of each bundle must have.
+        topology_strategy: `{"ray.io/node-id": strategy}` is the same as `strategy`. Other labels are
+            not supported.
 
     Raises:
         ValueError: An argument makes no sense.
     """
+    strategy = _strategy_of(strategy, topology_strategy)
     _check(bundles, strategy, lifetime, bundle_label_selector)
     runtime = process()
     group = os.urandom(12)
@@ -114,13 +130,33 @@ def placement_group(
         "owner": runtime.id,
     }
     try:
-        entry = runtime.ask(CreateGroup(0, spec))
+        Group(spec, runtime.namespace)  # what the broker would say of it
+        runtime.groups.create(spec)
+        if name:
+            runtime.groups.confirm(group)
     except ActorAlreadyExistsError as error:
         raise ValueError(str(error)) from None
     except ZactorError as error:
         raise ValueError(str(error)) from error
-    runtime.groups.learn(entry)
-    return PlacementGroup(PlacementGroupID(group), [dict(each) for each in bundles])
+    made = PlacementGroup(PlacementGroupID(group), [dict(each) for each in bundles])
+    made._is_new = True
+    return made
+
+
+def _strategy_of(strategy: str | None, topology: Any) -> str:
+    if topology is None:
+        return "PACK" if strategy is None else strategy
+    if strategy is not None:
+        raise ValueError("say either `strategy` or `topology_strategy`, not both")
+    if not isinstance(topology, dict):
+        raise ValueError(f"`topology_strategy` must be a dict, got {type(topology).__name__}.")
+    others = topology.keys() - NODE_ID_LABELS
+    if others or len(topology) > 1:
+        raise ValueError(
+            f"`topology_strategy` may name {NODE_ID_LABELS[0]!r} alone; zactor does not place by "
+            f"{sorted(map(str, others))}. Use bundle_label_selector for labels of nodes."
+        )
+    return str(next(iter(topology.values()), "PACK"))
 
 
 def _check(bundles: Any, strategy: Any, lifetime: Any, selectors: Any) -> None:
@@ -138,6 +174,10 @@ def _check(bundles: Any, strategy: Any, lifetime: Any, selectors: Any) -> None:
                 or not isinstance(amount, int | float)
             ):
                 raise ValueError(f"Bundles map resource names to numbers, got {bundle!r}")
+            if name == "bundle":
+                raise ValueError(
+                    f"'bundle' is the name of what a group itself counts, no resource: {bundle!r}"
+                )
             if amount < 0:
                 raise ValueError(
                     f"A bundle cannot have less than nothing of {name!r}: {bundle!r}"
@@ -163,14 +203,14 @@ def _check(bundles: Any, strategy: Any, lifetime: Any, selectors: Any) -> None:
 
 
 def remove_placement_group(group: PlacementGroup) -> None:
-    """Give a group's resources back; what runs in it is ended.
+    """Give a group's resources back; what runs in it is ended. Returns at once.
 
     Raises:
         TypeError: Not a placement group.
     """
     if not isinstance(group, PlacementGroup):
         raise TypeError(f"remove_placement_group takes a PlacementGroup, not {type(group)}")
-    process().ask(RemoveGroup(0, group.id.binary()))
+    process().groups.remove(group.id.binary())
 
 
 def get_placement_group(placement_group_name: str) -> PlacementGroup:
@@ -236,7 +276,9 @@ def get_current_placement_group() -> PlacementGroup | None:
     return PlacementGroup(PlacementGroupID(group["id"])) if group else None
 
 
-def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) -> None:
+def check_bundle(
+    group: PlacementGroup, index: int, demand: dict[str, float], label: str
+) -> None:
     """Raise ValueError if what is asked for can never run in the group."""
     bundles = group.bundle_specs
     if index < -1 or (bundles and index >= len(bundles)):
@@ -249,7 +291,8 @@ def check_bundle(group: PlacementGroup, index: int, demand: dict[str, float]) ->
         all(bundle.get(name, 0) >= amount for name, amount in demand.items())
         for bundle in among
     ):
+        among = [{name: float(amount) for name, amount in b.items()} for b in among]
         raise ValueError(
-            f"Cannot schedule with the placement group because the resource request {demand} "
+            f"Cannot schedule {label} with the placement group because the resource request {demand} "
             f"cannot fit into any bundles for the placement group, {among}."
         )

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 # What Ray's `init` takes and zactor has no use for.
 _IGNORED = {
-    "include_dashboard", "dashboard_host", "dashboard_port", "job_config", "configure_logging",
-    "logging_format", "logging_config", "enable_resource_isolation", "cgroup_path",
+    "include_dashboard", "dashboard_host", "dashboard_port", "job_config", "enable_resource_isolation", "cgroup_path",
     "system_reserved_cpu", "system_reserved_memory", "proxy_server_url", "allow_multiple",
 }  # fmt: skip
 
@@ -57,6 +56,12 @@ def check_init_arguments(**given: Any) -> None:  # noqa: C901 - one check after 
     for name in ("labels", "runtime_env"):
         if given[name] is not None and not isinstance(given[name], dict):
             raise TypeError(f"{name} must be a dict, not {given[name]!r}")
+    form = given["logging_format"]
+    if form is not None and not isinstance(form, str):
+        raise TypeError(f"logging_format must be a string, not {form!r}")
+    config = given["logging_config"]
+    if config is not None and not hasattr(config, "wishes"):
+        raise TypeError(f"logging_config must be a zactor.LoggingConfig, not {config!r}")
     for name in given["others"]:
         if name not in _IGNORED and not name.startswith("_"):
             raise RuntimeError(f"init() got an unknown argument {name!r}")

@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     from zactor.runtime.offered import Offered
 
 
-def placing_of(runtime: Offered, options: ActorOptions | TaskOptions) -> dict[str, Any]:
-    """Return `{"strategy": ..., "group": ...}` of an actor's spec or a task's shape."""
+def placing_of(
+    runtime: Offered, options: ActorOptions | TaskOptions, label: str
+) -> dict[str, Any]:
+    """Return `{"strategy": ..., "group": ...}` of an actor's spec or a task's shape.
+
+    `label` is what errors call the actor or the task.
+    """
     chosen = options.placement_group()
     if chosen is not None:
         group = chosen.placement_group
         if group is None:
             return {"strategy": None, "group": None}
-        check_bundle(group, chosen.placement_group_bundle_index, options.demand())
+        check_bundle(group, chosen.placement_group_bundle_index, options.demand(), label)
         return {
             "strategy": None,
             "group": {

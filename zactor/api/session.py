@@ -13,9 +13,11 @@ from zactor.runtime import process as processes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zactor.api.log_config import LoggingConfig
     from zactor.runtime.driver import Driver
     from zactor.runtime.inprocess.world import World
     from zactor.runtime.offered import Offered
+    from zactor.runtime.process import Process
 
 _driver: Driver | None = None
 _world: World | None = (
@@ -60,6 +62,9 @@ def init(
     runtime_env: dict[str, Any] | None = None,
     log_to_driver: bool = True,
     logging_level: Any = None,
+    logging_format: str | None = None,
+    logging_config: LoggingConfig | None = None,
+    configure_logging: bool = True,
     preload: list[str] | None = None,
     **others: Any,
 ) -> ClusterContext:
@@ -70,8 +75,9 @@ def init(
     it by itself.
 
     Args:
-        address: "local": always a new cluster; "auto": the one that runs on this machine; or the
-            path of a cluster file that `zactor broker` wrote.
+        address: "local": always a new cluster; "auto": the one that runs on this machine; the
+            path of a cluster file that `zactor broker` wrote; or the "address" that `init` has
+            returned in another process of this machine.
         num_cpus: CPUs of the new cluster's node, for placement; by default those of this machine.
         num_gpus: GPUs, as a count.
         resources: Further resources by name.
@@ -84,8 +90,11 @@ def init(
         runtime_env: Environment of the job's workers.
         log_to_driver: Whether to show what workers print.
         logging_level: Level of this process's `zactor` logger.
+        logging_format: Format of this process's `zactor` logger.
+        logging_config: How the root logger is set up, in this process and in the job's workers.
+        configure_logging: False: `logging_level` and `logging_format` are of no effect.
         preload: Modules that workers find imported.
-        **others: Accepted for Ray's sake, and of no effect: dashboards, logging formats and such.
+        **others: Accepted for Ray's sake, and of no effect: dashboards and such.
 
     Returns:
         Facts about the cluster; usable as a context manager.
@@ -116,6 +125,8 @@ def init(
             local_mode=local_mode,
             namespace=namespace,
             runtime_env=runtime_env,
+            logging_format=logging_format,
+            logging_config=logging_config,
             others=others,
         )
         environment = check_environment(runtime_env)
@@ -126,10 +137,10 @@ def init(
             )  # fmt: skip
             _world_process().session["runtime_env"] = environment
             return ClusterContext(_facts())
-        if logging_level is not None:
-            import logging
+        if configure_logging and (logging_level is not None or logging_format is not None):
+            from zactor.api.log_config import set_up_own_logger
 
-            logging.getLogger("zactor").setLevel(logging_level)
+            set_up_own_logger(logging_level, logging_format)
         _driver = join(
             address,
             resources={"CPU": num_cpus, "GPU": num_gpus, **(resources or {})},
@@ -142,6 +153,11 @@ def init(
         )
         processes.set_current(_driver.process)
         _driver.process.session["runtime_env"] = environment
+        if logging_config is not None:
+            from zactor.runtime.records import set_up
+
+            wishes = _driver.process.session["logging"] = logging_config.wishes()
+            set_up(wishes)
         atexit.register(_at_exit)
         return ClusterContext(_facts())
 
@@ -241,6 +257,21 @@ def process() -> Offered:
         init()
         found = processes.current()
         assert found is not None
+    return found
+
+
+def process_of_cluster(what: str) -> Process:
+    """Return this process's runtime for `what`, which asks the processes of a cluster.
+
+    Raises:
+        NotImplementedError: The session is with an in-process world, which has none.
+    """
+    found = process()
+    if not isinstance(found, processes.Process):
+        raise NotImplementedError(
+            f"an in-process world (zactor.testing.local, local_mode) does not offer {what}: use "
+            "world.trace, or a real session"
+        )
     return found
 
 

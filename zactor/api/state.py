@@ -1,22 +1,29 @@
-"""Rows about the cluster and this process, for `zactor.util.state`."""
+"""Rows about the cluster, for `zactor.util.state` and the command line.
+
+Actors, nodes, workers, jobs, groups and events are the broker's word. Tasks and objects are asked of the
+processes that made or own them (see `api.surveys`).
+"""
 
 from __future__ import annotations
 
+import time
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zactor.api.session import process
-from zactor.core.calls import PENDING, STORED
-from zactor.ids import pack_object_id
-from zactor.runtime.objects import Borrowed, Put
+from zactor.api.session import process, process_of_cluster
+from zactor.api.surveys import ask_all, missing_text
+from zactor.core.filters import Filters
+from zactor.exceptions import StateApiError, ZactorError
 from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zactor.runtime.offered import Offered
 
-_BROKERS = ("actors", "nodes", "workers", "jobs", "groups")
+_BROKERS = ("actors", "nodes", "workers", "jobs", "groups", "events")
+_SURVEYED = ("tasks", "objects")
 MAX_LIMIT = 10_000
+TIMEOUT = 30.0
 
 
 class StateRow(dict[str, Any]):
@@ -33,167 +40,102 @@ class StateRow(dict[str, Any]):
         return dict(self)
 
 
-def list_rows(what: str, filters: Any, limit: int) -> list[StateRow]:
+def list_rows(
+    what: str,
+    filters: Any,
+    limit: int,
+    timeout: float = TIMEOUT,
+    *,
+    raise_on_missing_output: bool = True,
+) -> list[StateRow]:
     """Return the rows of a table.
 
     Raises:
-        ValueError: A filter or the limit makes no sense.
+        ValueError: A filter, the limit or the timeout makes no sense.
+        StateApiError: Part of the cluster did not answer, and `raise_on_missing_output` holds;
+            otherwise there is a warning.
+    """
+    rows, missing, _ = find_rows(process(), what, filters, limit, timeout)
+    if missing:
+        text = missing_text(what, missing)
+        if raise_on_missing_output:
+            raise StateApiError(f"Failed to retrieve all {what} from the cluster: {text}")
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return rows
+
+
+def find_rows(
+    runtime: Offered, what: str, filters: Any, limit: int, timeout: float = TIMEOUT
+) -> tuple[list[StateRow], list[str], bool]:
+    """Return the rows of a table, who did not answer, and whether there are more rows.
+
+    Raises:
+        ValueError: A filter, the limit or the timeout makes no sense.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit <= MAX_LIMIT:
         raise ValueError(f"limit must be between 1 and {MAX_LIMIT}, not {limit!r}")
-    conditions = [_condition(each) for each in filters or ()]
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
+    conditions = [_plain(each) for each in filters or ()]
+    Filters(conditions)  # says at once what makes no sense in them
+    if what in _SURVEYED:
+        found = ask_all(
+            process_of_cluster(f"listings of {what}"), what, conditions, limit, timeout
+        )
+        return [StateRow(row) for row in found.rows], found.missing, found.is_cut
     if what in _BROKERS:
-        rows = process().ask(Query(0, what, {"filters": conditions, "limit": limit}))
-        return [StateRow(row) for row in rows]
-    found = []
-    for row in _own_rows(what):
-        if all(
-            (str(row.get(key)) == str(value)) == (op == "=") for key, op, value in conditions
-        ):
-            found.append(StateRow(row))
-            if len(found) == limit:
-                break
-    return found
+        rows = _broker(runtime, what, {"filters": conditions, "limit": limit + 1}, timeout)
+        if what == "events":
+            rows = [{**row, "time": _moment(row["timestamp"])} for row in rows]
+    else:
+        rows = list(Filters(conditions).over(_environments(runtime, timeout)))
+    return [StateRow(row) for row in rows[:limit]], [], len(rows) > limit
 
 
-def _condition(condition: Any) -> list[Any]:
-    if not isinstance(condition, list | tuple) or len(condition) != 3:
-        raise ValueError(f"a filter is (key, '=' or '!=', value), not {condition!r}")
-    key, op, value = condition
-    if op not in ("=", "!="):
-        raise ValueError(
-            f"Unsupported filter predicate {op!r} is given. Available predicates: =, !="
-        )
-    if value is not None and not isinstance(value, str | int | float | bool):
-        value = str(value)
-    return [str(key), op, value]
+def _plain(condition: Any) -> Any:
+    """Return a filter as it can travel: any value as one of msgpack's."""
+    if isinstance(condition, list | tuple) and len(condition) == 3:
+        key, op, value = condition
+        if value is not None and not isinstance(value, str | int | float | bool):
+            value = str(value)
+        return [str(key), op, value]
+    return condition
 
 
-def get_row(what: str, key: str, value: str) -> StateRow | None:
+def _broker(runtime: Offered, what: str, args: dict[str, Any], timeout: float) -> list[Any]:
+    try:
+        return list(runtime.ask(Query(0, what, args), timeout=timeout))
+    except ZactorError as error:
+        if error.message.startswith("BadRequest: "):
+            raise ValueError(error.message.removeprefix("BadRequest: ")) from None
+        raise
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _environments(runtime: Offered, timeout: float) -> list[dict[str, Any]]:
+    rows = _broker(runtime, "actors", {"limit": MAX_LIMIT}, timeout)
+    seen = dict.fromkeys(row["serialized_runtime_env"] for row in rows)
+    return [{"runtime_env": env, "success": True} for env in seen]
+
+
+def get_row(what: str, key: str, value: str, timeout: float = TIMEOUT) -> StateRow | None:
     """Return the row whose `key` is `value`, or None."""
-    rows = list_rows(what, [(key, "=", value)], 1)
+    rows, missing, _ = find_rows(process(), what, [(key, "=", value)], 1, timeout)
+    if missing and not rows:
+        raise StateApiError(f"{value!r} was not found, but {missing_text(what, missing)}")
     return rows[0] if rows else None
-
-
-def _own_rows(what: str) -> Iterator[dict[str, Any]]:
-    runtime = process()
-    if what == "tasks":
-        yield from _tasks(runtime)
-    elif what == "objects":
-        yield from _objects(runtime)
-    elif what == "runtime_envs":
-        seen = dict.fromkeys(
-            row["serialized_runtime_env"] for row in list_rows("actors", None, MAX_LIMIT)
-        )
-        for env in seen:
-            yield {"runtime_env": env, "success": True}
-
-
-def _tasks(runtime: Offered) -> Iterator[dict[str, Any]]:
-    """Yield the tasks and calls that were submitted lately, newest state of each."""
-    caller = runtime.caller
-    with caller.lock:
-        failed = dict(caller.failures)
-        sent = list(caller.history)
-        queues = runtime.tasks.waiting_results()
-        held = [
-            result for stream in runtime.identity.streams.values() for result in stream.held
-        ]
-    seen: set[bytes] = {result.object_id() for result in [*queues, *held]}
-    for result in queues:
-        yield _row(
-            runtime,
-            result.stream.caller,
-            result.number,
-            result.function[1],
-            "",
-            "PENDING_NODE_ASSIGNMENT",
-        )
-    for result in held:
-        view = result.stream.target
-        waiting = (
-            "PENDING_ARGS_AVAIL"
-            if result.waiting
-            else "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"
-        )
-        name = _method_name(view, result.method)
-        yield _row(runtime, result.stream.caller, result.number, name, view.id.hex(), waiting)
-    for stream, seq, number, methods in reversed(sent):
-        for at, method in enumerate(methods):
-            identity = pack_object_id(stream.caller, number + at, 0)
-            if identity in seen:
-                continue
-            seen.add(identity)
-            result = stream.pending.get(seq + at)
-            error = failed.get(identity)
-            state = "RUNNING" if result is not None else "FAILED" if error else "FINISHED"
-            target = stream.target
-            if hasattr(target, "functions"):
-                name, actor = runtime.tasks.name_of(target, method), ""
-            else:
-                name, actor = _method_name(target, method), target.id.hex()
-            row = _row(runtime, stream.caller, number + at, name, actor, state)
-            row["error_type"], row["error_message"] = error or (None, None)
-            yield row
-
-
-def _method_name(view: Any, method: int) -> str:
-    rows = view.entry.get("methods") or ()
-    name = rows[method][0] if 0 <= method < len(rows) else "__zactor_call__"
-    return f"{view.entry.get('class_name') or 'Actor'}.{name}"
-
-
-def _row(
-    runtime: Offered, caller: bytes, number: int, name: str, actor: str, state: str
-) -> dict[str, Any]:
-    running = runtime.running
-    call = running.current() if running is not None else None
-    return {
-        "task_id": pack_object_id(caller, number, 0)[:24].hex(),
-        "attempt_number": 0,
-        "name": name,
-        "state": state,
-        "job_id": runtime.job.hex(),
-        "actor_id": actor or None,
-        "type": "ACTOR_TASK" if actor else "NORMAL_TASK",
-        "func_or_class_name": name,
-        "parent_task_id": call.object_id()[:24].hex() if call is not None else "",
-        "node_id": None,
-        "worker_id": None,
-        "worker_pid": None,
-        "error_type": None,
-        "error_message": None,
-        "required_resources": {},
-        "language": "PYTHON",
-        "call_site": None,
-        "events": [],
-    }
-
-
-def _objects(runtime: Offered) -> Iterator[dict[str, Any]]:
-    objects = runtime.objects
-    for object_id, result, place in objects.known():
-        is_ready = result is None or result.state != PENDING
-        yield {
-            "object_id": object_id.hex(),
-            "object_size": place[1] if place else 0,
-            "task_status": "FINISHED" if is_ready else "PENDING",
-            "reference_type": "LOCAL_REFERENCE"
-            if not isinstance(result, Borrowed)
-            else "BORROWED",
-            "type": "DRIVER" if not runtime.is_worker else "WORKER",
-            "call_site": "put" if isinstance(result, Put) else "",
-            "pid": runtime.pid,
-            "ip": "127.0.0.1",
-            "is_stored": place is not None or (result is not None and result.state == STORED),
-            "attempt_number": 1,
-        }
 
 
 # -- summaries
 
 
-def _summary(rows: Any, key: str, *more: str) -> dict[str, Any]:
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _summary(rows: Rows, key: str, *more: str) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for row in rows:
         entry = summary.setdefault(
@@ -205,16 +147,14 @@ def _summary(rows: Any, key: str, *more: str) -> dict[str, Any]:
     return summary
 
 
-def summarize_actor_rows() -> dict[str, Any]:
+def summarize_actor_rows(rows: Rows) -> dict[str, Any]:
     """Count the actors by class and state."""
-    rows = list_rows("actors", None, MAX_LIMIT)
     summary = _summary(rows, "class_name")
     return {"cluster": {"summary": summary, "total_actors": len(rows), "summary_by": "class"}}
 
 
-def summarize_task_rows() -> dict[str, Any]:
-    """Count this process's tasks and calls by name and state."""
-    rows = list_rows("tasks", None, MAX_LIMIT)
+def summarize_task_rows(rows: Rows) -> dict[str, Any]:
+    """Count the tasks and calls by name and state."""
     summary = _summary(rows, "func_or_class_name", "type")
     calls = sum(row["type"] == "ACTOR_TASK" for row in rows)
     return {
@@ -228,9 +168,8 @@ def summarize_task_rows() -> dict[str, Any]:
     }
 
 
-def summarize_object_rows() -> dict[str, Any]:
-    """Count the objects that this process knows, by how they came to be."""
-    rows = list_rows("objects", None, MAX_LIMIT)
+def summarize_object_rows(rows: Rows) -> dict[str, Any]:
+    """Count the objects by how they came to be."""
     summary: dict[str, Any] = {}
     for row in rows:
         entry = summary.setdefault(
@@ -258,3 +197,24 @@ def summarize_object_rows() -> dict[str, Any]:
             "summary_by": "callsite",
         }
     }
+
+
+SUMMARIES = {
+    "actors": summarize_actor_rows,
+    "objects": summarize_object_rows,
+    "tasks": summarize_task_rows,
+}
+
+
+def summarize(
+    what: str, timeout: float = TIMEOUT, *, raise_on_missing_output: bool = True
+) -> dict[str, Any]:
+    """Count the rows of a table: actors, objects or tasks.
+
+    Raises:
+        StateApiError: See `list_rows`.
+    """
+    rows = list_rows(
+        what, None, MAX_LIMIT, timeout, raise_on_missing_output=raise_on_missing_output
+    )
+    return SUMMARIES[what](rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.api.session import process
 from zactor.core.calls import PENDING, Result
 from zactor.exceptions import PendingCallsLimitExceeded
-from zactor.runtime.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.arguments import are_here, complete, encode, wait_for_arguments
 from zactor.runtime.deadlines import deadline_of
 from zactor.runtime.interrupts import protected
 from zactor.runtime.refs import ObjectRef
@@ -78,10 +78,10 @@ class MethodCall:
             runtime.deadlines.expect(result, deadline, method._name)
         if runtime.actors.refuse(result):
             return references(result, returns)
-        if not awaited and type(result.payload) is not list:
+        if not are_here(awaited):
+            self._hold_until_ready(runtime, result, awaited)
+        elif complete(runtime, result):
             send(runtime, result)
-            return references(result, returns)
-        self._hold_until_ready(runtime, result, awaited)
         return references(result, returns)
 
     def _hold_until_ready(self, runtime: Any, result: Result, awaited: Any) -> None:

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from zactor.api import stacks
+from zactor.api.generators import ObjectRefGenerator
 from zactor.api.session import process
 from zactor.exceptions import ZactorError
 from zactor.runtime.explaining import cause
 from zactor.runtime.refs import ObjectRef
+from zactor.runtime.streaming import RemoteStream
 from zactor.runtime.why import whys_of
 from zactor.wire.messages import Address, Query, StackDump, WatchActor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from zactor.runtime.explaining import Explained, Lead
     from zactor.runtime.offered import Offered
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["Cause", "Why", "why"]
 
 TIMEOUT = 2.0
+UNHEARD = 5.0  # seconds; nodes are heard every two
 ANSWER = 0.5  # seconds that one process is given, before its node is asked for its stack
 LONGEST_CHAIN = 64
 SHOWN_NODES = 8
+SHOWN_HOLDERS = 3
+MOST_HOLDERS = 1_000  # that are looked at
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Cause:
 
     Attributes:
         kind: `ready`, `argument`, `held`, `credit`, `borrowed`, `worker`, `resource`, `pending`,
-            `constructor`, `queued`, `running`, `waits`, `deadlock`, `dead`, `idle` or `unknown`.
+            `constructor`, `queued`, `running`, `waits`, `consumer`, `rebuilt`, `lost`, `deadlock`, `dead`,
+            `idle` or `unknown`.
         text: What it is, in a sentence.
         fields: More of it, where it applies: `call`, `seconds`, `since`, `place`, `object`, ...
     """
@@ -74,28 +80,41 @@ class Why:
         return "\n".join("  " * depth + each.text for depth, each in enumerate(self.chain))
 
 
-def why(ref: ObjectRef[Any], *, timeout: float = TIMEOUT) -> Why:
+def why(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, timeout: float = TIMEOUT) -> Why:
     """Say why the value of a reference is not there yet: what it waits for, and that in turn.
 
     `print(zactor.why(ref))` shows the chain. Nothing is stopped or slowed by it.
 
     Args:
-        ref: The reference.
+        ref: The reference; or a generator, of which the next item is meant.
         timeout: Seconds that the asking may take; the chain ends where the time was up.
 
     Raises:
         TypeError: `ref` is no reference.
         ValueError: `timeout` is not positive.
     """
-    if not isinstance(ref, ObjectRef):
-        raise TypeError(f"why() expected an ObjectRef, got {type(ref)}")
+    if not isinstance(ref, ObjectRef | ObjectRefGenerator):
+        raise TypeError(f"why() expected an ObjectRef or ObjectRefGenerator, got {type(ref)}")
     if not timeout > 0:
         raise ValueError(f"timeout must be positive, not {timeout!r}")
     runtime = process()
     runtime.flush()
     runtime.look()
-    causes, lead = runtime.explain(ref._result)
+    if isinstance(ref, ObjectRefGenerator):
+        causes, lead = _of_generator(runtime, ref._stream)
+    else:
+        causes, lead = runtime.explain(ref._result)
     return follow(runtime, causes, lead, timeout=timeout)
+
+
+def _of_generator(runtime: Offered, stream: Any) -> Explained:
+    """Say why the next item of a generator is not there."""
+    if isinstance(stream, RemoteStream):
+        return runtime.explain(stream._ref._result)
+    waits = len(stream.arrived)
+    if waits:
+        return [cause("ready", f"it is ready: {waits:,} items are here", is_error=False)], None
+    return runtime.explain(stream)
 
 
 def follow(
@@ -142,9 +161,16 @@ def _ask(runtime: Offered, lead: Lead, deadline: float) -> Explained:
         until = min(deadline, time.monotonic() + ANSWER)
         said = whys_of(cast("Process", runtime)).ask(place, lead, until)
         return _silent(runtime, lead, place, deadline) if said is None else said
+    if "group" in lead:
+        return _of_group(runtime, lead["group"], deadline), None
+    if "stored" in lead:
+        return _of_store(runtime, lead["stored"], deadline), None
     if "demand" in lead:
-        causes = list(_missing(_nodes(runtime, deadline), lead["demand"]))
-        return causes, lead.get("then")
+        if lead.get("in"):
+            of_group = _of_group(runtime, lead["in"], deadline)
+            if of_group[-1]["kind"] != "ready":
+                return of_group, None
+        return list(_missing(runtime, lead["demand"], deadline)), lead.get("then")
     return of_actor(runtime, lead["actor"], deadline)
 
 
@@ -226,24 +252,85 @@ def of_actor(runtime: Offered, actor: bytes, deadline: float) -> Explained:
     if row["pending_reason"]:
         text += f": {row['pending_reason']}"
     need = row["required_resources"]
-    missing = list(_missing(_nodes(runtime, deadline), need))
+    group = row["placement_group_id"]
+    if group:
+        of_group = _of_group(runtime, bytes.fromhex(group), deadline)
+        if of_group[-1]["kind"] != "ready":
+            return [
+                cause("pending", text, actor=row["actor_id"], resources=need),
+                *of_group,
+            ], None
+    missing = list(_missing(runtime, need, deadline))
     return [cause("pending", text, actor=row["actor_id"], resources=need), *missing], None
 
 
-def _missing(nodes: Any, need: dict[str, float]) -> Iterator[dict[str, Any]]:
-    """Yield one cause: which resources are missing, on which nodes."""
+def _of_group(runtime: Offered, group: bytes, deadline: float) -> list[dict[str, Any]]:
+    """Say why a placement group is not reserved."""
+    rows = runtime.ask(Query(0, "groups", {"id": group}), timeout=_left(deadline))
+    label = f"placement group {(rows[0]['name'] if rows else '') or group.hex()[:12]}"
+    if not rows or rows[0]["state"] == "REMOVED":
+        return [cause("dead", f"{label} was removed, or the broker does not know it")]
+    row = rows[0]
+    if row["state"] == "CREATED":
+        return [cause("ready", f"{label} is reserved", is_error=False)]
+    reason = row["pending_reason"] or "its nodes are being asked"
+    return [cause("resource", f"{label} is not reserved yet: {reason}", bundles=row["bundles"])]
+
+
+def _of_store(runtime: Offered, node: bytes, deadline: float) -> list[dict[str, Any]]:
+    """Say that a node which stores a value is gone, if it is."""
+    living = {row["node_id"] for row in _nodes(runtime, deadline) if row["state"] == "ALIVE"}
+    if node.hex() in living:
+        return []
+    text = f"node {node.hex()[:12]} is gone: get() has the value made again, or says that it cannot be"
+    return [cause("lost", text)]
+
+
+def _holders(runtime: Offered, names: Iterable[str], deadline: float) -> str:
+    """Say who has what others lack of some resources."""
+    args = {"filters": [["state", "=", "ALIVE"]], "limit": MOST_HOLDERS}
+    actors = runtime.ask(Query(0, "actors", args), timeout=_left(deadline))
+    leases = runtime.ask(Query(0, "leases", {"limit": MOST_HOLDERS}), timeout=_left(deadline))
+    held = []
+    for row in actors:
+        amounts = row["required_resources"]
+        size = sum(float(amounts.get(name, 0)) for name in names)
+        if size:
+            label = f"{row['class_name'] or 'actor'} {row['name'] or row['actor_id'][:12]}"
+            shown = ", ".join(
+                f"{amounts[name]:g} {name}" for name in names if amounts.get(name)
+            )
+            held.append((size, f"{label} ({shown})"))
+    held.sort(key=lambda each: -each[0])
+    parts = [text for _, text in held[:SHOWN_HOLDERS]]
+    if len(held) > SHOWN_HOLDERS:
+        parts.append(f"{len(held) - SHOWN_HOLDERS} more actors")
+    tasks = sum(any(row["resources"].get(name) for name in names) for row in leases)
+    if tasks:
+        parts.append(f"{tasks} workers that run tasks")
+    return f"; held by {', '.join(parts)}" if parts else ""
+
+
+def _missing(
+    runtime: Offered, need: dict[str, float], deadline: float
+) -> Iterator[dict[str, Any]]:
+    """Yield one cause: which resources are missing, on which nodes, and who has them."""
+    nodes = _nodes(runtime, deadline)
     living = [node for node in nodes if node["state"] == "ALIVE"]
     lacks: list[str] = []
     missing: dict[str, list[str]] = {}
+    is_possible = False  # some node could take it, if nobody else had it
     for node in living:
-        short = []
+        short, could = [], True
         for name, amount in need.items():
             total = float(node["resources_total"].get(name, 0))
             free = float(node["resources_available"].get(name, 0))
+            could = could and total >= float(amount)
             if free < float(amount):
                 short.append(f"{free:g} of {total:g} {name} free")
                 missing.setdefault(name, []).append(node["node_id"])
         if short:
+            is_possible = is_possible or could
             lacks.append(f"node {node['node_id'][:12]} has {', '.join(short)}")
     wanted = (
         ", ".join(f"{float(amount):g} {name}" for name, amount in need.items()) or "nothing"
@@ -255,7 +342,13 @@ def _missing(nodes: Any, need: dict[str, float]) -> Iterator[dict[str, Any]]:
     elif len(lacks) == len(living):
         shown = "; ".join(lacks[:SHOWN_NODES])
         more = f"; and {len(lacks) - SHOWN_NODES} more" if len(lacks) > SHOWN_NODES else ""
-        yield cause("resource", f"it needs {wanted}: {shown}{more}", need=need, missing=missing)
+        text = f"it needs {wanted}: {shown}{more}"
+        text += (
+            _holders(runtime, list(missing), deadline)
+            if is_possible
+            else "; no node ever could"
+        )
+        yield cause("resource", text, need=need, missing=missing)
     else:
         yield cause(
             "pending",
@@ -273,6 +366,13 @@ def _silent(runtime: Offered, lead: Lead, place: Address, deadline: float) -> Ex
     nodes = [node for node in _nodes(runtime, deadline) if node["node_id"] == place.node.hex()]
     if not nodes or nodes[0]["state"] != "ALIVE":
         return [cause("unknown", f"{text}; its node is gone, or not known")], None
+    unheard = time.time() - nodes[0]["heard"]
+    if unheard > UNHEARD or nodes[0]["status"] not in ("ALIVE", "DRAINING"):
+        text += (
+            f"; its node {place.node.hex()[:12]} has not been heard of for {unheard:.0f} s, and is "
+            "declared lost when its lease runs out: then calls there fail, or are sent again"
+        )
+        return [cause("lost", text, node=place.node.hex(), seconds=unheard)], None
     try:
         rows = runtime.ask(
             StackDump(0, place.process),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_IS_REF = re.compile("[0-9a-fA-F]{56}")  # an object id
+_IS_REF = re.compile("[0-9a-fA-F]{56}|[0-9a-fA-F]{48}")  # an object's id, or a task's
+_FIRST_RESULT = "0" * 8  # what a task's id lacks of its first result's
 
 
 @click.command()
@@ -30,21 +32,51 @@ _IS_REF = re.compile("[0-9a-fA-F]{56}")  # an object id
 @click.option("--tail", type=click.IntRange(min=0), default=None, help="Only the last lines.")
 @session.address_option
 def logs(which: str, follow: bool, err: bool, tail: int | None, address: str | None) -> None:
-    """Show what an actor's (or worker's) process has printed."""
-    pause = threading.Event()
+    """Show what an actor's (or worker's) process has printed; also of one that is dead.
+
+    With --follow, what it prints from then on, also after a restart, until it is dead for good.
+    """
+    stream = 2 if err else 1
     with session.attached(address) as cluster:
-        row = _worker_of(cluster, which)
-        text, offset = cluster.read_log(row, stream=2 if err else 1, offset=0)
-        if tail is not None:
-            text = "".join(text.splitlines(keepends=True)[-tail:] if tail else [])
-        while True:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            if not follow and not text:
-                return
-            if not text:
-                pause.wait(0.2)
-            text, offset = cluster.read_log(row, stream=2 if err else 1, offset=offset)
+        row: Mapping[str, Any] | None = _worker_of(cluster, which)
+        kept = -1 if tail is None else tail
+        while row is not None:
+            present = row
+            goes_on = partial(_lives, cluster, present) if follow else None
+            for text in cluster.log(present, stream=stream, tail=kept, follow=goes_on):
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            row = _next_life(cluster, present) if follow else None
+            kept = -1
+
+
+def _again(cluster: session.Session, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the row of the same actor or worker as it is now; None if there is none any more."""
+    if "actor_id" in row:
+        rows = cluster.query("actors", id=bytes.fromhex(row["actor_id"]))
+    else:
+        rows = cluster.query("workers", filters=[["worker_id", "=", row["worker_id"]]])
+    return rows[0] if rows else None
+
+
+def _lives(cluster: session.Session, row: Mapping[str, Any]) -> bool:
+    """Whether the process that a row is about lives still."""
+    now = _again(cluster, row)
+    return (
+        now is not None and now["worker_id"] == row["worker_id"] and now.get("state") != "DEAD"
+    )
+
+
+def _next_life(cluster: session.Session, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the row of an actor once it lives in another process; None if it does not any more."""
+    pause = threading.Event()
+    while True:
+        now = _again(cluster, row)
+        if now is None or "actor_id" not in now or now["state"] == "DEAD":
+            return None
+        if now["worker_id"] and now["worker_id"] != row["worker_id"]:
+            return now
+        pause.wait(0.2)
 
 
 def _worker_of(cluster: session.Session, which: str) -> Mapping[str, Any]:
@@ -74,7 +106,10 @@ def _worker_of(cluster: session.Session, which: str) -> Mapping[str, Any]:
 def stack(which: str | None, is_full: bool, address: str | None, as_json: bool) -> None:
     """Show what the actors run now: their Python stacks, also of those that hang."""
     with session.attached(address) as cluster:
-        rows = cluster.stacks(_worker_of(cluster, which) if which else None)
+        row = _worker_of(cluster, which) if which else None
+        if row is not None and row.get("state") == "DEAD":
+            raise Failure(f"{which} is dead: `zactor why {which}` says of what", EXIT_NOT_FOUND)
+        rows = cluster.stacks(row)
     if as_json:
         output.print_json(rows)
         return
@@ -88,14 +123,14 @@ def stack(which: str | None, is_full: bool, address: str | None, as_json: bool) 
 
 
 @click.command()
-@click.argument("which", metavar="ACTOR|REF")
+@click.argument("which", metavar="ACTOR|REF|TASK")
 @session.address_option
 @output.json_option
 def why(which: str, address: str | None, as_json: bool) -> None:
-    """Say what ACTOR waits for or does, or why REF (`ref.hex()`) is not ready: a chain of causes."""
+    """Say what ACTOR waits for or does, or why REF (`ref.hex()`) or TASK is not ready: a chain of causes."""
     with session.attached(address) as cluster:
         if _IS_REF.fullmatch(which):
-            chain = cluster.why_result(bytes.fromhex(which))
+            chain = cluster.why_result(bytes.fromhex((which + _FIRST_RESULT)[:56]))
         else:
             row = _worker_of(cluster, which)
             chain = [{"kind": "state", "text": _state(row)}, *_causes(cluster, row)]

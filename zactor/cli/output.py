@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ STATE_STYLES = {
     "PENDING": "yellow",
     "STARTING": "yellow",
     "RESTARTING": "yellow",
+    "RUNNING": "green",
+    "FAILED": "red",
     "DRAINING": "yellow",
     "SUSPECT": "yellow",
     "DEAD": "red",
@@ -112,6 +115,12 @@ def shown(column: str, value: Any) -> str:
         value = value.hex()
     if column == "actors" and isinstance(value, list):
         return ", ".join(str(item)[:SHORT] for item in value) or "-"
+    if column in ("task_id", "object_id"):
+        return str(value)  # their beginnings are those of the caller's id
+    if column == "object_size":
+        return size(value)
+    if column in ("timestamp", "start_time_ms"):
+        return moment(value / 1000 if column.endswith("_ms") else value)
     if column.endswith("_id"):
         return str(value)[:SHORT]
     if column == "labels":
@@ -123,6 +132,13 @@ def shown(column: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)
+
+
+def moment(seconds: float) -> str:
+    """Return a time of day of this machine's zone; with its date, if that is not today."""
+    when = time.localtime(seconds)
+    is_today = when[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", when)
 
 
 def amount(name: str, value: Any) -> str:

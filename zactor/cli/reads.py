@@ -1,4 +1,4 @@
-"""`zactor status` and `zactor list`: what a cluster consists of.
+"""`zactor status`, `zactor list` and `zactor summary`: what a cluster consists of, and what it does.
 
 Does not change anything. What a row holds is described in docs/reference/state.md.
 """
@@ -21,8 +21,9 @@ IDS = {
     "nodes": "node_id",
     "workers": "worker_id",
     "jobs": "job_id",
-    "groups": "placement_group_id",
+    "placement-groups": "placement_group_id",
 }
+TABLES = {"placement-groups": "groups", "groups": "groups"}  # where it is not the kind itself
 COLUMNS: dict[str, dict[str, str]] = {
     "actors": {
         "actor_id": "id",
@@ -59,14 +60,40 @@ COLUMNS: dict[str, dict[str, str]] = {
         "entrypoint": "entrypoint",
         "actors": "actors",
     },
-    "groups": {
+    "placement-groups": {
         "placement_group_id": "id",
         "name": "name",
         "state": "state",
         "strategy": "strategy",
         "pending_reason": "waits for",
     },
+    "tasks": {
+        "task_id": "id",
+        "name": "name",
+        "state": "state",
+        "actor_id": "actor",
+        "owner_pid": "called by pid",
+        "worker_pid": "runs in pid",
+        "start_time_ms": "since",
+        "error_type": "error",
+    },
+    "objects": {
+        "object_id": "id",
+        "object_size": "size",
+        "is_stored": "stored",
+        "task_status": "state",
+        "reference_type": "reference",
+        "pid": "pid",
+        "call_site": "made by",
+    },
+    "events": {
+        "timestamp": "when",
+        "severity": "severity",
+        "event_type": "type",
+        "message": "message",
+    },
 }
+COLUMNS["groups"] = COLUMNS["placement-groups"]
 
 
 @click.command()
@@ -107,7 +134,7 @@ def _counts(states: Mapping[str, int]) -> str:
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(list(COLUMNS)))
+@click.argument("kind", metavar="KIND", type=click.Choice(list(COLUMNS)))
 @click.option(
     "--filter",
     "filters",
@@ -117,7 +144,7 @@ def _counts(states: Mapping[str, int]) -> str:
 )
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=10_000),
     default=100,
     show_default=True,
     help="At most so many rows.",
@@ -127,16 +154,57 @@ def _counts(states: Mapping[str, int]) -> str:
 def list_(
     kind: str, filters: tuple[str, ...], limit: int, address: str | None, as_json: bool
 ) -> None:
-    """List the actors, nodes, workers, jobs or placement groups of a cluster."""
+    """List what there is of a KIND: actors, nodes, workers, jobs, placement-groups; tasks (calls of
+    actors too) and objects, of all programs and workers; or events, what happened lately."""
     wanted = [_parsed(text) for text in filters]
     with session.attached(address) as cluster:
-        rows = cluster.query(kind, filters=wanted, limit=limit + 1)
+        rows, missing, is_cut = cluster.rows(TABLES.get(kind, kind), wanted, limit)
     if as_json:
-        output.print_json(rows[:limit])
-        return
-    output.print_rows(rows[:limit], COLUMNS[kind])
-    if len(rows) > limit:
+        output.print_json(rows)
+    else:
+        output.print_rows(rows, COLUMNS[kind])
+    if is_cut:
         click.echo(f"there are more than {limit}; --limit shows more", err=True)
+    _tell_missing(kind, missing)
+
+
+def _tell_missing(kind: str, missing: list[str]) -> None:
+    if missing:
+        from zactor.api.surveys import missing_text
+
+        click.echo(f"warning: {missing_text(kind, missing)}", err=True)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["tasks", "actors", "objects"]))
+@session.address_option
+@output.json_option
+def summary(kind: str, address: str | None, as_json: bool) -> None:
+    """Count tasks (and calls of actors) by name, actors by class, or objects by how they were made."""
+    from zactor.api.state import SUMMARIES
+
+    with session.attached(address) as cluster:
+        rows, missing, is_cut = cluster.rows(kind, [], 10_000)
+    counted = SUMMARIES[kind](rows)["cluster"]
+    if as_json:
+        output.print_json(counted)
+    else:
+        _print_summary(kind, counted)
+    if is_cut:
+        click.echo("only the first 10,000 were counted", err=True)
+    _tell_missing(kind, missing)
+
+
+def _print_summary(kind: str, counted: Mapping[str, Any]) -> None:
+    rows = []
+    for name, entry in counted["summary"].items():
+        states = entry.get("state_counts") or entry.get("task_state_counts") or {}
+        row = {"name": name, "count": sum(states.values()), "states": _counts(states)}
+        if kind == "objects":
+            row["size"] = output.size(entry["total_size_mb"] * (1 << 20))
+        rows.append(row)
+    titles = ["name", "count", "states", *(["size"] if kind == "objects" else [])]
+    output.print_rows(rows, {title: title for title in titles})
 
 
 def _parsed(text: str) -> list[str]:

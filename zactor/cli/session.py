@@ -17,16 +17,14 @@ from zactor.wire.messages import (
     DrainNode,
     KillActor,
     Query,
-    ReadLog,
     StackDump,
     StopNode,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 PATIENCE = 15.0  # seconds for one answer
-CHUNK = 1 << 20  # bytes of a log that are read at once
 
 address_option = click.option(
     "-a",
@@ -47,6 +45,18 @@ class Session:
         """Read from the broker: a list of rows, or one for `status` and `resources`."""
         return self._process.ask(Query(0, what, args), timeout=PATIENCE)
 
+    def rows(
+        self, what: str, filters: list[Any], limit: int
+    ) -> tuple[list[Any], list[str], bool]:
+        """Return rows of any table, who did not answer, and whether there are more.
+
+        Raises:
+            ValueError: A filter makes no sense.
+        """
+        from zactor.api.state import find_rows
+
+        return find_rows(self._process, what, filters, limit, PATIENCE)
+
     def kill(self, actor: bytes, *, no_restart: bool) -> None:
         """End an actor now.
 
@@ -65,11 +75,26 @@ class Session:
             self._process.post.send(_address(row), StopNode("zactor stop --force"))
             self._process.flush()
 
-    def read_log(self, row: Mapping[str, Any], *, stream: int, offset: int) -> tuple[str, int]:
-        """Return what a worker printed from `offset` on, and where that ends."""
-        request = ReadLog(0, _worker(row), stream, offset, CHUNK)
-        answer = self._process.ask(request, to=self._node_of(row), timeout=PATIENCE)
-        return answer["text"], answer["offset"]
+    def log(
+        self,
+        row: Mapping[str, Any],
+        *,
+        stream: int,
+        tail: int,
+        follow: Callable[[], bool] | None,
+    ) -> Iterator[str]:
+        """Yield what a worker has printed, and while `follow()` what it prints then.
+
+        Raises:
+            Failure: Nothing of it is kept.
+        """
+        from zactor.api import logs
+
+        log = logs.Log(self._node_of(row), _worker(row), stream)
+        try:
+            yield from logs.lines_of(self._process, log, tail=tail, follow=follow)
+        except ValueError as error:
+            raise Failure(str(error), EXIT_NOT_FOUND) from None
 
     def stacks(self, row: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Return the Python stacks of one worker, or of all."""

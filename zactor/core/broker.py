@@ -93,6 +93,7 @@ class BrokerMachine:
     def receive(self, peer: bytes, address: Address, message: Any, now: float) -> None:
         """A message arrived from the process `peer`, which is reached at `address`."""
         self.start(now)
+        self._cluster.journal.events.now = now
         self._messages += 1
         self._story.append(f"{now:.3f} {type(message).__name__} from {peer.hex()[:8]}")
         handler = self._handlers.get(type(message))
@@ -158,6 +159,7 @@ class BrokerMachine:
     def lost(self, peer: bytes, now: float) -> None:
         """The link to a process cannot be re-made."""
         self.start(now)
+        self._cluster.journal.events.now = now
         self._story.append(f"{now:.3f} lost {peer.hex()[:8]}")
         cluster = self._cluster
         node = cluster.membership.by_process.get(peer)
@@ -177,6 +179,7 @@ class BrokerMachine:
     def process_ended(self, process: bytes, now: float) -> None:
         """A process that `Watch` asked for has ended."""
         self._story.append(f"{now:.3f} ended {process.hex()[:8]}")
+        self._cluster.journal.events.now = now
         cause = {"kind": "exit", "code": 0, "text": "its process has ended"}
         self._cluster.ended(process, cause, now)
         self._after(now)
@@ -184,6 +187,8 @@ class BrokerMachine:
     def tick(self, now: float) -> None:
         """Act on every deadline that has come."""
         self.start(now)
+        self._cluster.look_at_clock(now)
+        self._cluster.journal.events.now = now
         while (name := self._cluster.deadlines.take_due(now)) is not None:
             self._story.append(f"{now:.3f} due {name[0]}")
             self._cluster.due(name, now)
@@ -217,6 +222,19 @@ class BrokerMachine:
         """
         self._cluster.directory.publish()
         return self._cluster.journal.drain()
+
+    def commit(self) -> None:
+        """Commit what was written; what is to be done stays for `drain`.
+
+        Raises:
+            StaleError: Another broker has written to the state.
+        """
+        self._cluster.journal.commit()
+
+    @property
+    def forgets(self) -> bool:
+        """Whether nothing that it writes is ever read back."""
+        return self._cluster.journal.forgets
 
     def close(self) -> None:
         """Let go of the state. Nothing may be called afterwards."""

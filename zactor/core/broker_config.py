@@ -32,6 +32,9 @@ class BrokerConfig:
 
     warn_infeasible: float = 1.0  # no node could ever take it: say so after this
     warn_busy: float = 30.0  # it only waits for its turn: say so after this
+    refuse_infeasible: bool = (
+        False  # and then refuse it, instead of waiting for a node that can
+    )
     recall_delay: float = 0.005  # others starve this long before a lease is called back
     spread_from: float = 0.5  # DEFAULT packs onto a node up to this use, then evens out
 
@@ -57,4 +60,6 @@ class BrokerConfig:
     max_parked: int = 65_536  # requests that wait for something not heard of yet
     max_definitions: int = 1 << 30  # bytes of pickled classes and functions
     max_definition: int = 256 << 20  # bytes of one
+    max_events: int = 1_000  # what happened lately, for people
+    epoch: float = 0.0  # what is added to `now` to have seconds since 1970
     max_rows: int = 10_000  # of a query's answer

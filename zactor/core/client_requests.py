@@ -31,6 +31,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.directory import DEAD, check_spec
+from zactor.core.events import INFO
 from zactor.core.groups import Group
 from zactor.core.inventory import Inventory
 from zactor.core.placement import shape_of_actor
@@ -117,7 +118,16 @@ class ClientRequests:
             namespace = message.namespace or (cluster.ids.new_id() + cluster.ids.new_id()).hex()
             cluster.processes.enter(peer, "driver", b"", _pid(message.metadata))
             job = sessions.open(peer, address, namespace, message.metadata, now)
+            text = f"job {job.id.hex()} has begun: {job.metadata.get('entrypoint') or '?'}"
+            cluster.journal.events.add(INFO, "JOB_STARTED", text, job=job.id)
+            self._tell_notices(peer)
         return self._session(peer, job.id, job.namespace, cluster.find_home(peer))
+
+    def _tell_notices(self, driver: bytes) -> None:
+        for node in self._cluster.membership.nodes.values():
+            for text in node.notices:
+                notice = m.Notice(f"node {node.id.hex()[:12]}: {text}")
+                self._cluster.journal.send(driver, notice)
 
     def _session(self, peer: bytes, job: bytes, namespace: str, node: bytes) -> dict[str, Any]:
         cluster = {**self._cluster.config.cluster, "term": self._cluster.term}
@@ -162,8 +172,8 @@ class ClientRequests:
         holder = directory.find(namespace, name) if name else None
         if holder is not None:
             if not spec.get("get_if_exists"):
-                text = f"an actor named {name!r} exists already in namespace {namespace!r}"
-                raise RefusedError("NameTaken", text, name=name, namespace=namespace)
+                # The error makes its own text of the fields.
+                raise RefusedError("NameTaken", "", name=name, namespace=namespace)
             directory.watch(holder, peer)
             return holder.entry()
         if len(directory.actors) >= cluster.config.max_actors:

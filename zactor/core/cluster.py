@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.deadlines import Deadlines
 from zactor.core.directory import Actor, Directory
+from zactor.core.events import ERROR, INFO, WARNING, Events
 from zactor.core.groups import Group, Groups
 from zactor.core.journal import Journal
 from zactor.core.leases import Leases
@@ -25,7 +26,9 @@ from zactor.core.lifecycle import Lifecycle
 from zactor.core.membership import ABSENT, Membership, Node
 from zactor.core.placement import Placement
 from zactor.core.processes import FORGOTTEN, Processes
+from zactor.core.pulse import Pulse
 from zactor.core.recall import choose_recalls
+from zactor.core.restarts import CRASHES
 from zactor.core.sessions import Definitions, Job, Parking, Sessions
 from zactor.core.waiting import Waiting
 from zactor.wire.messages import (
@@ -41,10 +44,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zactor.core.broker_config import BrokerConfig
+    from zactor.core.placement import Obstacle
     from zactor.core.state import State
     from zactor.ids import IdSource
 
 Cause = dict[str, Any]
+
+DRAINED = "drained"
+INFEASIBLE = (WARNING, "SCHEDULER_INFEASIBLE")
 
 
 class Cluster:
@@ -54,15 +61,17 @@ class Cluster:
         self.ids = ids
         self.config = config
         self.term = 0  # the how-manieth broker on this state
-        self.journal = Journal(state)
+        self.journal = Journal(state, Events(config.max_events, config.epoch))
         self.deadlines = Deadlines()
         self.processes = Processes(self.journal, config)
         self.membership = Membership(self.journal, self.deadlines, config)
+        self.pulse = Pulse(self.deadlines, config.node_renew)
         nodes = self.membership.nodes
         self.placement = Placement(nodes, config.spread_from)
         self.waiting = Waiting(self.placement, self.deadlines, config)
         self.groups = Groups(self.journal, self.deadlines, config, nodes, self.waiting.freed)
         self.waiting.on_freed = self.groups.freed
+        self.waiting.on_obstacle = self._obstacle
         self.placement.find_group = self.groups.find
         self.directory = Directory(self.journal, config)
         self.leases = Leases(
@@ -93,6 +102,8 @@ class Cluster:
         if nodes or self.sessions.by_driver:
             self.placement.is_settled = False
             self.deadlines.set(("settled",), now + self.config.restart_grace)
+        if nodes:
+            self.pulse.begin(now)
         for node in nodes:
             self.journal.book[node.address.process] = node.address
             self.processes.enter(node.address.process, "node", node.id)
@@ -102,6 +113,14 @@ class Cluster:
             self.deadlines.set(("driver", driver), now + self.config.restart_grace)
         self.lifecycle.load(now)
         self.settle(now)
+
+    def _obstacle(self, obstacle: Obstacle) -> None:
+        """Something cannot be placed as the cluster is, or never can be."""
+        is_refused = obstacle.is_final or (
+            self.config.refuse_infeasible and obstacle.is_infeasible
+        )
+        severity, kind = (ERROR, "SCHEDULER_REFUSED") if is_refused else INFEASIBLE
+        self.journal.events.add(severity, kind, obstacle.text)
 
     # -- after each step
 
@@ -116,6 +135,24 @@ class Cluster:
             if version != self._recalled_at and ("recall",) not in self.deadlines:
                 self.deadlines.set(("recall",), now + self.config.recall_delay)
 
+    def look_at_clock(self, now: float) -> None:
+        """Give everybody a new lease if this broker has not been running. Before any deadline."""
+        if not self.pulse.is_due(now):
+            return
+        if away := self.pulse.away(now):
+            self.journal.report(
+                "warning", f"this broker did not run for {away:.1f} s: every lease begins anew"
+            )
+            for node in self.membership.nodes.values():
+                self.membership.renewed(node, now)
+            for driver in self.sessions.by_driver:
+                if ("driver", driver) in self.deadlines:
+                    self.deadlines.set(("driver", driver), now + self.config.driver_grace)
+        if self.membership.nodes:
+            self.pulse.beat(now)
+        else:
+            self.pulse.end()
+
     def due(self, name: tuple[Any, ...], now: float) -> None:
         """Act on a deadline."""
         match name[0]:
@@ -127,7 +164,11 @@ class Cluster:
             case "warn":
                 self.waiting.warn(name[1], now)
             case "group":
-                self.groups.warn(name[1], now)
+                reason = self.groups.warn(name[1], now)
+                if reason:
+                    error = ["TaskUnschedulableError", reason, {}]
+                    cause = {"kind": "unschedulable", "text": reason, "error": error}
+                    self.remove_group(self.groups.groups[name[1]], cause, now)
             case "restart":
                 self.lifecycle.restart_due(name[1], now)
             case "stop":
@@ -200,6 +241,13 @@ class Cluster:
         now: float,
     ) -> None:  # fmt: skip
         """A worker is dead, as its node saw."""
+        if cause.get("kind") in CRASHES and cause.get("code"):
+            known = self.processes.living.get(process)
+            text = (
+                f"worker {process.hex()[:12]} (pid {known.pid if known else 0}) {cause['text']}"
+            )
+            node = known.node if known else b""
+            self.journal.events.add(ERROR, "WORKER_CRASHED", text, worker=process, node=node)
         self.lifecycle.worker_died(process, hosted, cause, progress, now)
         held = self.leases.by_process.get(process) or self.leases.leases.get(lease)
         if held is not None and (held.address is None or held.address.process == process):
@@ -210,6 +258,8 @@ class Cluster:
         """A node is lost or has left: all that ran there has failed."""
         name = node.id.hex()[:12]
         self.journal.report("warning", f"node {name} is gone: {reason}")
+        severity, kind = (INFO, "NODE_LEFT") if reason == DRAINED else (ERROR, "NODE_LOST")
+        self.journal.events.add(severity, kind, f"node {name} is gone: {reason}", node=node.id)
         text = f"its node {name} is gone: {reason}"
         cause = {"kind": "node", "code": 0, "text": text, "node": node.id}
         self.leases.node_lost(node, cause, now)
@@ -238,6 +288,10 @@ class Cluster:
     def end_job(self, job: Job, cause: Cause, now: float) -> None:
         """A driver's session is over."""
         self.deadlines.cancel(("driver", job.driver))
+        is_lost = cause.get("kind") == "lost"
+        text = f"job {job.id.hex()} has ended: {cause.get('text') or 'its driver has left'}"
+        severity, kind = (WARNING, "JOB_LOST") if is_lost else (INFO, "JOB_ENDED")
+        self.journal.events.add(severity, kind, text, job=job.id)
         self.sessions.close(job, cause)
         self.directory.forget_watcher(job.driver)  # it is not told of all that ends with it
         self.lifecycle.job_ended(job.id, now)
@@ -323,14 +377,14 @@ class Cluster:
         """End the nodes that were to be drained and are empty."""
         for node in list(self.membership.draining.values()):
             if node.is_empty:
-                self.journal.send(node.address.process, StopNode("drained"))
-                self.node_gone(node, "drained", now)
+                self.journal.send(node.address.process, StopNode(DRAINED))
+                self.node_gone(node, DRAINED, now)
 
     def check(self) -> None:
         """Assert every invariant."""
         for part in (
             self.processes, self.membership, self.waiting, self.groups, self.directory,
-            self.leases, self.lifecycle, self.definitions,
+            self.leases, self.lifecycle, self.definitions, self.journal.events,
         ):  # fmt: skip
             part.check()
         for owner in self.processes.dead:

@@ -175,7 +175,7 @@ class Actor:
 
     __slots__ = (
         "address", "attempts", "avoid", "bundle", "cause", "common", "crashes", "ending", "epoch",
-        "holding", "id", "is_blocked", "is_detached", "job", "life", "namespace", "network",
+        "holding", "id", "is_blocked", "is_detached", "job", "last", "life", "namespace", "network",
         "node", "owner", "pending_reason", "pid", "pool", "repr_name", "restarts", "revision", "shape",
         "spec", "state", "watchers",
     )  # fmt: skip
@@ -198,6 +198,9 @@ class Actor:
         self.bundle = -1  # the bundle of its group that its life is in
         self.address: Address | None = None
         self.pid = 0
+        self.last: tuple[bytes, bytes, int] | None = (
+            None  # node, process, pid of the life before
+        )
         self.repr_name = ""
         self.pending_reason = ""
         self.revision = 0
@@ -393,7 +396,7 @@ class Directory:
         rows = []
         for row in progress:
             identity = row[0][:12]
-            if identity == watcher or identity in hosted:
+            if identity == watcher or identity in hosted or not identity:
                 rows.append(row)
         return rows
 

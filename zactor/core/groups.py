@@ -30,9 +30,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from zactor.core.events import WARNING
 from zactor.core.placement import Shape
 from zactor.core.resources import Holding, Pool, parse_amounts, show_amounts
 from zactor.wire.messages import GroupChanged
+
+IN_USE = "its resources are in use by others"
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -363,13 +366,13 @@ class Groups:
             self.changed(group)
         node.bundles.clear()
 
-    def warn(self, group_id: bytes, now: float) -> None:
-        """The warning deadline of a group is due."""
+    def warn(self, group_id: bytes, now: float) -> str:
+        """The warning deadline of a group is due; return why it is to be refused, or ""."""
         group = self.groups.get(group_id)
         if group is None or group.state in {CREATED, REMOVED}:
-            return
+            return ""
         nodes = [n for n in self._nodes.values() if n.is_open]
-        reason = "its resources are in use by others"
+        reason = IN_USE
         for bundle in group.bundles:
             if not any(
                 bundle.wish.allows(n) and n.pool.could_hold(bundle.amounts) for n in nodes
@@ -378,10 +381,16 @@ class Groups:
                 break
         if group.strategy == "STRICT_SPREAD" and len(nodes) < len(group.bundles):
             reason = f"{len(group.bundles)} nodes are asked for and there are {len(nodes)}"
+        if reason != IN_USE and self._config.refuse_infeasible:
+            return reason
         if reason != group.pending_reason:
             group.pending_reason = reason
             self.changed(group)
+            if reason != IN_USE:
+                text = f"placement group {group.id.hex()[:12]} waits: {reason}"
+                self._journal.events.add(WARNING, "SCHEDULER_INFEASIBLE", text, job=group.job)
         self._deadlines.set(("group", group_id), now + self._config.warn_busy)
+        return ""
 
     def save(self, group: Group) -> None:
         """Write a change down without telling watchers."""

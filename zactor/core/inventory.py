@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.directory import ALIVE, DEAD, PENDING, RESTARTING, STARTING
+from zactor.core.filters import Filters
 from zactor.core.resources import SCALE, show_amounts
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from zactor.core.cluster import Cluster
     from zactor.core.directory import Actor
     from zactor.core.groups import Group
-    from zactor.core.leases import Lease
+    from zactor.core.lease import Lease
 
 _RAY_STATES = {
     PENDING: "PENDING_CREATION",
@@ -38,14 +39,15 @@ def actor_row(actor: Actor) -> Row:
     """Return an actor as `list actors` shows it."""
     spec = actor.spec
     group = spec.get("group") or {}
+    node, process, pid = _place_of(actor)
     return {
         "actor_id": actor.id.hex(),
         "class_name": spec.get("class_name") or "",
         "state": _RAY_STATES[actor.state],
         "job_id": actor.job.hex(),
         "name": actor.name,
-        "node_id": actor.node.hex(),
-        "pid": actor.pid,
+        "node_id": node.hex(),
+        "pid": pid,
         "ray_namespace": actor.namespace,
         "serialized_runtime_env": repr(spec.get("env") or {}),
         "required_resources": show_amounts(actor.shape.need) if actor.shape else {},
@@ -58,7 +60,7 @@ def actor_row(actor: Actor) -> Row:
         "num_restarts_due_to_node_preemption": 0,
         "call_site": None,
         "label_selector": spec.get("label_selector") or {},
-        "worker_id": actor.address.process.hex() if actor.address else "",
+        "worker_id": process.hex(),
         "owner_id": actor.owner.hex(),
         "life": actor.life,
         "epoch": actor.epoch,
@@ -66,6 +68,13 @@ def actor_row(actor: Actor) -> Row:
         "is_ending": actor.ending is not None,
         "pending_reason": actor.pending_reason,
     }
+
+
+def _place_of(actor: Actor) -> tuple[bytes, bytes, int]:
+    """Return node, process and pid: where it lives; of a dead one, where it lived last."""
+    if actor.state == DEAD and actor.last is not None:
+        return actor.last
+    return actor.node, actor.address.process if actor.address else b"", actor.pid
 
 
 def group_row(group: Group) -> Row:
@@ -92,8 +101,8 @@ def group_row(group: Group) -> Row:
     }
 
 
-def lease_row(lease: Lease) -> Row:
-    """Return a lease as `list leases` shows it."""
+def lease_row(lease: Lease, epoch: float = 0.0) -> Row:
+    """Return a lease as `list leases` shows it; `epoch` is 1970 on the broker's clock."""
     return {
         "lease": lease.id,
         "client_id": lease.party.client.hex(),
@@ -106,7 +115,7 @@ def lease_row(lease: Lease) -> Row:
         "gpu_ids": lease.holding.gpu_ids,
         "is_blocked": lease.is_blocked,
         "is_recalled": lease.is_recalled,
-        "since": lease.since,
+        "since": epoch + lease.since,
     }
 
 
@@ -117,15 +126,15 @@ class Inventory:
         self._cluster = cluster
         self._tables: dict[str, Callable[[Row], Iterable[Row]]] = {
             "actors": self._actors,
-            "nodes": lambda args: (
-                node.describe()
-                for node in cluster.membership.nodes.values()
-                if args.get("id") in {None, node.id}
-            ),
+            "nodes": self._nodes,
             "workers": lambda _args: self._workers(),
             "jobs": lambda _args: self._jobs(),
             "groups": self._groups,
-            "leases": lambda _args: map(lease_row, cluster.leases.leases.values()),
+            "events": lambda _args: cluster.journal.events.rows(),
+            "leases": lambda _args: (
+                lease_row(lease, cluster.journal.events.epoch)
+                for lease in cluster.leases.leases.values()
+            ),
             "names": lambda _args: (
                 {"namespace": namespace, "name": name, "actor_id": actor_id.hex()}
                 for (namespace, name), actor_id in cluster.directory.names.items()
@@ -151,8 +160,15 @@ class Inventory:
         filters = args.get("filters") or []
         if not isinstance(limit, int) or not isinstance(filters, (list, tuple)):
             raise ValueError("a query takes an int `limit` and a list of `filters`")
-        rows = _filtered(table(args), filters)
+        rows = Filters(filters).over(table(args))
         return list(islice(rows, max(0, min(limit, most))))
+
+    def _nodes(self, args: Row) -> Iterator[Row]:
+        epoch = self._cluster.journal.events.epoch
+        for node in self._cluster.membership.nodes.values():
+            if args.get("id") in {None, node.id}:
+                heard, joined = epoch + node.heard, epoch + node.joined
+                yield {**node.describe(), "heard": heard, "joined": joined}
 
     def _actors(self, args: Row) -> Iterator[Row]:
         actors = self._cluster.directory.actors
@@ -195,7 +211,8 @@ class Inventory:
                 "namespace": job.namespace,
                 "entrypoint": str(job.metadata.get("entrypoint", "")),
                 "pid": job.metadata.get("pid", 0),
-                "started": job.started,
+                "log_to_driver": bool(job.metadata.get("log_to_driver", True)),
+                "started": self._cluster.journal.events.epoch + job.started,
                 "end_cause": job.ended,
                 "actors": len(self._cluster.directory.by_job.get(job.id, {})),
             }
@@ -242,15 +259,3 @@ class Inventory:
             },
             "resources": self.resources(),
         }
-
-
-def _filtered(rows: Iterable[Row], filters: Any) -> Iterator[Row]:
-    read = []
-    for condition in filters:
-        key, op, value = condition
-        if op not in {"=", "!="}:
-            raise ValueError(f"a filter compares with = or !=, not {op!r}")
-        read.append((key, op == "=", value))
-    for row in rows:
-        if all((str(row.get(key)) == str(value)) == equal for key, equal, value in read):
-            yield row

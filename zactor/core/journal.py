@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zactor.core.events import Events
 from zactor.core.state import Change
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ Effect = Send | Report | Watch
 class Journal:
     """Effects and writes of the steps since the last `drain`."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, events: Events | None = None) -> None:
         self.state = state
+        self.events = events or Events(1_000)
         self.forgets = getattr(state, "forgets", False)  # nothing is ever read back
         self.revision = state.revision  # of the latest write, committed or not
         self.book: dict[bytes, Address] = {}  # process id -> where it was last heard from
@@ -83,8 +85,8 @@ class Journal:
         """Have the shell watch a process of its own machine."""
         self._effects.append(Watch(process, pid))
 
-    def drain(self) -> list[Effect]:
-        """Commit what was written, then return the effects in order and forget them.
+    def commit(self) -> None:
+        """Put what was written into the state.
 
         Raises:
             StaleError: Another broker has written to this state: this one must end.
@@ -94,5 +96,13 @@ class Journal:
             self.state.transact(changes, after=self._committed, revision=self.revision)
             self._committed = self.revision
             self._writes = {}
+
+    def drain(self) -> list[Effect]:
+        """Commit what was written, then return the effects in order and forget them.
+
+        Raises:
+            StaleError: Another broker has written to this state: this one must end.
+        """
+        self.commit()
         effects, self._effects = self._effects, []
         return effects

@@ -13,6 +13,9 @@ fair share; the holder returns them when the running task ends. A worker that wa
 lends its CPUs; when it goes on it takes them back even below zero, and what runs then runs on
 fewer CPUs than it asked for until enough was returned.
 
+Workers that die before a task of theirs began are replaced after growing pauses, and not for ever:
+after a number of them in a row the demand fails, unless it has other workers.
+
 Does not choose nodes, and does not know what runs on a worker.
 
 Invariants
@@ -25,9 +28,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zactor.core.lease import ENDING, HELD, STARTING, Lease, LeaseParty
 from zactor.core.placement import shape_of_demand
-from zactor.core.resources import SCALE, Holding, Pool, parse_amounts, show_amounts
-from zactor.core.restarts import spawn_pause
+from zactor.core.resources import SCALE, Holding, parse_amounts, show_amounts
+from zactor.core.restarts import NO_FAULT_KINDS, spawn_pause
 from zactor.wire.messages import (
     Address,
     DemandFailed,
@@ -44,110 +48,10 @@ if TYPE_CHECKING:
     from zactor.core.groups import Groups
     from zactor.core.journal import Journal
     from zactor.core.membership import Membership, Node
-    from zactor.core.placement import Obstacle, Shape, Spot
+    from zactor.core.placement import Obstacle, Spot
     from zactor.core.processes import Processes
+    from zactor.core.resources import Pool
     from zactor.core.waiting import Waiting
-
-STARTING = "STARTING"
-HELD = "HELD"
-ENDING = "ENDING"
-
-# A shape that asks for nothing fits for ever: so many workers of it at once for one client.
-FREE_LEASES = 16
-
-
-class Lease:
-    """One worker, leased to one client."""
-
-    __slots__ = (
-        "address", "cause", "group", "holding", "id", "is_blocked", "is_recalled", "node",
-        "party", "pid", "pool", "since", "state",
-    )  # fmt: skip
-
-    def __init__(self, lease: int, party: LeaseParty, node: Node, pool: Pool) -> None:
-        self.id = lease
-        self.party = party
-        self.node = node
-        self.pool = pool
-        self.holding = Holding({}, ())
-        self.group = party.shape.group
-        self.state = STARTING
-        self.address: Address | None = None
-        self.pid = 0
-        self.is_blocked = False  # its CPUs are lent
-        self.is_recalled = False
-        self.cause: dict[str, Any] | None = None  # why it is ENDING
-        self.since = 0.0
-
-    @property
-    def units(self) -> dict[str, int]:
-        """What it keeps others from having."""
-        amounts = self.holding.amounts
-        return {k: v for k, v in amounts.items() if k != "CPU"} if self.is_blocked else amounts
-
-
-class LeaseParty:
-    """One client's demand for one shape."""
-
-    __slots__ = (
-        "attempts", "avoid", "client", "key", "leases", "line", "name", "raw", "registry",
-        "shape", "wanted",
-    )  # fmt: skip
-
-    def __init__(
-        self, registry: Leases, client: bytes, name: bytes, raw: dict[str, Any], shape: Shape
-    ) -> None:
-        self.registry = registry
-        self.client = client
-        self.name = name  # the `key` of its Demand
-        self.key = ("lease", client, name)
-        self.raw = raw
-        self.shape = shape
-        self.wanted = 0
-        self.leases: dict[int, Lease] = {}
-        self.attempts = 0  # workers that failed to start since the last that did
-        self.avoid: frozenset[bytes] = frozenset()  # nodes where they failed
-        self.line: Shape | None = None  # the line it was last put in
-
-    @property
-    def held(self) -> int:
-        """How many workers it has or is getting."""
-        return len(self.leases)
-
-    @property
-    def share(self) -> int:
-        """How many it has."""
-        return len(self.leases)
-
-    @property
-    def want(self) -> int:
-        """How many more it wants."""
-        return self.wanted - self.held
-
-    @property
-    def is_hungry(self) -> bool:
-        """Whether it wants more than it has."""
-        if not self.shape.need and self.held >= FREE_LEASES:
-            return False
-        return self.held < self.wanted
-
-    @property
-    def prefer(self) -> bytes:
-        """Its own node."""
-        return self.registry.home_of(self.client)
-
-    def granted(self, spot: Spot, now: float) -> bool:
-        """Have a worker started there."""
-        self.registry.start(self, spot, now)
-        return self.is_hungry
-
-    def warned(self, obstacle: Obstacle, now: float) -> None:
-        """Tell the client."""
-        self.registry.warned(self, obstacle)
-
-    def refused(self, obstacle: Obstacle, now: float) -> None:
-        """End the demand."""
-        self.registry.refused(self, obstacle, now)
 
 
 class Leases:
@@ -324,14 +228,21 @@ class Leases:
         self._forget_lease(lease)
         party.attempts += 1
         is_final = error[:1] != ["spawn"]
-        if is_final or party.attempts >= self._config.spawn_attempts:
+        party.avoid |= {node.id}
+        self._again(party, party.attempts, error, now, is_final=is_final)
+
+    def _again(
+        self, party: LeaseParty, failures: int, error: list[Any], now: float, *, is_final: bool
+    ) -> None:
+        """Try once more to have a worker, after a pause; or end the demand."""
+        has_others = any(lease.state == HELD for lease in party.leases.values())
+        if is_final or (failures >= self._config.spawn_attempts and not has_others):
             self._journal.send(party.client, DemandFailed(party.name, True, error))
             party.wanted = 0
             self._settle(party, now)
             return
         self._leave(party)
-        party.avoid |= {node.id}
-        pause = spawn_pause(party.attempts, self._config)
+        pause = spawn_pause(failures, self._config)
         if pause:
             self._deadlines.set(("lease-retry", *party.key), now + pause)
         else:
@@ -347,6 +258,7 @@ class Leases:
         """The client gives a lease back."""
         lease = self.leases.get(number)
         if lease is not None and lease.party.client == client and lease.state == HELD:
+            lease.party.unbegun.worked()
             self._end(lease, reusable=reusable, now=now)
 
     def _end(self, lease: Lease, *, reusable: bool, now: float) -> None:
@@ -378,7 +290,20 @@ class Leases:
         if was_told:
             rows = self._directory.rows_of(party.client, progress)
             self._journal.send(party.client, LeaseLost(lease.id, lease.cause or cause, rows))
-        self._settle(party, now)
+        if lease.cause is not None or cause.get("kind") in NO_FAULT_KINDS:
+            self._settle(party, now)
+        elif any(row[2] for row in progress):
+            party.unbegun.worked()
+            self._settle(party, now)
+        else:
+            party.unbegun.died(lease.id, self._last, now, self._config)
+            count = party.unbegun.count
+            text = (
+                f"{count} workers for such tasks died one after another before a task had begun; "
+                f"the last one {cause.get('text') or 'died'}"
+            )
+            error = ["WorkerCrashedError", text, {"executed": "no"}]
+            self._again(party, count, error, now, is_final=False)
 
     def client_died(self, client: bytes, now: float) -> None:
         """Its demands end; what its workers do is of no use to anybody: they are stopped."""

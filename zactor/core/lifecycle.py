@@ -3,6 +3,7 @@
     PENDING --placed--> STARTING --ready--> ALIVE
        ^                   |                  |
        |  no worker there  |   the life ends  |
+       |  or it crashed    |                  |
        +-------------------+------------------+--> RESTARTING --placed, ready--> ALIVE
                                               |
                                               +--> DEAD (for ever)
@@ -26,9 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.actor_queue import ActorQueue
 from zactor.core.directory import ALIVE, DEAD, PENDING, RESTARTING, STARTING, Actor
+from zactor.core.events import ERROR, INFO, ORDINARY, WARNING
 from zactor.core.placement import shape_of_actor
 from zactor.core.resources import NOTHING, show_amounts
-from zactor.core.restarts import NO_FAULT_KINDS, CrashRecord, is_restarted, spawn_pause
+from zactor.core.restarts import CRASHES, NO_FAULT_KINDS, CrashRecord, is_restarted, spawn_pause
 from zactor.ids import row_tag
 from zactor.wire.messages import Address, BindNetwork, StartActor, StartActors, StopActor
 
@@ -242,10 +244,11 @@ class Lifecycle:
         self, node: Node, actor_id: bytes, life: int, cause: Cause, progress: list[Any],
         now: float,
     ) -> None:  # fmt: skip
-        """The actor ended of itself; or it was killed, and its worker, which others share, was not."""
+        """The actor ended of itself, or with its node; or it was killed, and its worker, which others
+        share, was not."""
         actor = self._present(node, actor_id, life)
         if actor is not None:
-            kind = "killed" if cause.get("kind") == "killed" else "exited"
+            kind = cause.get("kind") if cause.get("kind") in NO_FAULT_KINDS else "exited"
             self.life_over(actor, {"text": "", **cause, "kind": kind}, progress, now)
 
     def life_over(self, actor: Actor, cause: Cause, progress: list[Any], now: float) -> None:
@@ -269,7 +272,13 @@ class Lifecycle:
                 if actor.crashes is None:
                     actor.crashes = CrashRecord()
                 pause = actor.crashes.crashed(now, self._config)
-            self._directory.set_state(actor, RESTARTING)
+            text = (
+                f"{actor.label} is started again (restart {actor.restarts}): it {cause['text']}"
+            )
+            self._note(WARNING, "ACTOR_RESTARTED", text, actor)
+            # One whose constructor never returned still waits for its first life, as its calls do.
+            is_first = actor.state == STARTING
+            self._directory.set_state(actor, PENDING if is_first else RESTARTING)
             self._directory.changed(actor, progress)
             self._later(actor, pause, now)
         else:
@@ -301,6 +310,8 @@ class Lifecycle:
         group = self._groups.find(actor.shape.group) if actor.shape else None
         if group is not None:
             group.actors.pop(actor.id, None)
+        if actor.address is not None:
+            actor.last = (actor.node, actor.address.process, actor.pid)
         actor.holding, actor.pool, actor.is_blocked = NOTHING, None, False
         actor.node, actor.bundle, actor.pid = b"", -1, 0
         self._directory.set_address(actor, None)
@@ -310,8 +321,16 @@ class Lifecycle:
         self._deadlines.cancel(("restart", actor.id))
         self._queue.leave(actor)
         actor.cause, actor.pending_reason = cause, ""
+        if cause.get("kind") not in ORDINARY:
+            severity = INFO if cause.get("kind") == "killed" else ERROR
+            self._note(severity, "ACTOR_DIED", _end_of(actor, cause), actor)
         self._directory.buried(actor, progress)
         self.on_buried(actor)
+
+    def _note(self, severity: str, kind: str, text: str, actor: Actor) -> None:
+        self._journal.events.add(
+            severity, kind, text, actor=actor.id, node=actor.node, job=actor.job
+        )
 
     # -- from outside
 
@@ -514,3 +533,12 @@ def rows_by_tag(progress: list[Any]) -> dict[int, list[Any]]:
         row = [caller, stream & 0xFFFF, started, finished]
         found.setdefault(stream & ~0xFFFF, []).append(row)
     return found
+
+
+def _end_of(actor: Actor, cause: Cause) -> str:
+    text = str(cause.get("text") or cause.get("kind"))
+    if cause.get("kind") == "constructor":
+        text = f"its constructor raised: {text}"
+    elif cause.get("kind") in CRASHES:
+        text = f"it {text}"
+    return f"{actor.label} is dead: {text}"

@@ -42,13 +42,14 @@ class Node:
     """One member."""
 
     __slots__ = (
-        "actors", "address", "bundles", "crowd", "entry", "id", "is_draining", "joined",
-        "labels", "leases", "load", "order", "pool", "state",
+        "actors", "address", "bundles", "crowd", "entry", "heard", "id", "is_draining", "joined",
+        "labels", "leases", "load", "notices", "order", "pool", "state",
     )  # fmt: skip
 
     def __init__(self, entry: dict[str, Any], order: int, now: float) -> None:
         self.id: bytes = entry["id"]
         self.entry = entry
+        self.heard = now
         self.address = Address(*entry["address"])
         self.labels: dict[str, str] = dict(entry.get("labels") or {})
         for prefix in ("zactor.io", "ray.io"):
@@ -62,6 +63,7 @@ class Node:
         self.state = ALIVE
         self.is_draining = False
         self.load: dict[str, Any] = {}
+        self.notices: dict[str, None] = {}  # what users should know of it
         self.actors: dict[bytes, None] = {}  # with a life here, from StartActor to its end
         self.leases: dict[int, None] = {}  # from StartLease to its end
         self.bundles: dict[tuple[bytes, int], None] = {}  # reserved here
@@ -166,6 +168,7 @@ class Membership:
 
     def renewed(self, node: Node, now: float) -> None:
         """It was heard of: its lease begins anew."""
+        node.heard = now
         self._deadlines.set(("node", node.id), now + self._config.node_lease * LEASE_MARGIN)
 
     def unreachable(self, node: Node) -> None:

@@ -38,6 +38,8 @@ Invariants
     N3  WorkerDied of a worker is the last the broker hears of it.
     N4  Whatever has a deadline is gone soon after it, or its worker is killed.
     N5  After StopNode nothing starts, and `End` follows when the last worker is dead.
+    N6  What ends because its node stops is reported as gone with its node, which another life
+        may follow; not as ended by its own or its users' will.
 """
 
 # ruff: noqa: ARG002 - the handlers of one table have one signature
@@ -66,6 +68,7 @@ from zactor.core.node_effects import (
 )
 from zactor.core.worker_pool import ACTOR, ENDING, IDLE, SHARED, SPARE, Worker, WorkerPool
 from zactor.wire.messages import (
+    WHOLE,
     ActorExited,
     ActorFailed,
     ActorReady,
@@ -97,6 +100,8 @@ ATTEMPTS = 2
 
 FAILED_SPARES = 4
 """Spare workers that fail to start, one after the other, until no more are tried."""
+
+NO_EXIT = "it did not exit when asked to"
 
 FEW = 8
 """Actors of one worker whose coming up is told one by one."""
@@ -203,12 +208,18 @@ class NodeMachine:
         oom: bool,
         progress: list[Any],
         now: float,
+        is_whole: bool = False,
     ) -> None:
-        """The worker's pidfd says that it is dead; all it had said before was taken."""
+        """The worker's pidfd says that it is dead; all it had said before was taken.
+
+        `progress` is its page, with a row for each stream that anything had come on if `is_whole`.
+        """
         worker = self._pool.workers[process]
         self.story.append((now, "died", (process, kind, code)))
         self._pool.remove(worker)
-        cause = cause_of_death(worker, kind, code, oom=oom)
+        cause = self._gone_with_node(worker) or cause_of_death(worker, kind, code, oom=oom)
+        if is_whole:
+            progress = [*progress, list(WHOLE)]
         if worker.address is None and not worker.killed and (worker.work or not worker.job):
             self._try_again(
                 worker, ["spawn", f"the worker {cause['text']} while starting", {}], now
@@ -488,6 +499,8 @@ class NodeMachine:
         if rows:  # a worker that hosts others too, and lives, says itself what had run
             progress = rows[0]
         if (actor, life) in worker.actors:
+            if cause.get("kind") == "stopped":
+                cause = self._gone_with_node(worker) or cause
             self._pool.take_actor((actor, life))
             self._tell(ActorExited(actor, life, cause, progress))
             self._without_actor(worker, now)
@@ -545,6 +558,12 @@ class NodeMachine:
         worker.work.clear()
         self._effects.append(Kill(worker.process, SIGKILL))
 
+    def _gone_with_node(self, worker: Worker) -> dict[str, Any] | None:
+        """Say that the worker ended because its node stops, if so (N6)."""
+        if self._end_reason is None or worker.killed not in ("", NO_EXIT):
+            return None
+        return {"kind": "node", "code": 0, "text": f"its node has stopped: {self._end_reason}"}
+
     def _report_death(self, worker: Worker, cause: dict[str, Any], progress: list[Any]) -> None:
         actors = [[actor, life] for actor, life in worker.actors]
         self._tell(WorkerDied(worker.process, actors, worker.lease, cause, progress))
@@ -590,7 +609,7 @@ class NodeMachine:
     def _exit_overdue(self, process: bytes, now: float) -> None:
         worker = self._pool.workers.get(process)
         if worker is not None and 0 < worker.exit_by <= now:
-            self._kill(worker, "it did not exit when asked to", now)
+            self._kill(worker, NO_EXIT, now)
 
     def _hook_overdue(self, key: ActorLife, now: float) -> None:
         worker = self._pool.by_actor.get(key)

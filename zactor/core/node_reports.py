@@ -13,6 +13,7 @@
     LeaseFailed    no worker for the lease                       elsewhere, or refused
     WorkerDied     its pidfd says so                             lives and lease over; what it owned goes
     ProcessDied    a driver of my machine, or I myself, is dead  the job is over; the node is lost
+    Notice         users should know this                        drivers are told, also those to come
 
 Only members are listened to: what an unknown node says is refused (`NodeUnknown`) or dropped, so
 that one declared lost has to attach again before it can speak of lives that are over.
@@ -23,7 +24,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.client_requests import RefusedError, read_address
-from zactor.core.leases import STARTING
+from zactor.core.events import INFO, WARNING, note_store
+from zactor.core.lease import STARTING
 from zactor.core.processes import FORGOTTEN
 from zactor.wire import messages as m
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from zactor.core.cluster import Cluster
     from zactor.core.membership import Node
 
+MOST_NOTICES = 20  # of one node
 LOST = {"kind": "node", "code": 0, "text": "it had ended when its node re-attached"}
 
 
@@ -52,6 +55,7 @@ class NodeReports:
             m.LeaseFailed: self._lease_failed,
             m.WorkerDied: self._worker_died,
             m.ProcessDied: self._process_died,
+            m.Notice: self._notice,
         }
 
     def _node(self, peer: bytes) -> Node | None:
@@ -67,6 +71,7 @@ class NodeReports:
         cluster.journal.book[peer] = address
         try:
             node, is_new = cluster.membership.attach(entry, now)
+            cluster.pulse.begin(now)
         except (ValueError, TypeError) as error:
             raise RefusedError("BadRequest", f"the node's entry: {error}") from None
         cluster.processes.dead.pop(peer, None)
@@ -77,6 +82,9 @@ class NodeReports:
         cluster.find_homes(node)
         word = "joined" if is_new else "is back"
         cluster.journal.report("info", f"node {node.id.hex()[:12]} {word}")
+        where = f"node {node.id.hex()[:12]} on {entry.get('hostname') or '?'} {word}"
+        kind = "NODE_JOINED" if is_new else "NODE_BACK"
+        cluster.journal.events.add(INFO, kind, where, node=node.id)
         return {
             "lease": cluster.config.node_lease,
             "renew": cluster.config.node_renew,
@@ -124,6 +132,7 @@ class NodeReports:
         node = self._node(peer)
         if node is None or node.state not in {"ALIVE", "DRAINING"}:
             raise RefusedError("NodeUnknown", "the broker does not know this node (any more)")
+        note_store(self._cluster.journal.events, node, message.load)
         node.load = message.load
         self._cluster.membership.renewed(node, now)
         return self._cluster.term
@@ -193,6 +202,16 @@ class NodeReports:
     def _process_died(self, peer: bytes, message: m.ProcessDied, now: float) -> None:
         if self._node(peer) is not None:
             self._cluster.ended(message.process, _cause(message.cause), now)
+
+    def _notice(self, peer: bytes, message: m.Notice, now: float) -> None:
+        node, cluster = self._node(peer), self._cluster
+        if node is None or message.text in node.notices or len(node.notices) >= MOST_NOTICES:
+            return
+        node.notices[message.text] = None
+        text = f"node {node.id.hex()[:12]}: {message.text}"
+        cluster.journal.events.add(WARNING, "NODE_WARNING", text, node=node.id)
+        for driver in cluster.sessions.by_driver:
+            cluster.journal.send(driver, m.Notice(text))
 
 
 def _is_life(row: Any) -> bool:

@@ -43,6 +43,7 @@ class Obstacle(NamedTuple):
     kind: str = (
         "Unschedulable"  # or PlacementGroupRemoved: the wire error but for "Task", "Actor"
     )
+    is_infeasible: bool = False  # no node there is could ever take it; another that joins might
 
 
 class Shape:
@@ -271,7 +272,8 @@ class Placement:
             return None
         if not open_nodes:
             return Obstacle("the cluster has no node", False)
-        return Obstacle(f"no node of the cluster can take {shape}", False)
+        text = f"no node of the cluster can take {shape}"
+        return Obstacle(text, False, is_infeasible=True)
 
     def _choose_bundle(self, shape: Shape) -> Spot | None:
         group = self.find_group(shape.group)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.leases import HELD, STARTING
+from zactor.core.lease import HELD, STARTING
 
 if TYPE_CHECKING:
-    from zactor.core.leases import Lease, Leases
+    from zactor.core.lease import Lease
+    from zactor.core.leases import Leases
     from zactor.core.placement import Placement, Shape
     from zactor.core.resources import Pool
     from zactor.core.waiting import Waiting

@@ -44,6 +44,9 @@ FINAL_KINDS = frozenset(
     }
 )
 
+# Ends of a worker that nobody wanted.
+CRASHES = frozenset({"exit", "signal", "oom"})
+
 # Ends that do not count for the back-off.
 NO_FAULT_KINDS = frozenset({"killed", "node"})
 
@@ -60,6 +63,33 @@ def spawn_pause(attempts: int, config: BrokerConfig) -> float:
     if attempts <= 1:
         return 0.0
     return min(config.restart_pause, config.restart_step * 2.0 ** min(attempts - 2, 30))
+
+
+class UnbegunDeaths:
+    """Workers for one demand that died, one after another, before any of their tasks had begun."""
+
+    __slots__ = ("_last", "_newest", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last = 0.0
+        self._newest = 0
+
+    def died(self, lease: int, newest: int, now: float, config: BrokerConfig) -> None:
+        """Enter such a death, of the worker of a lease; `newest` is the latest lease of all.
+
+        Those that were asked for before the last one died count with it: they died of the same.
+        """
+        if lease > self._newest:
+            if self._last <= now - config.restart_window:
+                self.count = 0
+            self.count += 1
+            self._last = now
+            self._newest = newest
+
+    def worked(self) -> None:
+        """One has run something."""
+        self.count = 0
 
 
 class CrashRecord:

@@ -88,6 +88,7 @@ class Waiting:
         self._is_stale = False
         self.version = 0  # rises with each new party
         self.on_freed: Callable[[], None] = _nothing
+        self.on_obstacle: Callable[[Obstacle], None] = lambda obstacle: None
         self.lines: OrderedDict[tuple[Any, ...], Line] = OrderedDict()
 
     def enter(self, shape: Shape, party: Party, now: float) -> None:
@@ -189,17 +190,24 @@ class Waiting:
             return
         obstacle = self._placement.obstacle(line.shape)
         waited = now - line.since
-        if obstacle is not None and obstacle.is_final:
+        if obstacle is not None and self._is_refused(obstacle):
             self._refuse(line, obstacle, now)
             return
         if obstacle is not None or waited >= self._config.warn_busy:
+            if obstacle is not None:
+                self.on_obstacle(obstacle)
             for party in list(line.parties.values()):
                 party.warned(obstacle or _busy(line, waited), now)
             line.is_warned = True
         self._deadlines.set(("warn", key), now + self._config.warn_busy)
 
+    def _is_refused(self, obstacle: Obstacle) -> bool:
+        is_unwanted = self._config.refuse_infeasible and obstacle.is_infeasible
+        return obstacle.is_final or is_unwanted
+
     def _refuse(self, line: Line, obstacle: Obstacle, now: float) -> None:
         self._close(line.shape)
+        self.on_obstacle(obstacle)
         for party in list(line.parties.values()):
             party.refused(obstacle, now)
 

@@ -30,6 +30,7 @@
     ├─ UnserializableException        a result's exception cannot be unpickled here
     ├─ DefinitionError                ImportError   a class or function cannot be loaded here
     ├─ RuntimeEnvSetupError
+    ├─ StateApiError                  part of the cluster did not say what it has
     ├─ ObjectRefStreamEndOfStreamError
     ├─ AsyncioActorExit
     ├─ AuthenticationError
@@ -96,6 +97,7 @@ from zactor.exceptions.tree import (
     RuntimeEnvSetupError,
     SerializationError,
     SessionLostError,
+    StateApiError,
     StreamingGeneratorReplayInconsistentError,
     TaskCancelledError,
     TaskPlacementGroupRemoved,
@@ -161,6 +163,7 @@ __all__ = [
     "RuntimeEnvSetupError",
     "SerializationError",
     "SessionLostError",
+    "StateApiError",
     "StreamingGeneratorReplayInconsistentError",
     "TaskCancelledError",
     "TaskError",

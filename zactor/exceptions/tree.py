@@ -134,8 +134,9 @@ class ActorAlreadyExistsError(ZactorError, ValueError):
     def __str__(self) -> str:
         space = f" (namespace={self.namespace})"
         return self.message or (
-            f"The name {self.name}{space} is already taken. Use another name, get the existing "
-            f"actor by get_actor({self.name!r}), or pass get_if_exists=True."
+            f"The name {self.name}{space} is already taken. Please use a different name, get the "
+            f"existing actor by get_actor({self.name!r}, namespace={self.namespace!r}), or pass "
+            "get_if_exists=True."
         )
 
     error_message = property(__str__)
@@ -331,8 +332,9 @@ class ObjectReconstructionFailedError(ObjectLostError):
     REASONS: ClassVar[dict[str, str]] = {
         "MAX_ATTEMPTS": "its task was run again max_retries times; raise max_retries.",
         "LINEAGE_EVICTED": "the record of the task that made it was dropped to bound memory.",
+        "ACTOR_DIED": "the actor whose call made it is dead.",
         "PUT": "it was made by put(), so no task can make it again; return it from a task.",
-        "RETRIES_DISABLED": "its task has max_retries=0.",
+        "RETRIES_DISABLED": "its task has max_retries=0, or its actor max_task_retries=0.",
         "BORROWED": "only its owner can make it again, and this process is not the owner.",
         "REF_NOT_FOUND": "its owner does not know the reference.",
         "TASK_CANCELLED": "the task that makes it was cancelled.",
@@ -433,6 +435,12 @@ class RuntimeEnvSetupError(ZactorError):
 
     def __str__(self) -> str:
         return f"Failed to set up runtime environment.\n{self.message}".rstrip()
+
+
+class StateApiError(ZactorError):
+    """A listing of the cluster's state is not whole: some of those who were asked did not answer."""
+
+    _advice = "Pass raise_on_missing_output=False to have what is there."
 
 
 # -- the system ---------------------------------------------------------------------------------

@@ -83,6 +83,11 @@ class _Record:
         group = options.pop("placement_group", "default")
         index = options.pop("placement_group_bundle_index", -1)
         capture = options.pop("placement_group_capture_child_tasks", None)
+        if group in ("default", None) and index != -1:
+            raise ValueError(
+                "If placement group is not set, the value of bundle index must be -1, not "
+                f"{index!r}."
+            )
         if group not in ("default", None):
             if options.get("scheduling_strategy") is not None:
                 raise ValueError(

@@ -53,7 +53,10 @@ LabelMatch = In | NotIn | Exists | DoesNotExist
 
 def _values(operator: str, values: tuple[str, ...]) -> list[str]:
     if not values:
-        raise ValueError(f'{operator} needs at least one value, as in {operator}("a", "b")')
+        raise ValueError(
+            f"The variadic parameter of the {operator} operator must be a non-empty tuple: name the "
+            f'values, as in {operator}("a", "b")'
+        )
     for position, value in enumerate(values):
         if not isinstance(value, str):
             raise ValueError(
@@ -116,13 +119,14 @@ def _matches(matches: dict[str, LabelMatch] | None, parameter: str) -> dict[str,
     for key, match in matches.items():
         if not isinstance(key, str):
             raise ValueError(
-                f"The keys of the {parameter} parameter must be strings, but got {key!r} of "
-                f"type {type(key)}."
+                f"The map key of the {parameter} parameter must be of type str, but got {key!r} "
+                f"of type {type(key)}."
             )
         if not isinstance(match, In | Exists | DoesNotExist):
             raise ValueError(
-                f"The {parameter} parameter must map {key!r} to In, NotIn, Exists or "
-                f"DoesNotExist, but got {match!r} of type {type(match)}."
+                f"The map value for {key!r} in the {parameter} parameter must be one of the `In`, "
+                f"`NotIn`, `Exists` or `DoesNotExist` operators, but got {match!r} of type "
+                f"{type(match)}."
             )
     return dict(matches)
 

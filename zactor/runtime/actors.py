@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, Result, Stream
+from zactor.core.calls import Result, Stream
 from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
 from zactor.serde.exceptions import revive
 from zactor.wire import batches
 from zactor.wire.messages import (
     MOVED,
+    WHOLE,
     ActorChanged,
     ActorsMoved,
     Address,
@@ -25,11 +26,45 @@ from zactor.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from zactor.runtime.caller import Identity
     from zactor.runtime.process import Process
 
+ADVICE = "It goes on waiting: `zactor status` shows what there is, `zactor node` adds more"
 NEVER_CREATED = -1
 NETWORK_PATIENCE = 2.0  # seconds that a worker has to bind tcp when another machine wants it to
+
+
+class SharedEntry:
+    """An actor's entry, all of it but a `row` of fields shared with others of its kind.
+
+    80 bytes and the row, where a dict of its own takes 700 and what it names as much again.
+    """
+
+    __slots__ = ("_kind", "_row")
+
+    def __init__(self, kind: dict[str, Any], row: tuple[Any, ...]) -> None:
+        self._kind = kind
+        self._row = row
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field, or `default`."""
+        at = _AT.get(name, len(self._row))
+        return self._row[at] if at < len(self._row) else self._kind.get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        at = _AT.get(name, len(self._row))
+        return self._row[at] if at < len(self._row) else self._kind[name]
+
+    def moved(self, row: tuple[Any, ...]) -> SharedEntry:
+        """Return the entry with another row."""
+        return SharedEntry(self._kind, row)
+
+
+_AT = {name: at for at, name in enumerate(MOVED)}
+_PENDING_ROW = (0, "PENDING", 0)  # revision, state, life
+INTERNED = 10_000
 
 
 class ActorView:
@@ -43,7 +78,7 @@ class ActorView:
 
     def __init__(self, actor: bytes) -> None:
         self.id = actor
-        self.entry: dict[str, Any] = {"id": actor, "state": "PENDING", "life": 0, "revision": 0}
+        self.entry: Any = {"id": actor, "state": "PENDING", "life": 0, "revision": 0}
         self.streams: list[Stream] = []
         self.place: Address | None = None
         self.life = 0
@@ -72,6 +107,7 @@ class ActorViews:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._views: dict[bytes, ActorView] = {}
+        self._parts: dict[Any, Any] = {}  # of entries, to be shared by them
         self._ended: deque[tuple[ActorView, dict[str, Any], list[Any]]] = deque()
         process.post.on(ActorChanged, self._changed)
         process.post.on(ActorsMoved, self._moved)
@@ -87,6 +123,10 @@ class ActorViews:
         if entry is not None and entry.get("revision", 0) >= found.entry.get("revision", 0):
             self._update(found, entry, [])
         return found
+
+    def all(self) -> list[ActorView]:
+        """Return the views of all actors known here."""
+        return list(self._views.values())
 
     def watch(self, view: ActorView) -> None:
         """Follow the actor's entry, from its present state on."""
@@ -168,16 +208,30 @@ class ActorViews:
         for row in message.rows:
             view = views.get(row[0])
             if view is not None and row[1] > view.entry.get("revision", 0):
-                self._update(view, {**view.entry, **dict(zip(MOVED, row, strict=False))}, [])
+                known = view.entry
+                if type(known) is not SharedEntry:
+                    known = SharedEntry(known, ())
+                self._update(view, known.moved(self._interned(view, row)), [])
 
-    def _update(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
+    def _interned(self, view: ActorView, row: list[Any]) -> tuple[Any, ...]:
+        """Return a row whose parts are those of other rows, where they are equal."""
+        parts = self._parts
+        if len(parts) > INTERNED:
+            parts.clear()
+        interned: list[Any] = [view.id, row[1]]
+        for value in row[2 : len(MOVED)]:
+            key = Address._make(value) if type(value) is list and value else value
+            interned.append(parts.setdefault(key, key))
+        return tuple(interned)
+
+    def begin(self, view: ActorView, kind: dict[str, Any]) -> None:
+        """An actor of a kind is about to be created with others: `kind` is what they share."""
+        view.entry = SharedEntry(kind, (view.id, *_PENDING_ROW))
+        view.is_watched = True
+
+    def _update(self, view: ActorView, entry: Any, progress: list[Any]) -> None:
         view.entry = entry
-        state = entry["state"]
-        if (
-            state in ("DEAD", "RESTARTING")
-            or (view.place is not None and entry["life"] != view.life)
-            or view.ends
-        ):
+        if _ends_life(view, entry) or view.ends:
             # What the dead worker sent may still be in the inbox: applied once that is empty,
             # and before anything that was said of the actor later.
             view.ends += 1
@@ -185,11 +239,17 @@ class ActorViews:
             self._process.reception.wake()
         elif entry.get("address"):
             self._placed(view, entry)
+        elif entry.get("pending_reason") and entry.get("owner") == self._process.id:
+            reason = entry["pending_reason"]
+            text = f"{view.label} waits for a place: {reason}. {ADVICE}"
+            self._process.warn(text, about=reason)
 
-    def _placed(self, view: ActorView, entry: dict[str, Any]) -> None:
+    def _placed(self, view: ActorView, entry: Any) -> None:
         if view.is_dead:
             return  # for this process: its session may be over while the actor is not
-        place = Address._make(entry["address"])
+        place = entry["address"]
+        if type(place) is not Address:
+            place = Address._make(place)
         if view.place == place and view.life == entry["life"]:
             return
         if self._needs_network(place) and view.waits_network != entry["life"]:
@@ -233,9 +293,7 @@ class ActorViews:
             view, entry, progress = self._ended.popleft()
             view.ends -= 1
             state = entry["state"]
-            if state in ("DEAD", "RESTARTING") or (
-                view.place is not None and entry["life"] != view.life
-            ):
+            if _ends_life(view, entry):
                 self._life_ended(view, entry, progress)
             if state == "DEAD":
                 self._fail_view(view, self.death(view))
@@ -249,22 +307,23 @@ class ActorViews:
         for stream in view.streams:
             with caller.lock:
                 caller.make_way(stream, None, view.life)
-                waiting, stream.held = list(stream.held), type(stream.held)()
-                for result in waiting:
+                for result in stream.take_held():
                     # One that had left before has paid for this attempt.
                     if result.retries or hasattr(result, "seq"):
-                        stream.held.append(result)
+                        stream.hold(result)
                     else:
-                        result.settle(ERROR, self.unavailable(view, "no"))
+                        self._process.caller.fail(result, self.unavailable(view, "no"))
 
-    def _life_ended(self, view: ActorView, entry: dict[str, Any], progress: list[Any]) -> None:
+    def _life_ended(self, view: ActorView, entry: Any, progress: list[Any]) -> None:
         view.place = None
         view.is_alive = False
         rows = {(bytes(row[0]), row[1]): (row[2], row[3]) for row in progress}
         goes_on = entry["state"] != "DEAD"
+        never_began = entry["state"] in ("PENDING", "STARTING")  # no constructor has returned
         caller = self._process.caller
         for stream in list(view.streams):
-            started, finished = rows.get((stream.caller, stream.number), (-1, -1))
+            unknown = unseen(self._process, stream, rows)
+            started, finished = rows.get((stream.caller, stream.number), unknown)
             with caller.lock:
                 caller.make_way(stream, None, view.life)
                 pending = stream.take_pending()
@@ -273,16 +332,16 @@ class ActorViews:
                 pending = sorted(pending + strays, key=lambda result: result.seq)
             again = []
             for result in pending:
-                is_stray = result in strays
-                executed = "no" if is_stray else _executed(result.seq, started, finished)
-                if goes_on and result.retries:
-                    if result.retries > 0 and not is_stray:
+                did_not_run = never_began or result in strays
+                executed = "no" if did_not_run else _executed(result.seq, started, finished)
+                if goes_on and (result.retries or never_began):
+                    if result.retries > 0 and not did_not_run:
                         result.retries -= 1
                     again.append(result)
                 elif goes_on:
-                    result.settle(ERROR, self.unavailable(view, executed))
+                    self._process.caller.fail(result, self.unavailable(view, executed))
                 else:
-                    result.settle(ERROR, self.death(view, executed))
+                    self._process.caller.fail(result, self.death(view, executed))
             if again:
                 caller.send_again(stream, again)
         view.strays.clear()
@@ -302,13 +361,13 @@ class ActorViews:
             return 0
         view: ActorView = stream.target
         if view.is_dead:
-            result.settle(ERROR, self.death(view))
+            self._process.caller.fail(result, self.death(view))
         elif view.place is not None and view.life == life:
             view.strays.append(result)  # until its end is known here too
         elif result.retries:
             self._process.caller.send_again(stream, [result])
         else:
-            result.settle(ERROR, self.unavailable(view, "no"))
+            self._process.caller.fail(result, self.unavailable(view, "no"))
         return 1
 
     # -- errors --------------------------------------------------------------------------------
@@ -316,7 +375,7 @@ class ActorViews:
     def unavailable(self, view: ActorView, executed: str) -> Exception:
         """The error of a call whose actor's process died, and which may live again."""
         return ActorUnavailableError(
-            f"{_text(view.entry)}, and is being restarted",
+            f"The actor is restarting: {_clause(view.entry)}",
             **_naming(view),
             executed=executed,
         )
@@ -330,7 +389,7 @@ class ActorViews:
         if cause.get("kind") in ("environment", "unschedulable") and error:
             return from_wire(error)
         died = ActorDiedError(
-            _text(view.entry),
+            _reason(view.entry),
             **_naming(view),
             actor_init_failed=cause.get("kind") == "constructor",
             cause=error if cause.get("kind") == "constructor" else None,
@@ -346,10 +405,9 @@ class ActorViews:
             with caller.lock:
                 stream.failure = error
                 caller.make_way(stream, None, view.life)
-                left: list[Result] = stream.take_pending() + list(stream.held)
-                stream.held.clear()
+                left: list[Result] = stream.take_pending() + stream.take_held()
             for result in left:
-                result.settle(ERROR, error)
+                self._process.caller.fail(result, error)
 
     def fail(self, view: ActorView, error: BaseException) -> None:
         """The actor never came to be."""
@@ -369,11 +427,11 @@ class ActorViews:
         """
         view: ActorView = result.stream.target
         if self._process.is_over is not None:
-            result.settle(ERROR, self._process.is_over)
+            self._process.caller.fail(result, self._process.is_over)
         elif view.is_dead:
-            result.settle(ERROR, self.death(view))
+            self._process.caller.fail(result, self.death(view))
         elif view.entry["state"] == "RESTARTING" and not result.retries:
-            result.settle(ERROR, self.unavailable(view, "no"))
+            self._process.caller.fail(result, self.unavailable(view, "no"))
         else:
             return False
         return True
@@ -393,6 +451,16 @@ def _naming(view: ActorView) -> dict[str, Any]:
     }
 
 
+def unseen(process: Process, stream: Stream, rows: Container[Any]) -> tuple[int, int]:
+    """Return what is known of a stream that is not on a dead worker's progress page.
+
+    Nothing of it had arrived, if the page is whole and the broker has passed on all of it that
+    is this process's own (rows of actors are picked by where these are, which may just change).
+    """
+    is_own = stream.caller[:12] == process.id
+    return (0, 0) if is_own and WHOLE[:2] in rows else (-1, -1)
+
+
 def _executed(seq: int, started: int, finished: int) -> str:
     """Did the call run? As far as the dead worker's progress page tells."""
     if started < 0:
@@ -402,7 +470,39 @@ def _executed(seq: int, started: int, finished: int) -> str:
     return "unknown" if seq <= started else "no"
 
 
-def _text(entry: dict[str, Any]) -> str:
+def _ends_life(view: ActorView, entry: Any) -> bool:
+    """Whether this word of the directory says that the life known here is over."""
+    state = entry["state"]
+    if state in ("DEAD", "RESTARTING"):
+        return True
+    return view.place is not None and (state == "PENDING" or entry["life"] != view.life)
+
+
+# What a text of the directory begins with when the actor is its subject.
+_VERBS = frozenset({"was", "exited", "ended", "died", "did"})
+
+
+def _clause(entry: Any) -> str:
+    """Say what became of the actor's last life, as a clause."""
     cause = entry.get("cause") or {}
     text = str(cause.get("text") or cause.get("kind") or "died, for no known cause")
-    return text if text.startswith(("it ", "its ")) else f"it {text}"
+    first = text.split(" ", 1)[0]
+    if first in ("killed", "released"):
+        return f"it was {text}"
+    return f"it {text}" if first in _VERBS else text
+
+
+# The beginnings of these texts are Ray's: programs look for them.
+_DEATHS = {
+    "exit": "The actor is dead because its worker process has died: ",
+    "signal": "The actor is dead because its worker process has died: ",
+    "oom": "The actor is dead because its worker process has died: ",
+    "owner": "The actor is dead because its owner has died: ",
+    "node": "The actor died because its node has died. What is known: ",
+}
+
+
+def _reason(entry: Any) -> str:
+    """Say why the actor is dead."""
+    kind = (entry.get("cause") or {}).get("kind")
+    return _DEATHS.get(str(kind), "") + _clause(entry)

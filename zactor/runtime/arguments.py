@@ -1,8 +1,10 @@
 """Arguments on their way out: pickled, with their references found and waited for.
 
 References that are arguments of their own are replaced by their values: the call is held until
-these are here (a failed one settles the call with the same error, and it never runs). References
-inside other values travel as references, and are pinned until the call is settled.
+these are here (a failed one settles the call with the same error, and it never runs). Small immutable
+values that are here already take the reference's place at once, and the call is as plain as if they had
+been passed: 4 us where a slot of its own takes 40. References inside other values travel as
+references, and are pinned until the call is settled.
 
 Large arguments are written to shared memory as one object that the call alone holds: what travels is
 its place, and the callee's arrays are views of it. It needs no reference messages, since it goes when
@@ -14,7 +16,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, PENDING, USER_ERROR, Result
+from zactor.core.calls import ERROR, NATIVE, PENDING, USER_ERROR, Result
 from zactor.core.calls import STORED as STORED_STATE
 from zactor.exceptions import ObjectStoreFullError
 from zactor.runtime.objects import Put
@@ -31,6 +33,38 @@ if TYPE_CHECKING:
 
 LARGE_ARGUMENTS = 1 << 20
 """Bytes from which arguments go to the store; with buffers, which need no unpickling, from `LARGE`."""
+
+
+SMALL = 4096
+"""Bytes up to which a value is pickled anew for each call it is an argument of."""
+
+
+def known_value(ref: ObjectRef[Any]) -> Any:
+    """Return the value of a reference if it is here, small and immutable; else the reference."""
+    result = ref._result
+    if result.state != NATIVE:
+        return ref
+    value = result.value
+    if type(value) in _SIZED and len(value) > SMALL:
+        return ref
+    return value
+
+
+_SIZED = frozenset((bytes, str))
+
+
+def with_known_values(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return arguments with values in place of references; None if one has no such value."""
+    filled = []
+    for value in args:
+        if isinstance(value, ObjectRef):
+            known = known_value(value)
+            if known is value:
+                return None
+            filled.append(known)
+        else:
+            filled.append(value)
+    return tuple(filled)
 
 
 def encode(
@@ -64,17 +98,8 @@ def encode(
     awaited: list[Result] = []
     slots: list[Any] = []
     pins: list[Any] = []
-    for at, value in enumerate(args):
-        if isinstance(value, ObjectRef):
-            slots.append(at)
-            pins.append(value)
-    for key, value in kwargs.items():
-        if isinstance(value, ObjectRef):
-            slots.append(key)
-            pins.append(value)
+    args, kwargs = _take_references(args, kwargs, slots, pins)
     if slots:
-        args = tuple([None if isinstance(value, ObjectRef) else value for value in args])
-        kwargs = {k: None if isinstance(v, ObjectRef) else v for k, v in kwargs.items()}
         awaited = [ref._result for ref in pins]  # noqa: SLF001
     if pickled is not None:
         payload, buffers, refs = pickled
@@ -107,6 +132,36 @@ def encode(
     return awaited
 
 
+def _take_references(
+    args: tuple[Any, ...], kwargs: dict[str, Any], slots: list[Any], pins: list[Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments without references; note where those were whose values are not known."""
+
+    def taken(slot: Any, value: Any) -> Any:
+        if not isinstance(value, ObjectRef):
+            return value
+        known = known_value(value)
+        if known is not value:
+            return known
+        slots.append(slot)
+        pins.append(value)
+        return None
+
+    if any(isinstance(value, ObjectRef) for value in args):
+        args = tuple([taken(at, value) for at, value in enumerate(args)])
+    if any(isinstance(value, ObjectRef) for value in kwargs.values()):
+        kwargs = {key: taken(key, value) for key, value in kwargs.items()}
+    return args, kwargs
+
+
+def are_here(awaited: Sequence[Result]) -> bool:
+    """Whether all these have values: the call can be completed now."""
+    return all(result.state not in _UNUSABLE for result in awaited)
+
+
+_UNUSABLE = frozenset((PENDING, USER_ERROR, ERROR))
+
+
 def _store(process: Offered, payload: bytes, buffers: Sequence[Any]) -> Put | None:
     """Write large arguments to shared memory; None if they are to travel with the call."""
     store = process.objects.store
@@ -126,12 +181,14 @@ def _store(process: Offered, payload: bytes, buffers: Sequence[Any]) -> Put | No
 def complete(process: Offered, result: Result) -> bool:
     """Put the values of its awaited references into a call that is about to leave.
 
-    It may be released once this is done.
+    It may be released once this is done. A call without extras is complete as it is.
 
     Returns:
         False if one of them is an error: the call is settled with it.
     """
-    _, extras = result.payload
+    if type(result.payload) is not list:
+        return True
+    extras = result.payload[1]
     slots = extras.get(X_SLOTS)
     refs = [ref for ref in extras.get(X_REFS, ()) if not isinstance(ref, list)]
     contained: list[tuple[bytes, bytes]] = []
@@ -193,10 +250,17 @@ class Awaited:
     must not take one whose arguments are all here but not in it yet.
     """
 
-    __slots__ = ("_left", "_lock", "_ready", "_result")
+    __slots__ = ("_all", "_left", "_lock", "_ready", "_result")
 
-    def __init__(self, result: Result, awaited: int, ready: Callable[[Result], None]) -> None:
+    def __init__(
+        self,
+        result: Result,
+        awaited: int,
+        ready: Callable[[Result], None],
+        others: dict[Result, None],
+    ) -> None:
         self._result = result
+        self._all = others  # all calls of the process that wait like this one, for listings
         self._left = awaited
         self._lock = threading.Lock()
         self._ready = ready
@@ -205,8 +269,10 @@ class Awaited:
         """One of them is here. On the leader, or on the thread that submits."""
         result = self._result
         if result.state != PENDING:
+            self._all.pop(result, None)
             return
         if dependency.state in (USER_ERROR, ERROR):
+            self._all.pop(result, None)
             result.settle(dependency.state, dependency.value)
             result.waiting = 0
             self._ready(result)
@@ -218,8 +284,10 @@ class Awaited:
         with self._lock:
             self._left -= 1
             is_last = not self._left
-        if is_last and self._result.state == PENDING:
-            self._ready(self._result)
+        if is_last:
+            self._all.pop(self._result, None)
+            if self._result.state == PENDING:
+                self._ready(self._result)
 
 
 def wait_for_arguments(
@@ -231,7 +299,9 @@ def wait_for_arguments(
     """Call `ready(result)` once every awaited result is settled, or one has failed."""
     result.waiting = 1
     # One more than there are, so that it cannot become ready before all have been asked.
-    waiter = Awaited(result, len(awaited) + 1, ready)
+    if awaited and result.stream is not None:
+        process.awaiting[result] = None
+    waiter = Awaited(result, len(awaited) + 1, ready, process.awaiting)
     for each in awaited:
         process.objects.want(each)
         each.add_waiter(waiter)

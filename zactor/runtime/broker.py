@@ -2,13 +2,14 @@
 
 Everything is decided in `core.broker`. Here are its post, its loop's timers and its log. Effects
 are taken once in a turn of the loop: a burst of messages is one transaction of the state, and
-nobody is told of what is not yet written.
+nobody is told of what is not yet written, nor is a message acknowledged before what came of it is.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from zactor.core.broker import BrokerMachine
 from zactor.core.broker_config import BrokerConfig
 from zactor.core.journal import Send, Watch
 from zactor.core.state import ForgetfulState, StaleError
+from zactor.exceptions import RemoteProtocolError
+from zactor.runtime.gate import GatedPost
 from zactor.runtime.relay import Relay
 
 if TYPE_CHECKING:
@@ -57,6 +60,9 @@ class BrokerShell:
         for message_type in machine.message_types:
             post.on(message_type, self._received)
         post.on_lost(self._lost)
+        self._gate = post if isinstance(post, GatedPost) and not machine.forgets else None
+        if self._gate is not None:
+            self._gate.gate(self._commit, self._step_soon)
         Relay(post, node_of=machine.node_address)
         machine.start(loop.now())
         self._step()
@@ -94,13 +100,23 @@ class BrokerShell:
             self._is_step_due = True
             self._loop.call_later(0.0, self._step)  # later in this very turn
 
+    def _commit(self) -> None:
+        try:
+            self.machine.commit()
+        except StaleError as error:
+            self._replaced(error)
+            raise RemoteProtocolError("another broker has taken over") from error
+
+    def _replaced(self, error: StaleError) -> None:
+        log.error("another broker has taken over, this one ends: %s", error)
+        self._loop.stop()
+
     def _step(self) -> None:
         self._is_step_due = False
         try:
             effects = self.machine.drain()
         except StaleError as error:
-            log.error("another broker has taken over, this one ends: %s", error)
-            self._loop.stop()
+            self._replaced(error)
             return
         for effect in effects:
             if isinstance(effect, Send):
@@ -110,6 +126,8 @@ class BrokerShell:
             else:
                 level = logging.getLevelName(effect.level.upper())
                 log.log(level if isinstance(level, int) else logging.INFO, "%s", effect.text)
+        if self._gate is not None:
+            self._gate.written()
         if self._check:
             self.machine.check()
         self._set_timer()
@@ -187,6 +205,8 @@ def start_broker(
         "node_renew": config.renew,
         "driver_grace": config.driver_grace,
         "restart_grace": max(5.0, 1.5 * config.lease),
+        "refuse_infeasible": config.refuse_infeasible,
+        "epoch": time.time() - loop.now(),
         **limits,
     }
     settings = BrokerConfig(**fields)

@@ -39,6 +39,7 @@ from zactor.exceptions import (
     from_wire,
 )
 from zactor.runtime.bugs import report_bug
+from zactor.runtime.failures import Failure, failure_of
 from zactor.runtime.interrupts import protect_module
 from zactor.runtime.outgoing import Outgoing
 from zactor.wire import batches
@@ -73,8 +74,10 @@ class Caller:
         self.lock = threading.RLock()
         self.gathering: list[Outgoing] = []
         self.on_gathered = on_gathered
-        self.history: deque[tuple[Stream, int, int, list[int]]] = deque(maxlen=BATCHES_KEPT)
-        self.failures: dict[bytes, tuple[str, str]] = {}
+        self.history: deque[tuple[Stream, int, int, list[int], float]] = deque(
+            maxlen=BATCHES_KEPT
+        )  # stream, first seq, first number, methods, when
+        self.failures: dict[bytes, Failure] = {}
         self.special: dict[int, Callable[..., int]] = {}
         # Told of replies that bring references or stored values, before they are settled.
         self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
@@ -133,8 +136,8 @@ class Caller:
             if outgoing is None or outgoing.waits_for_room(stream):
                 stream.is_open = False
                 if stream.failure is not None:
-                    while held:
-                        held.popleft().settle(ERROR, stream.failure)
+                    for result in stream.take_held():
+                        self.fail(result, stream.failure)
                 return
             room = stream.credit - len(stream.pending)
             moved = []
@@ -143,6 +146,8 @@ class Caller:
                 if result.state == PENDING:  # not cancelled, nor failed by its arguments
                     moved.append(result)
                     room -= 1
+            if not held:
+                stream.held = ()
             stream.is_open = not held and not self.is_over
             if moved:
                 outgoing.gathered.extend(moved)
@@ -249,13 +254,19 @@ class Caller:
             with outgoing.peer.lock:
                 outgoing.peer.transmit(CANCEL, [stream.channel, seq, flags])
 
-    def note_failure(self, result: Result, status: int) -> None:
-        """Remember, for listings, that a call has failed."""
+    def fail(self, result: Result, error: BaseException) -> None:
+        """Settle a call with an error that was made here."""
+        self.note_failure(result, ERROR, error)
+        result.settle(ERROR, error)
+
+    def note_failure(self, result: Result, state: int, value: Any) -> None:
+        """Remember, for listings, that a call has failed; it is about to be settled so."""
+        failure = failure_of(result, state, value)
         failures = self.failures
-        kind = "TASK_EXECUTION_EXCEPTION" if status == batches.USER_ERROR else "SYSTEM_ERROR"
-        failures[result.object_id()] = (kind, "")
-        while len(failures) > FAILURES_KEPT:
-            del failures[next(iter(failures))]
+        with self.lock:
+            failures[result.object_id()] = failure
+            while len(failures) > FAILURES_KEPT:
+                del failures[next(iter(failures))]
 
     # -- replies -------------------------------------------------------------------------------
 
@@ -312,7 +323,7 @@ class Caller:
         report_bug("reading a reply")
         stream.pending.pop(seq, None)
         if result is not None and result.state == PENDING:
-            result.settle(ERROR, RemoteProtocolError("the reply to the call could not be read"))
+            self.fail(result, RemoteProtocolError("the reply to the call could not be read"))
 
     def _settle_special(
         self, peer: Peer, stream: Stream, seq: int, status: int, value: Any, frames: Any
@@ -328,19 +339,17 @@ class Caller:
         if result is None:
             return 0
         if status in _errors:
-            self.note_failure(result, status)
+            self.note_failure(
+                result, USER_ERROR if status == batches.USER_ERROR else ERROR, value
+            )
         self.on_special(peer, result, status, value, extras)
         if status == batches.NATIVE:
             result.settle(1, value)
         elif status == batches.ERROR:
             result.settle(ERROR, from_wire(value))
         elif status == batches.BUSY:
-            result.settle(
-                ERROR,
-                PendingCallsLimitExceeded(
-                    "the actor's mailbox is full; the call was not taken"
-                ),
-            )
+            text = "the actor's mailbox is full; the call was not taken"
+            self.fail(result, PendingCallsLimitExceeded(text))
         else:
             if batches.Y_FRAMES in extras:
                 value = (value, frames)

@@ -194,6 +194,13 @@ class Execution:
             return call.function
         return self.names.get(self._main_call(call)[0], "")
 
+    def module_of(self, call: Call) -> str:
+        """Return the module of what runs."""
+        if self.label:
+            return type(self.instance).__module__
+        function = self.functions.get(self._main_call(call)[0])
+        return str(getattr(function, "__module__", None) or "")
+
     def name_given(self, call: Call) -> str:
         """Return the name that the caller gave the call, if any."""
         if call.task is not None:
@@ -359,7 +366,10 @@ class Execution:
             owner = dict(refs).get(name[0]) if name else None
             if owner is None:
                 raise
-            return decode(self.process.objects.recover_argument(name[0], owner, value))
+            found, guard = self.process.objects.recover_argument(name[0], owner, value)
+            value = decode(found)
+            del guard  # what is mapped is held by its views
+            return value
 
     def finish(
         self,
@@ -522,10 +532,8 @@ class Execution:
             # What it called was cancelled with it, and was heard of first.
             isinstance(error, TaskCancelledError) and self._cancel_target == (intake, seq)
         ):
-            self.settle_references(call, intake.peer, (), ())
             self.is_cancelled = False
-            self.reply_error(intake, seq, TaskCancelledError(executed="unknown"))
-            return
+            error = interrupted(error)
         name = self.names.get(method, "")
         payload, _, refs = pack_exception(
             error,
@@ -607,6 +615,16 @@ def is_main_thread() -> bool:
 
 
 _main_ident = threading.main_thread().ident
+
+
+def interrupted(error: BaseException) -> TaskCancelledError:
+    """Return what a call that was cancelled while it ran raises at `get`: with where it was.
+
+    Sent like an error of the user's: there it is a TaskError as well, as Ray's is.
+    """
+    found = TaskCancelledError(executed="unknown").with_traceback(error.__traceback__)
+    found.__suppress_context__ = True
+    return found
 
 
 def _send_cancel() -> None:

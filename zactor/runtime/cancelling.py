@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zactor.core.calls import ERROR, PENDING
+from zactor.core.calls import PENDING
 from zactor.exceptions import TaskCancelledError
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.several import Part
@@ -33,7 +33,7 @@ def cancel_result(process: Offered, result: Result, *, force: bool, recursive: b
             outgoing.flush()
         seq = getattr(result, "seq", None)
         if seq is None or getattr(stream, "pending", {}).get(seq) is not result:
-            result.settle(ERROR, TaskCancelledError(executed="no"))
+            process.caller.fail(result, TaskCancelledError(executed="no"))
             if hasattr(stream, "held"):
                 process.caller.release(stream)
             return

@@ -294,14 +294,14 @@ class _Part:
         has_node: bool = True,
         name: str = "",
     ) -> None:
+        from zactor.runtime.gate import GatedPost
         from zactor.runtime.loop import Loop
-        from zactor.runtime.post import Post
         from zactor.runtime.session import machine_token, open_session
 
         self.config = config
         self.session: Session = open_session(config, cluster)
         self.loop: Loop = Loop()
-        self.post: Post = Post(
+        self.post: Post = GatedPost(
             os.urandom(12),
             self.session.path,
             node=os.urandom(12) if has_node else b"",
@@ -478,7 +478,7 @@ def run_node(
     node = part.start_node(broker, options, ended=ended, boot=boot)
     node.find_broker = find_broker
     for number in (signal.SIGTERM, signal.SIGINT):
-        part.on_signal(number, partial(node.stop, "the node was ended"))
+        part.on_signal(number, partial(node.leave, "the node was ended"))
     part.session.publish(list(broker))
     node.on_broker_moved = lambda address: part.session.publish(list(address))
     node.on_joined = lambda: ready(part.post.address)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.runtime import signatures
 from zactor.runtime.calling import Execution, is_coroutine_function
+from zactor.runtime.group_loops import GroupedHost
 from zactor.runtime.hosts import MainHost
 from zactor.runtime.pools import AsyncHost, Groups, ThreadHost
 from zactor.runtime.values import decode_wire
@@ -22,7 +23,9 @@ def make_host(process: Process, execution: Execution, life: int, spec: dict[str,
     concurrency = spec.get("max_concurrency") or 1
     if not spec.get("is_async") and concurrency == 1 and not spec.get("concurrency_groups"):
         return MainHost(process, execution, life)
-    kind = AsyncHost if spec.get("is_async") else ThreadHost
+    kind: Any = AsyncHost if spec.get("is_async") else ThreadHost
+    if kind is AsyncHost and spec.get("concurrency_groups"):
+        kind = GroupedHost
     return kind(process, execution, life, groups_of(spec))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,8 +18,20 @@ from zactor.exceptions import GetTimeoutError, SessionLostError, ZactorSystemErr
 from zactor.runtime import interrupts
 from zactor.runtime import process as processes
 from zactor.runtime.process import Process
+from zactor.runtime.reception import Waiter
 from zactor.runtime.sharing import FarStore, Sharing
-from zactor.wire.messages import Address, Attach, Detach, Output, SessionLost
+from zactor.runtime.terminal import Terminal
+from zactor.wire.messages import (
+    Address,
+    Answer,
+    Attach,
+    Detach,
+    Notice,
+    Output,
+    Query,
+    SessionLost,
+    Survey,
+)
 
 if TYPE_CHECKING:
     from zactor.transport.curve import Keys
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
 DETACH_TIMEOUT = 5.0
 ATTACH_PATIENCE = 2.0  # seconds within which a broker that nobody listens for may come back
 ATTACH_TIMEOUT = 10.0
+LAST_OUTPUT = 1.0  # seconds that the last output of workers is waited for
 
 
 class Driver:
@@ -64,8 +76,11 @@ class Driver:
         self.cluster: dict[str, Any] = {}
         self._cluster_end: threading.Thread | None = None
         self.log_to_driver = bool(metadata.get("log_to_driver", True))
+        self.terminal = Terminal(process, folds=config.fold_output)
         process.post.on(Output, self._output)
         process.post.on(SessionLost, self._session_lost)
+        process.post.on(Survey, self._survey)
+        process.post.on(Notice, lambda _, __, message: process.warn(message.text))
         self._attach = Attach(0, role, list(process.post.address), namespace, metadata)
         try:
             answer = self._attach_first()
@@ -180,13 +195,38 @@ class Driver:
     def _session_lost(self, peer: bytes, address: Address, message: SessionLost) -> None:  # noqa: ARG002
         self.process.end(SessionLostError(message.reason))
 
-    def _output(self, peer: bytes, address: Address, message: Output) -> None:  # noqa: ARG002
-        if not self.log_to_driver:
-            return
-        from zactor.runtime.output import show
+    def _survey(self, peer: bytes, address: Address, message: Survey) -> None:  # noqa: ARG002
+        from zactor.runtime.listing import survey
 
-        lines = message.lines
-        self.process.reception.call_soon(lambda: show(lines, sys.stdout, sys.stderr))
+        try:
+            answer = Answer(message.request, True, survey(self.process, *message[1:]))
+        except (ValueError, TypeError) as error:
+            answer = Answer(message.request, False, ["BadRequest", str(error), {}])
+        self.process.post.send(address, answer)
+
+    def _output(self, peer: bytes, address: Address, message: Output) -> None:  # noqa: ARG002
+        if self.log_to_driver:
+            self.terminal.take(message.lines)
+
+    def _show_rest(self) -> None:
+        """Show what workers have printed and their nodes have not sent yet."""
+        process = self.process
+        if not (process.actors.all() or process.tasks.has_been_used):
+            return  # it has had no workers
+        until = time.monotonic() + LAST_OUTPUT
+        if self.launched is not None:
+            nodes = [process.node] if process.node is not None else []
+        else:
+            query = Query(0, "nodes", {"filters": [["state", "=", "ALIVE"]]})
+            rows = process.ask(query, timeout=LAST_OUTPUT)
+            nodes = [Address._make(row["process_address"]) for row in rows]
+        waiter = Waiter(len(nodes))
+        for node in nodes:
+            survey = Survey(0, "output", {"job": process.job})
+            process.post.request(node, survey).add_done_callback(waiter.settled)
+        process.flush()
+        process.reception.wait(waiter, until)
+        self.terminal.finish()
 
     def close(self) -> None:
         """End the session, and the cluster if it was started for it."""
@@ -198,6 +238,9 @@ class Driver:
             process.on_broker_unreachable = lambda peer: process.post.fail_requests(
                 peer.id, peer.reason
             )
+            if self.log_to_driver:
+                with suppress(Exception):
+                    self._show_rest()
             with suppress(Exception):  # the session ends either way
                 process.ask(Detach(0), timeout=DETACH_TIMEOUT)
         process.close(0.2)

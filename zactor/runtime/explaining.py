@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, USER_ERROR, Result
+from zactor.core.calls import ERROR, STORED, USER_ERROR, Result
 from zactor.runtime.interrupts import protect_module
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.several import Part
 from zactor.runtime.streaming import Streaming
-from zactor.runtime.tasks import Lease, TaskResult
+from zactor.runtime.tasks import Lease, is_task
 from zactor.wire import batches
 
 if TYPE_CHECKING:
@@ -50,7 +50,14 @@ def explain(process: Process, result: Result) -> Explained:
         if isinstance(result, Part):
             result = result.call
         if result.state:
-            return [*causes, _settled(result)], None
+            again = rebuilt(process, result)
+            if again is None:
+                said, lead = _settled(process, result)
+                return [*causes, said], lead
+            text = "the value was lost with where it was stored, and is being made again"
+            causes.append(cause("rebuilt", text, object=result.object_id().hex()))
+            result = again
+            continue
         if isinstance(result, Borrowed):
             text = (
                 f"{who(process)} waits for object {result.id.hex()}, which another process owns"
@@ -59,7 +66,17 @@ def explain(process: Process, result: Result) -> Explained:
                 "to": list(result.owner),
                 "object": result.id,
             }
-        if result.stream is None and not isinstance(result, TaskResult):
+        if getattr(result, "stream", None) is None and not is_task(result):
+            group = process.groups.awaited_by(result)
+            if group is not None:
+                return causes, {"group": group}
+            asked = process.streams.asked_of(result)
+            if asked is not None:
+                text = f"{who(process)} waits for the next item of a stream that another process owns"
+                return [*causes, cause("borrowed", text)], {
+                    "to": list(asked[0]),
+                    "object": asked[1],
+                }
             found = _stream_of(process, result)
             if found is None:
                 return [*causes, cause("unknown", "nothing here will make the value")], None
@@ -72,7 +89,7 @@ def explain(process: Process, result: Result) -> Explained:
             causes.append(cause("argument", text, call=name, object=argument.object_id().hex()))
             result = argument
             continue
-        if isinstance(result, TaskResult):
+        if is_task(result):
             return _task(process, result, name, causes)
         further = _actor_call(process, result, name, causes)
         if isinstance(further, Result):
@@ -82,12 +99,26 @@ def explain(process: Process, result: Result) -> Explained:
     return causes, None
 
 
-def _settled(result: Result) -> Cause:
-    is_error = result.state in (USER_ERROR, ERROR)
-    text = "it is ready: " + (
-        "the call has failed, get() raises" if is_error else "the value is here"
-    )
-    return cause("ready", text, is_error=is_error)
+def rebuilt(process: Process, result: Result) -> Result | None:
+    """Return the run that makes a lost value again, if one is under way."""
+    recovery = process.objects.recovery
+    if recovery is None or result.state != STORED:
+        return None
+    found: Result | None = recovery.under_way(result.object_id())
+    return found
+
+
+def _settled(process: Process, result: Result) -> tuple[Cause, Lead | None]:
+    if result.state in (USER_ERROR, ERROR):
+        text = "it is ready: the call has failed, get() raises"
+        return cause("ready", text, is_error=True), None
+    node = result.value[2] if result.state == STORED else b""
+    if node and node != process.post.address.node:
+        text = (
+            f"it is ready: the value is stored at node {node.hex()[:12]}, get() brings it here"
+        )
+        return cause("ready", text, is_error=False), {"stored": node}
+    return cause("ready", "it is ready: the value is here", is_error=False), None
 
 
 def awaited_argument(result: Result) -> Result | None:
@@ -108,12 +139,13 @@ def _stream_of(process: Process, signal: Result) -> Result | None:
 
 
 def _is_sent(result: Result) -> bool:
-    return result.stream.pending.get(getattr(result, "seq", 0)) is result
+    pending = getattr(result.stream, "pending", {})  # a task that was never sent has none
+    return pending.get(getattr(result, "seq", 0)) is result
 
 
 def _task(
     process: Process,
-    result: Any,  # a TaskResult
+    result: Any,  # of a task
     name: str,
     causes: list[Cause],
 ) -> Explained:
@@ -127,7 +159,8 @@ def _task(
     if busy:
         text += f"; the {len(busy)} that it has run other tasks"
     causes.append(cause("worker", text, call=name))
-    demand: Lead = {"demand": queue.shape.get("resources") or {}, "then": None}
+    group = (queue.shape.get("group") or {}).get("id")
+    demand: Lead = {"demand": queue.shape.get("resources") or {}, "then": None, "in": group}
     for each in busy:
         for other in list(each.stream.pending.values()):
             lead = {"to": list(each.address), "actor": each.address.process}
@@ -184,7 +217,7 @@ def _actor_call(
 def name_of(process: Process, result: Result) -> str:
     """Return what texts call a call that was made here."""
     call: Any = result
-    if isinstance(result, TaskResult):
+    if is_task(result):
         return f"task {call.function[1]}()"
     stream = result.stream
     view: Any = getattr(stream, "target", None)
@@ -205,15 +238,25 @@ def short(actor: bytes, name: str | None = "") -> str:
 
 
 def pending_results(process: Process) -> Iterator[Result]:
-    """Yield the calls that this process has made and that are not answered."""
+    """Yield what this process waits for: calls it has made, items of streams, others' objects."""
+    for result in _pending_calls(process):
+        yield result
+        signal = getattr(result, "signal", None)  # of a generator: what its consumer waits for
+        if signal is not None:
+            yield signal
+    yield from process.streams.tickets()
+    yield from list(process.objects._borrowed.values())  # noqa: SLF001
+
+
+def _pending_calls(process: Process) -> Iterator[Result]:
     for peer in list(process.post.peers.values()):
         for stream in list(peer.calls.streams) if peer.calls is not None else ():
             yield from list(stream.pending.values())
-    for view in list(process.actors._views.values()):  # noqa: SLF001
+    for view in process.actors.all():
         for stream in list(view.streams):
             yield from list(stream.held)
     yield from process.tasks.waiting()
-    yield from list(process.objects._borrowed.values())  # noqa: SLF001
+    yield from list(process.awaiting)
 
 
 protect_module(__name__)

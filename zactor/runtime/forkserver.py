@@ -25,7 +25,8 @@ One server serves one runtime environment: `setup` brings variables and paths, w
 before anything else is imported.
 
 Invariants
-    F1  The server ends when its node is dead, and takes its workers with it.
+    F1  The server ends when its node is dead, and takes its workers with it. What it finds broken
+        before it hears of the death (the lane) makes it go on without a lane, not end.
     F2  A worker has none of the server's descriptors but those meant for it.
     F3  Each worker leads a process session of its own; what it leaves running there is killed
         before its death is reported.
@@ -129,7 +130,7 @@ def serve(lane: socket.socket, *, warm: bool) -> NoReturn:
     except _BrokenEnvironment as error:
         _tell(lane, ["broken", str(error)])
     except (BrokenPipeError, ConnectionResetError):
-        code = 0  # the node is gone
+        code = 0  # the node is gone, and no worker was started yet
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         sys.excepthook(*sys.exc_info())
     os._exit(code)
@@ -204,7 +205,7 @@ class _Server:
 
     def __init__(self, lane: socket.socket) -> None:
         self._lane = lane
-        self._children: set[int] = set()
+        self._children: set[int] = set()  # workers that are not reaped
         self._retired = False
         self._setup, (self._node_pidfd, log) = self._receive_setup()
         _take_over_output(log)
@@ -252,7 +253,10 @@ class _Server:
         return message[1], fds
 
     def _serve_one(self) -> bool:
-        message, fds = _hear(self._lane)
+        try:
+            message, fds = _hear(self._lane)
+        except ConnectionResetError:  # closed, with words of ours in it that nobody has read
+            return False
         if not message:
             return False
         if message[0] == "retire":
@@ -264,9 +268,9 @@ class _Server:
             self._children.add(pid)
             pidfd = os.pidfd_open(pid)
         except OSError as error:
-            _tell(self._lane, ["failed", number, str(error)])
+            self._say(["failed", number, str(error)])
         else:
-            _tell(self._lane, ["started", number, pid], [pidfd])
+            self._say(["started", number, pid], [pidfd])
             os.close(pidfd)
         finally:
             for fd in fds:
@@ -336,7 +340,13 @@ class _Server:
             if found.si_pid in self._children:
                 self._children.discard(found.si_pid)
                 kind = "exit" if found.si_code == os.CLD_EXITED else "signal"
-                _tell(self._lane, ["died", found.si_pid, kind, found.si_status])
+                self._say(["died", found.si_pid, kind, found.si_status])
+
+    def _say(self, message: list[Any], fds: list[int] | None = None) -> None:
+        try:
+            _tell(self._lane, message, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # `run` sees the end of the lane, and of the node
 
     def _kill_all(self) -> None:
         for pid in self._children:

@@ -24,6 +24,7 @@ _OWN = tuple(
     _PACKAGE + name + os.sep
     for name in ("runtime", "transport", "api", "serde", "core", "store", "wire", "util")
 )
+_OUTFLOW = _PACKAGE + os.path.join("runtime", "outflow.py")
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _WAITS = {  # our functions in which a thread waits, and the variable that says for what
     (_PACKAGE + os.path.join("runtime", "process.py"), "wait_for"): "results",
@@ -69,6 +70,28 @@ def awaited_in(frames: Iterable[FrameType]) -> list[Result]:
             results = found if isinstance(found, list | tuple) else [found]
             return [each for each in results if isinstance(each, Result) and not each.state]
     return []
+
+
+def held_up_in(frames: Iterable[FrameType]) -> tuple[Any, str] | None:
+    """Return the outflow of a generator that its consumer holds up, and where the generator is."""
+    outflow, place = None, ""
+    for frame in frames:
+        name, file = frame.f_code.co_name, frame.f_code.co_filename
+        if file != _OUTFLOW:
+            if outflow is None and is_users(file):
+                return None
+            continue
+        if name in ("wait_for_credit", "wait_for_credit_async"):
+            outflow = frame.f_locals.get("self")
+        elif name in ("run_stream", "run_stream_async") and outflow is not None:
+            iterator = frame.f_locals.get("iterator")
+            inner = frame.f_locals.get("made") if name == "run_stream_async" else iterator
+            for each in (inner, iterator):
+                suspended = getattr(each, "gi_frame", None) or getattr(each, "ag_frame", None)
+                if suspended is not None:
+                    place = place or place_of([suspended])
+            return outflow, place
+    return None
 
 
 def frames_of_task(task: Any) -> list[FrameType]:

@@ -54,7 +54,7 @@ class Greetings:
             "address": list(self._post.address),
             "versions": [VERSION, VERSION],
             "python": list(sys.version_info[:3]),
-            "received": peer.link.received,
+            "received": self._post.received_from(peer),
             "number": peer.greeted,
             "heard": peer.heard,
             "features": self._post.features,
@@ -67,7 +67,7 @@ class Greetings:
 
     def hello(self, peer: Peer) -> bytes:
         """The first message on every connection."""
-        received = peer.link.received
+        received = self._post.received_from(peer)
         envelope: tuple[Any, ...] = (
             VERSION, HELLO, self._post.process_id, peer.id, 0, received, self.greeting(peer),
         )  # fmt: skip

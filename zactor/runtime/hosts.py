@@ -3,6 +3,7 @@
     MainHost    plain actors and tasks: one call at a time, in the worker's main thread
     ThreadHost  `max_concurrency` or concurrency groups without async methods: a pool of threads
     AsyncHost   `async def` methods: one event loop, in the main thread, calls interleave at `await`
+    GroupedHost the same with concurrency groups: each has a loop and a thread of its own
 
 A host has `put(run)` (on the leader), `cancel`, and `serve()`, which the worker's main thread
 runs until the actor ends. A *run* is what one CALLS group brought:
@@ -108,6 +109,7 @@ class MainHost:
                 if not self.runs:
                     if self.is_stopping:
                         return
+                    self.process.objects.tidy()  # it may be long until something comes
                     waiter = Waiter()
                     self._waiter = waiter
                     if not self.runs and not self.is_stopping:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 IN_SESSION = "cluster"  # the copy that a broker leaves in its session, for `auto`
+_LOCAL = "ipc://"
 _KEYS = ("server_public", "server_secret", "client_public", "client_secret")
 
 
@@ -111,13 +112,16 @@ def read_cluster_file(path: str) -> ClusterFile:
 
 
 def find_cluster(where: str, config: Config) -> Place:
-    """Find the cluster at `where`: "auto", or the path of a cluster file.
+    """Find the cluster at `where`: "auto", the path of a cluster file, or what `init` returned as the
+    address of a cluster of this machine.
 
     Raises:
         ConnectionError: There is none; the text says what to do.
     """
     if where == "auto":
         return _find_local(config)
+    if where.startswith(_LOCAL):
+        return _find_at(os.path.dirname(where.removeprefix(_LOCAL)), config)
     try:
         content = read_cluster_file(where)
     except FileNotFoundError:
@@ -139,8 +143,21 @@ def _find_local(config: Config) -> Place:
             f"no cluster of this user runs on this machine (looked in {config.base}): start one "
             "with `zactor broker`, or call zactor.init() without an address"
         )
-    broker = Address._make(found)
-    directory = os.path.dirname(broker.ipc.removeprefix("ipc://"))
+    return _at_broker(Address._make(found), config)
+
+
+def _find_at(directory: str, config: Config) -> Place:
+    from zactor.runtime.session import broker_in
+
+    found = broker_in(directory)
+    if found is None:
+        raise ConnectionError(f"the cluster of {directory} is gone, or is not this user's")
+    return _at_broker(Address._make(found), config)
+
+
+def _at_broker(broker: Address, config: Config) -> Place:
+    """Return what is known of a broker of this machine."""
+    directory = os.path.dirname(broker.ipc.removeprefix(_LOCAL))
     try:
         keys = read_cluster_file(os.path.join(directory, IN_SESSION)).keys
     except (OSError, ValueError):

@@ -10,13 +10,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping, Sequence
 
     from zactor.config import Config
 
 _CGROUP = "/sys/fs/cgroup"
 _STORE_SHARE = 0.3  # of memory that is for the object store; actors and tasks get the rest
 _STORE_LEAST = 64 << 20
+CUDA = "CUDA_VISIBLE_DEVICES"
 
 
 def detect_resources(
@@ -65,7 +66,7 @@ def store_capacity(config: Config) -> int:
 
 def gpu_count(environ: Mapping[str, str]) -> int:
     """Return how many GPUs may be used: as CUDA_VISIBLE_DEVICES says, else as the driver does."""
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    visible = environ.get(CUDA)
     if visible is not None:
         names = [name.strip() for name in visible.split(",")]
         # CUDA itself stops at the first that makes no sense.
@@ -79,6 +80,25 @@ def gpu_count(environ: Mapping[str, str]) -> int:
         return len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         return 0
+
+
+def use_gpus(
+    environ: MutableMapping[str, str], node_sees: str | None, numbers: Sequence[int]
+) -> list[str]:
+    """Have CUDA see these GPUs of the node and no others; return what CUDA calls them.
+
+    The node counts from 0 what its own CUDA_VISIBLE_DEVICES, `node_sees`, shows it. Without a GPU the
+    variable stays as the node has it.
+    """
+    names = [name.strip() for name in node_sees.split(",")] if node_sees else []
+    chosen = [names[n] if n < len(names) else str(n) for n in numbers]
+    if chosen:
+        environ[CUDA] = ",".join(chosen)
+    elif node_sees is not None:
+        environ[CUDA] = node_sees
+    else:
+        environ.pop(CUDA, None)
+    return chosen
 
 
 class MemoryPressure:

@@ -38,14 +38,17 @@ from zactor.runtime.routing import Routing
 from zactor.runtime.spawn import Spawner, Status, WorkerProcess
 from zactor.runtime.stacks import StackDumps
 from zactor.runtime.succession import hand_over
+from zactor.runtime.surveys import Surveys
 from zactor.wire import messages
 from zactor.wire.messages import (
     Address,
     Answer,
     BindNetwork,
+    DrainNode,
     EndLease,
     JobEnded,
     NodeUp,
+    Notice,
     ProcessDied,
     Query,
     ReadLog,
@@ -56,6 +59,7 @@ from zactor.wire.messages import (
     StartLease,
     StopActor,
     StopNode,
+    Survey,
 )
 
 if TYPE_CHECKING:
@@ -87,6 +91,7 @@ ATTACH_AGAIN = 0.5  # seconds between attempts to reach a broker
 SWEEP_DELAY = 0.5  # seconds from a node's death until what it has left is removed
 LANE_RETRY = 0.002  # until what a full lane did not take is tried again
 _SPARE_LIMIT = 4
+MOST_NOTICES = 20
 
 
 class NodeSetup(NamedTuple):
@@ -173,6 +178,7 @@ class Node:
         self._stacks = StackDumps(loop)
         self._definitions = NodeDefinitions(post, lambda: self.broker, self._told)
         self._timer_at: float | None = None
+        self._notices: dict[str, None] = {}  # what users should know of this node
         self._is_attached = False
         self._attachment = 0  # the how-manieth: what belongs to an earlier one is void
         self._is_closed = False
@@ -187,7 +193,7 @@ class Node:
         self.output = Output(loop, config, session.logs, self.id, self._route)
         self.spawner = Spawner(
             loop, config, self._spawner_setup(),
-            started=self._started, exited=self._exited, failed=self._failed, warn=warn,
+            started=self._started, exited=self._exited, failed=self._failed, warn=self._tell_users,
         )  # fmt: skip
         self._effects: dict[type, Callable[[Any], None]] = {
             Spawn: self._spawn,
@@ -201,6 +207,12 @@ class Node:
         }
         for kind in FROM_BROKER:
             post.on(kind, self._from_broker)
+        self._surveys = Surveys(loop, post, self._surveyed, self._send)
+        self._surveys.of_node = {
+            "logs": lambda _address, _args: self.output.list_logs(),
+            "output": self._send_output,
+        }
+        post.on(Survey, self._surveys.asked)
         post.on(StackDump, self._stack_dump)
         post.on(ReadLog, self._read_log)
         if hasattr(messages, "WatchDriver"):
@@ -245,6 +257,13 @@ class Node:
         self._attach()
         self._machine.open(self._loop.now())
         self._step()
+
+    def leave(self, reason: str) -> None:
+        """Leave the cluster, which goes on: what ends here is placed elsewhere, not here again."""
+        if self.has_joined:
+            # Nobody waits for the answer: what matters is that it is read before the deaths are.
+            self._post.request(self.broker, DrainNode(0, self.id))
+        self.stop(reason)
 
     def stop(self, reason: str) -> None:
         """End in order: `ended` is called when the last worker is dead."""
@@ -309,6 +328,8 @@ class Node:
             self.stop("it had been declared lost")
             return
         self._is_attached = True
+        for text in self._notices:
+            self._post.send(self.broker, Notice(text))
         if not self.has_joined:
             self.has_joined = True
             if self.on_joined is not None:
@@ -316,6 +337,14 @@ class Node:
         self._loop.call_later(
             answer["renew"], partial(self._renew, attachment, answer["renew"])
         )
+
+    def _tell_users(self, text: str) -> None:
+        """Have drivers show it, also those that come later."""
+        self._warn(text)
+        if len(self._notices) < MOST_NOTICES:
+            self._notices[text] = None
+            if self._is_attached:
+                self._post.send(self.broker, Notice(text))
 
     has_joined = False
     wants_fresh_start = False
@@ -420,8 +449,10 @@ class Node:
         )
 
     def _to_worker(self, effect: ToWorker) -> None:
-        worker = self._workers[effect.process]
-        worker.send(effect.message)
+        self._send(self._workers[effect.process], effect.message)
+
+    def _send(self, worker: WorkerProcess, message: list[Any]) -> None:
+        worker.send(message)
         if worker.lane is not None and worker.lane.is_pending:
             if not self._pending_lanes:
                 self._loop.call_later(LANE_RETRY, self._flush_lanes)
@@ -474,6 +505,9 @@ class Node:
             self._loop.remove_reader(worker.lane.fileno())
             return False  # its pidfd will say whether it is dead
         for message in heard:
+            if message[0] == "surveyed":
+                self._surveys.answered(worker, message[1:])
+                continue
             if message[0] == "up":
                 self._up.add(worker.process)
             is_last = message[0] == "exited" and len(message) < 5
@@ -494,7 +528,7 @@ class Node:
         self._machine.worker_died(
             process, status.kind, status.code,
             oom=is_killed and self._pressure.has_killed(),
-            progress=worker.progress(), now=self._loop.now(),
+            progress=worker.progress(), now=self._loop.now(), is_whole=worker.is_progress_whole(),
         )  # fmt: skip
         self._forget(worker)
         self._step()
@@ -510,6 +544,7 @@ class Node:
         del self._workers[process]
         self._up.discard(process)
         self._labels.pop(process, None)
+        self._surveys.worker_died(process)
         self._buried(process)
 
     def _is_here(self, process: bytes) -> bool:
@@ -524,6 +559,18 @@ class Node:
             self._store.process_died(process)
 
     # Output.
+
+    def _send_output(self, driver: Address, args: dict[str, Any]) -> list[Any]:
+        """A driver is about to leave: it is sent what its workers have printed."""
+        job = args.get("job")
+        if isinstance(job, bytes):
+            if self._routes.get(job) is None:
+                self._routes[job] = driver
+                waiting = self._unrouted.pop(job, [])
+                if waiting:
+                    self._post.send(driver, messages.Output(waiting))
+            self.output.flush_job(job)
+        return []
 
     def _route(self, job: bytes, lines: list[Line]) -> None:
         driver = self._routes.get(job)
@@ -543,6 +590,9 @@ class Node:
         rows = [] if future.exception() is not None else future.result()
         for row in rows:
             driver = self._driver_of(row) if row.get("job_id") == job.hex() else None
+            if not row.get("log_to_driver", True):
+                self.output.drop_job(job)  # it is not shown, and need not be sent
+                return
             if driver is not None:
                 self._routes[job] = driver
                 if waiting:
@@ -585,7 +635,15 @@ class Node:
         # If it was another node, its workers end with it, and then what they have made goes too.
         self._loop.call_later(SWEEP_DELAY, partial(self._session.sweep_node, process))
 
-    # Stacks and logs.
+    # Stacks, logs and surveys.
+
+    def _surveyed(self) -> dict[WorkerProcess, str]:
+        """Return the workers that have work, and their labels: the others have called nothing."""
+        found = {}
+        for process, label in self._labels.items():
+            if process in self._up:
+                found[self._workers[process]] = label
+        return found
 
     def _read_log(self, peer: bytes, address: Address, message: ReadLog) -> None:  # noqa: ARG002
         try:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.storage_effects import Ask, Reply, Tell, Watch
 from zactor.exceptions import to_wire
+from zactor.runtime import chunks
+from zactor.store.memory import keep_freed_memory
 from zactor.wire.messages import (
     Address,
     Answer,
@@ -62,11 +64,13 @@ class NodeStore:
         self._broker = broker
         self._timer_at: float | None = None
         self._is_closed = False
+        self._passes_chunks = False  # values have been read from or for other machines
         self._watched_far: set[bytes] = set()  # processes that the broker was asked about
         self._wake_fd = shell.fileno()
         loop.add_reader(self._wake_fd, self._collect)
         for kind in MESSAGES:
             post.on(kind, self._receive)
+        chunks.listen(post)
         if broker().process != post.process_id:  # an embedded broker takes these itself
             post.on(ProcessDied, lambda _, __, message: self._far_died(message.process))
 
@@ -106,12 +110,17 @@ class NodeStore:
     def _apply(self, effects: list[NodeEffect]) -> None:
         for effect in effects:
             match effect:
+                case Reply(ok=True, value=(int() as size, bytes() as chunk)):
+                    self._pass_chunks()
+                    to = Address(*effect.address)
+                    chunks.send(self._post, to, effect.request, size, chunk)
                 case Reply():
                     answer = Answer(effect.request, effect.ok, effect.value)
                     self._post.send(Address(*effect.address), answer)
                 case Tell():
                     self._post.send(Address(*effect.address), effect.message)
                 case Ask():
+                    self._pass_chunks()
                     address = Address(*effect.address)
                     self._watch(address.process)
                     future = self._post.request(address, effect.message)
@@ -122,6 +131,11 @@ class NodeStore:
         if due is not None and (self._timer_at is None or due < self._timer_at):
             self._timer_at = due
             self._loop.call_later(max(0.0, due - self._loop.now()), partial(self._tick, due))
+
+    def _pass_chunks(self) -> None:
+        if not self._passes_chunks:
+            self._passes_chunks = True
+            keep_freed_memory()
 
     def _answered(self, token: int, future: Future[Any]) -> None:
         error = future.exception()

@@ -6,7 +6,8 @@ object is entered in the process's reference table (`core.ownership`), which dec
 what alive; this shell feeds it and carries its messages.
 
 The end of the last ObjectRef is seen by a `Guard`. Finalizers run anywhere, even inside our own
-locks, so a guard only appends to a deque; `sweep` empties it.
+locks, so a guard only appends to a deque, and wakes whoever empties it (`sweep`): an idle program
+that drops its last handle ends the actor now, and not when it next calls something.
 
 Owned by: `lock` guards the table. Never taken by a finalizer.
 """
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
 from zactor.core.ownership import ActorReleased, Free, Lost, References, Send
 from zactor.exceptions import (
+    GetTimeoutError,
     ObjectFreedError,
     ObjectLostError,
     OwnerDiedError,
@@ -30,7 +32,6 @@ from zactor.exceptions import (
 )
 from zactor.ids import PUT_INDEX, pack_object_id
 from zactor.runtime.interrupts import protected
-from zactor.runtime.tasks import TaskResult
 from zactor.wire import batches, references
 from zactor.wire.codec import OBJECT_VALUE, OBJECT_WANTED, REFERENCES
 from zactor.wire.messages import Address, ProcessDied, WatchProcess
@@ -57,14 +58,14 @@ _to_state = {status: state for state, status in _to_status.items()}
 class Guard:
     """Lives as long as this process has an ObjectRef, a handle or a mapped view of an object."""
 
-    __slots__ = ("__weakref__", "_dropped", "object_id")
+    __slots__ = ("__weakref__", "_objects", "object_id")
 
-    def __init__(self, object_id: bytes, dropped: deque[bytes]) -> None:
+    def __init__(self, object_id: bytes, objects: Objects) -> None:
         self.object_id = object_id
-        self._dropped = dropped
+        self._objects = objects
 
     def __del__(self) -> None:
-        self._dropped.append(self.object_id)
+        self._objects.drop_soon(self.object_id)
 
 
 class Borrowed(Result):
@@ -112,6 +113,8 @@ class Objects:
         self._shared: dict[bytes, Result] = {}  # ours, in the table
         self._borrowed: dict[bytes, Borrowed] = {}  # others', while we hold them
         self._guards: dict[bytes, weakref.ref[Guard]] = {}
+        # References made by unpickling, for the next unpickling to find; see `refs.load_ref`.
+        self.loaded: dict[bytes, weakref.ref[Any]] = {}
         self._actors: set[bytes] = set()  # object ids of the table that are actors of ours
         self._places: dict[bytes, Any] = {}  # where stored values of ours lie
         self._watched: set[bytes] = set()
@@ -123,6 +126,7 @@ class Objects:
         ] = {}  # others', whose owners look for the value
         self.recovery: Any = None  # set with the store: what makes lost values again
         self.store: Any = None  # set by whoever gives the process a shared-memory store
+        self.unviewed: Any = ()  # views of the store that finalizers saw go
         post = process.post
         post.on_kind(REFERENCES, self._references_received)
         post.on_kind(OBJECT_WANTED, self._wanted)
@@ -140,7 +144,7 @@ class Objects:
             known = self._guards.get(object_id)
             found = known() if known is not None else None
             if found is None:
-                found = Guard(object_id, self.dropped)
+                found = Guard(object_id, self)
                 self._guards[object_id] = weakref.ref(found)
                 if self.references.add_known(object_id):
                     return found
@@ -166,7 +170,7 @@ class Objects:
                 self._shared[object_id] = result
                 guard = result.guard
                 if guard is None:
-                    guard = Guard(object_id, self.dropped)
+                    guard = Guard(object_id, self)
                     # The table counts one local reference for an object it is shown: this guard.
                     self.references.own(object_id, result.inner or ())
                 result.guard = None
@@ -205,6 +209,16 @@ class Objects:
             address = self._addresses.get(owner[0]) or Address._make(owner)
             return result, self.guard(object_id, address)
 
+    def drop_soon(self, object_id: bytes) -> None:
+        """The last reference here is gone. For finalizers: takes no lock."""
+        self.dropped.append(object_id)
+        if (
+            len(self.dropped) == 1
+        ):  # whoever was woken for an earlier one has not come yet, else
+            reception = self._process.reception
+            reception.gathered()  # not a kick: a program that drops many has them swept together
+            reception.wake_leader()
+
     def keep_for_ever(self, guard: Guard) -> None:
         """A reference was pickled outside of zactor: nobody can tell when its bytes are gone."""
         self._pinned_forever.append(guard)
@@ -217,7 +231,7 @@ class Objects:
             is_known = self.references.knows(object_id)
             self.references.own(object_id, inner)
             if not is_known:
-                result.guard = Guard(object_id, self.dropped)
+                result.guard = Guard(object_id, self)
             self._apply()
 
     def watch_end(self, result: Result) -> None:
@@ -226,8 +240,16 @@ class Objects:
             object_id = result.object_id()
             if not self.references.knows(object_id):
                 self.references.own(object_id)
-                result.guard = Guard(object_id, self.dropped)
+                result.guard = Guard(object_id, self)
+            earlier = self._places.get(object_id)
             self._places[object_id] = result.value
+            if earlier is not None and list(earlier) != list(result.value):
+                self.store.object_freed(object_id, earlier)  # it was made again
+
+    def note_origin(self, result: Result, object_id: bytes) -> None:
+        """A stored value has come of the call `result`: it may have to be made again."""
+        if self.recovery is not None:
+            self.recovery.note(result, object_id)
 
     def known(self) -> list[tuple[bytes, Result | None, Any]]:
         """Return `(object id, result, place)` of what is shared, borrowed or stored, for listings."""
@@ -330,8 +352,7 @@ class Objects:
         if status == batches.STORED:
             result.value = value
             self.watch_end(result)
-            if type(result) is TaskResult and self.recovery is not None:
-                self.recovery.note(result)
+            self.note_origin(result, call)
 
     # -- actors --------------------------------------------------------------------------------
 
@@ -339,7 +360,7 @@ class Objects:
         """An actor was created here: its handles are references to it, owned here."""
         with self.lock:
             self.references.own(actor)
-            guard = Guard(actor, self.dropped)
+            guard = Guard(actor, self)
             self._guards[actor] = weakref.ref(guard)
             self._actors.add(actor)
         return guard
@@ -349,6 +370,13 @@ class Objects:
     def sweep_if_needed(self) -> None:
         """`sweep`, if finalizers left something."""
         if self.dropped or self.settled_calls:
+            self.sweep()
+
+    def tidy(self) -> None:
+        """Tell all that finalizers saw go: this thread is about to have nothing to do."""
+        if self.unviewed:
+            self.store.look()
+        elif self.dropped or self.settled_calls:
             self.sweep()
 
     def sweep(self) -> None:
@@ -364,6 +392,7 @@ class Objects:
                 known = self._guards.get(object_id)
                 if known is not None and known() is None:
                     del self._guards[object_id]
+                    self.loaded.pop(object_id, None)
                 self.references.drop_local(object_id)
             self._apply()
 
@@ -443,7 +472,11 @@ class Objects:
             if result is None:
                 raise ObjectLostError(_gone_text(object_id))
             if lost is not None and result.state == STORED:
-                result = self.recovery.make_again(object_id, lost) or result
+                again = self.recovery.make_again(object_id, lost)
+                if again is None:
+                    result.value = self._places[object_id]
+                else:
+                    result = again
         except ZactorError as error:
             with peer.lock:
                 peer.transmit(OBJECT_VALUE, [object_id, batches.ERROR, to_wire(error), None])
@@ -467,6 +500,8 @@ class Objects:
             value = to_wire(value)
         elif state == PICKLED and type(value) is tuple:
             value, frames = value
+        elif state == STORED:  # it may have been made again, elsewhere
+            value = self._places.get(result.object_id(), value)
         rows = self.rows(result.inner) if result.inner else None
         return _to_status[state], value, rows, frames
 
@@ -496,11 +531,12 @@ class Objects:
         """Return where a stored value of ours should be, or None."""
         return self._places.get(object_id)
 
-    def recover(self, result: Result, lost: Any) -> None:
+    def recover(self, result: Result, lost: Any, deadline: float | None = None) -> None:
         """A value is not at the place `lost`: have its owner find or make it, and wait for that.
 
         Raises:
             ObjectLostError: It cannot be had any more.
+            GetTimeoutError: The deadline came first; it goes on being made.
         """
         object_id = result.object_id()
         if isinstance(result, Borrowed):
@@ -508,20 +544,24 @@ class Objects:
         else:
             again = self.recovery.make_again(object_id, lost)
         if again is not None:
-            self._process.wait_for([again], 1, None)
+            if not self._process.wait_for([again], 1, deadline):
+                raise GetTimeoutError(
+                    "Get timed out: some object(s) not ready: a lost value is being made again"
+                )
             self._take_over(result, again)
         else:
             result.value = self._places[object_id]
 
-    def recover_argument(self, object_id: bytes, owner: bytes, lost: Any) -> Result:
-        """`recover` for an argument of a call that runs here; its references are held."""
+    def recover_argument(
+        self, object_id: bytes, owner: bytes, lost: Any
+    ) -> tuple[Result, Guard | None]:
+        """`recover` for an argument of a call that runs here. Keep the guard while it is read."""
         address = self._process.post.address
         if owner != address.process:
             address = self._addresses[owner]
         result, guard = self.receive(object_id, address)
         self.recover(result, lost)
-        result.pin = guard
-        return result
+        return result, guard
 
     def _ask_again(self, result: Borrowed, lost: Any) -> Borrowed:
         with self.lock:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import weakref
     from collections import deque
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
@@ -37,13 +38,8 @@ class OffersCalls(Protocol):
     def release(self, stream: Stream) -> None:
         """Let held calls go, as far as they can."""
 
-    @property
-    def failures(self) -> Any:
-        """Calls that have failed lately, for listings."""
-
-    @property
-    def history(self) -> Any:
-        """Calls that have left lately, for listings."""
+    def fail(self, result: Result, error: BaseException) -> None:
+        """Settle a call with an error that was made here."""
 
     def cancel_sent(self, stream: Stream, seq: int, flags: int) -> None:
         """Have a call cancelled where it is."""
@@ -58,6 +54,9 @@ class OffersActors(Protocol):
     def stream(self, view: ActorView, identity: Identity, number: int = 0) -> Stream:
         """Return the stream of calls of one caller to an actor."""
 
+    def begin(self, view: ActorView, kind: dict[str, Any]) -> None:
+        """An actor is about to be created; `kind` is what it shares with others."""
+
     def refuse(self, result: Result) -> bool:
         """Settle a call whose actor cannot take it."""
 
@@ -70,6 +69,7 @@ class OffersObjects(Protocol):
 
     store: Any
     settled_calls: deque[bytes]
+    loaded: dict[bytes, weakref.ref[Any]]
 
     def show(self, result: Result) -> tuple[Any, Address]:
         """Enter an object whose reference is pickled; return its guard and owner."""
@@ -104,9 +104,6 @@ class OffersObjects(Protocol):
     def shared(self, object_id: bytes) -> Result | None:
         """Return the result of an object that others may know of."""
 
-    def known(self) -> list[tuple[bytes, Result | None, Any]]:
-        """Return what is shared, borrowed or stored, for listings."""
-
     def want(self, result: Result) -> None:
         """The value is waited for."""
 
@@ -128,12 +125,6 @@ class OffersTasks(Protocol):
 
     def waiting(self) -> list[Any]:
         """Return the tasks that have not left."""
-
-    def waiting_results(self) -> list[Any]:
-        """The same, for listings."""
-
-    def name_of(self, lease: Any, method: int) -> str:
-        """Return the name of the function that was sent under a number, for listings."""
 
 
 class OffersDefinitions(Protocol):
@@ -168,6 +159,15 @@ class OffersCreations(Protocol):
 
 class OffersGroups(Protocol):
     """Placement groups."""
+
+    def create(self, spec: dict[str, Any]) -> None:
+        """Have a group made."""
+
+    def confirm(self, group: bytes) -> None:
+        """Wait until it is known whether it could be made."""
+
+    def remove(self, group: bytes) -> None:
+        """Have a group given up."""
 
     def learn(self, entry: dict[str, Any]) -> None:
         """Take an entry that was answered."""
@@ -222,6 +222,7 @@ class Offered(Protocol):
     running: Any
     is_worker: bool
     is_over: Exception | None
+    awaiting: dict[Result, None]
 
     @property
     def broker(self) -> Address:
@@ -300,6 +301,9 @@ class Offered(Protocol):
 
     def end(self, reason: Exception) -> None:
         """The session is over."""
+
+    def end_actor(self) -> None:
+        """End the actor that runs here, from whatever task of it asks."""
 
     def explain(self, result: Result) -> tuple[list[dict[str, Any]], Any]:
         """Return causes why a result is not there, and a lead to follow for more, or None."""

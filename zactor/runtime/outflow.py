@@ -98,6 +98,13 @@ class Outflow:
             and not self.is_dropped
         )
 
+    def explain(self) -> str:
+        """Say what it waits for, while it is full."""
+        return (
+            f"it has yielded {self.count:,} items, of which its consumer has taken "
+            f"{self._consumed:,}, and waits until more are taken (back-pressure: {self._limit:,})"
+        )
+
     # -- what is yielded
 
     def run_again(self) -> None:

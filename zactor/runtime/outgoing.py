@@ -9,6 +9,7 @@ Owned by: the caller's lock, but for `gathered` (appended to by any thread) and 
 from __future__ import annotations
 
 from collections import deque
+from time import time as wall_clock
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, Result, Stream, payload_size
@@ -174,10 +175,10 @@ class Outgoing:
         if taken:
             self.sent += taken
             self._transmit(groups, frames, size)
-            note = self.caller.history.append
+            note, when = self.caller.history.append, wall_clock()
             for channel, first, begin, _, flat in groups:
                 sent_on = self.streams[channel if type(channel) is int else -1]
-                note((sent_on, first, begin, flat[::2]))
+                note((sent_on, first, begin, flat[::2], when))
         for stray, results in strays.items():
             stray.is_open = False
             stray.put_back(results)

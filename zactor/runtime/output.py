@@ -1,14 +1,14 @@
 """What workers print: captured at the descriptor, logged, and shown by their job's driver.
 
 Each worker's standard output and error are pipes that end here. What comes out of them goes to a
-log file per pipe, which is rotated, and in whole lines to the job's driver. The folding of
-repeated lines is in `Fold`, which is given the time.
+log file per pipe, which is rotated, and in whole lines to the job's driver, which folds and prints
+them (`runtime.terminal`).
 
 It does not know where drivers are: `send(job, lines)` is given.
 
 Invariants
-    O1  Each line of a pipe is logged once and sent once or counted in a fold, in order. Between the
-        pipes of one worker there is no order.
+    O1  Each line of a pipe is logged once and sent once, in order. Between the pipes of one worker
+        there is no order.
     O2  Nothing here grows without bound: a worker that prints faster than `output_rate` waits in its
         `print`; logs rotate; logs of the dead are deleted, oldest first, above `log_files`.
     O3  No timer runs while nothing is printed.
@@ -17,10 +17,9 @@ Invariants
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
-from contextlib import suppress
+from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +34,6 @@ FLUSH_AFTER = 0.02
 PARTIAL_AFTER = 0.5
 """Seconds after which the beginning of a line is shown without its end."""
 
-FOLD_WINDOW = 5.0
-"""Seconds for which equal lines of other workers are counted and not shown."""
-
-FOLD_TEXTS = 1000
 LINE_LIMIT = 64 * 1024
 """Bytes after which a line is broken in two."""
 
@@ -50,93 +45,14 @@ _STREAMS = {1: "out", 2: "err"}
 Line = list[Any]  # [process id, label, pid, node, stream, text]
 
 
-def show(lines: list[Line], stdout: TextIO | None, stderr: TextIO | None) -> None:
-    """Print lines of workers in their driver, each with its origin in front: `(Counter pid=17)`.
-
-    A stream that is closed or takes no such characters loses lines, never its program.
-    """
-    for stream, number in ((stdout, 1), (stderr, 2)):
-        texts = [
-            f"({line[1]} pid={line[2]}) {line[5]}\n" for line in lines if line[4] == number
-        ]
-        if not texts or stream is None:
-            continue
-        text = "".join(texts)
-        with suppress(OSError, ValueError):
-            try:
-                stream.write(text)
-            except UnicodeEncodeError:
-                encoding = stream.encoding or "ascii"
-                stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            stream.flush()
-
-
-class Fold:
-    """Counts the same line from many workers. The first is shown, and the count at the end.
-
-    Lines that one worker repeats are all shown: they are its own doing.
-    """
-
-    __slots__ = ("_seen", "_window")
-
-    def __init__(self, window: float = FOLD_WINDOW) -> None:
-        self._window = window
-        # text -> [when first seen, workers that said it, how often it was held back, the last line]
-        self._seen: OrderedDict[str, list[Any]] = OrderedDict()
-
-    def push(self, lines: list[Line], now: float) -> list[Line]:
-        """Take lines; return those to show, with the counts that are due before them."""
-        shown = self.flush(now)
-        for line in lines:
-            text = line[5]
-            seen = self._seen.get(text)
-            if seen is None:
-                if text.strip():
-                    self._seen[text] = [now, {line[0]}, 0, line]
-                shown.append(line)
-                continue
-            seen[1].add(line[0])
-            if len(seen[1]) == 1:
-                shown.append(line)
-            else:
-                seen[2] += 1
-                seen[3] = line
-        while len(self._seen) > FOLD_TEXTS:
-            shown.extend(_counted(*self._seen.popitem(last=False)))
-        return shown
-
-    def flush(self, now: float, *, everything: bool = False) -> list[Line]:
-        """Return the counts whose window has passed."""
-        shown: list[Line] = []
-        while self._seen:
-            text, seen = next(iter(self._seen.items()))
-            if not everything and now < seen[0] + self._window:
-                break
-            del self._seen[text]
-            shown.extend(_counted(text, seen))
-        return shown
-
-    def next_deadline(self) -> float | None:
-        """Return when a count is due; None while nothing is held back."""
-        held = [seen[0] for seen in self._seen.values() if seen[2]]
-        return held[0] + self._window if held else None
-
-
-def _counted(text: str, seen: list[Any]) -> list[Line]:
-    _, _, count, line = seen
-    if not count:
-        return []
-    note = f"{text} [repeated {count}x across cluster]" if count > 1 else text
-    return [[*line[:5], note]]
-
-
 class LogFile:
     """A file that is moved aside when it is full; one earlier file is kept."""
 
-    __slots__ = ("_base", "_fd", "_limit", "_size", "path")
+    __slots__ = ("_base", "_fd", "_limit", "_size", "path", "pid")
 
-    def __init__(self, path: str, limit: int) -> None:
+    def __init__(self, path: str, limit: int, pid: int = 0) -> None:
         self.path = path
+        self.pid = pid  # of who writes
         self._limit = limit
         self._fd = -1  # opened by the first write: most workers print nothing
         self._size = 0
@@ -156,6 +72,11 @@ class LogFile:
                 self._fd, self._size = -1, 0
         except OSError:
             return
+
+    @property
+    def size(self) -> int:
+        """How many bytes were ever written."""
+        return self._base + self._size
 
     def read(self, offset: int, limit: int) -> dict[str, Any]:
         """Return up to `limit` bytes from `offset`, the offset after them, and the size.
@@ -235,13 +156,11 @@ class _Worker:
 class _Job:
     """What is on its way to one driver."""
 
-    __slots__ = ("allowance", "filled_at", "fold", "has_fold_timer", "has_timer", "lines")
+    __slots__ = ("allowance", "filled_at", "has_timer", "lines")
 
     def __init__(self, now: float, allowance: float) -> None:
         self.lines: list[Line] = []
-        self.fold = Fold()
         self.has_timer = False  # a flush is coming
-        self.has_fold_timer = False  # and one for the counts
         self.allowance = allowance  # bytes that may be read now; below zero its workers wait
         self.filled_at = now
 
@@ -277,7 +196,9 @@ class Output:
         worker.pid = process.pid
         for number, fd in ((1, process.stdout), (2, process.stderr)):
             name = f"worker-{process.pid}-{process.process.hex()[:8]}.{_STREAMS[number]}"
-            log = LogFile(os.path.join(self._directory, name), self._config.log_bytes)
+            log = LogFile(
+                os.path.join(self._directory, name), self._config.log_bytes, process.pid
+            )
             self._logs[process.process, number] = log
             pipe = worker.pipes[number] = _Pipe(worker, number, fd, log)
             self._loop.add_reader(fd, partial(self._readable, pipe))
@@ -294,11 +215,8 @@ class Output:
             return
         for pipe in worker.pipes.values():
             # A helper it left behind may hold the pipe open: what is there now is all there is.
-            for _ in range(_LAST_READS):
-                if pipe.fd < 0 or not self._read(pipe):
-                    break
+            self._drain(pipe)
             self._stop_reading(pipe)
-            self._show(worker.job, pipe.take_partial())
             self._partials.pop(pipe, None)
             pipe.log.close()
         if worker.job in self._jobs:
@@ -318,6 +236,40 @@ class Output:
         if len(self._dropped) > _DROPPED_JOBS:
             del self._dropped[next(iter(self._dropped))]
 
+    def flush_job(self, job: bytes) -> None:
+        """Send all that the job's workers have printed by now: its driver is about to leave."""
+        for worker in self._workers.values():
+            if worker.job == job:
+                for pipe in worker.pipes.values():
+                    self._drain(pipe)
+                    self._partials.pop(pipe, None)
+        self._flush(job)
+
+    def _drain(self, pipe: _Pipe) -> None:
+        """Take what is in a pipe now, and no more: who writes to it may go on."""
+        for _ in range(_LAST_READS):
+            if pipe.fd < 0 or not self._read(pipe):
+                break
+        self._show(pipe.worker.job, pipe.take_partial())
+
+    def list_logs(self) -> list[dict[str, Any]]:
+        """Return a row for each log that something was written to."""
+        rows = []
+        for (process, number), log in self._logs.items():
+            if log.size:
+                worker = self._workers.get(process)
+                rows.append(
+                    {
+                        "filename": os.path.basename(log.path),
+                        "worker_id": process.hex(),
+                        "pid": log.pid,
+                        "stream": _STREAMS[number],
+                        "size": log.size,
+                        "is_alive": worker is not None,
+                    }
+                )
+        return rows
+
     def read_log(self, process: bytes, stream: int, offset: int, limit: int) -> dict[str, Any]:
         """Answer a `ReadLog`.
 
@@ -333,8 +285,7 @@ class Output:
         """The node ends: send what is left."""
         for process in list(self._workers):
             self.close(process)
-        for job, state in list(self._jobs.items()):
-            state.lines += state.fold.flush(0.0, everything=True)
+        for job in list(self._jobs):
             self._flush(job)
 
     def _readable(self, pipe: _Pipe) -> None:
@@ -393,22 +344,12 @@ class Output:
         job.filled_at = now
         return job.allowance
 
-    def _flush(self, name: bytes, *, counts: bool = False) -> None:
+    def _flush(self, name: bytes) -> None:
         job = self._jobs.get(name)
         if job is None:
             return
-        if counts:
-            job.has_fold_timer = False
-        else:
-            job.has_timer = False
+        job.has_timer = False
         lines, job.lines = job.lines, []
-        if self._config.fold_output:
-            lines = job.fold.push(lines, self._loop.now())
-            deadline = job.fold.next_deadline()
-            if deadline is not None and not job.has_fold_timer:
-                job.has_fold_timer = True
-                wait = max(deadline - self._loop.now(), FLUSH_AFTER)
-                self._loop.call_later(wait, partial(self._flush, name, counts=True))
         if lines:
             self._send(name, lines)
 

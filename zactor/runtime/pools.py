@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
-from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing, current_call
+from zactor.runtime.calling import (
+    NATIVE_TYPES,
+    Call,
+    Execution,
+    StopServing,
+    current_call,
+    interrupted,
+)
 from zactor.runtime.deadlines import Inherited
 from zactor.runtime.outflow import run_stream_async
 from zactor.runtime.reception import Waiter
@@ -31,7 +38,7 @@ class Groups:
 
     def __init__(self, limits: dict[str, int], default: int, methods: dict[int, str]) -> None:
         self.limits = {DEFAULT_GROUP: default, **limits}
-        self._methods = methods
+        self.methods = methods  # the groups of those that have one, by number
 
     def of(self, method: int, arguments: Any) -> str:
         """Return the group that a call runs in."""
@@ -39,7 +46,7 @@ class Groups:
             named: str | None = arguments[1].get(batches.X_GROUP)
             if named is not None:
                 return named
-        return self._methods.get(method, DEFAULT_GROUP)
+        return self.methods.get(method, DEFAULT_GROUP)
 
 
 def _calls_of(run: Any) -> Any:
@@ -238,8 +245,17 @@ class AsyncHost:
             waiting = self._waiting[group]
             while waiting and self._running[group] < self.groups.limits[group]:
                 self._spawn(group, waiting.popleft())
-            if self._is_stopping and not any(self._running.values()) and not self._arrived:
+            if self._is_last():
                 self._end(None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call runs or waits here. Any thread."""
+        waits = self._arrived or any(self._waiting.values())
+        return bool(waits) or any(self._running.values())
+
+    def _is_last(self) -> bool:
+        return self._is_stopping and not self.is_busy
 
     async def _run(
         self,
@@ -358,9 +374,10 @@ class AsyncHost:
         object_id: bytes,
     ) -> None:
         if isinstance(error, asyncio.CancelledError):
-            self.execution.settle_references(object_id, intake.peer, (), ())
             if call.is_cancelled or self._ending is None:
-                self.execution.reply_error(intake, seq, TaskCancelledError(executed="unknown"))
+                self.execution.failed(intake, seq, method, interrupted(error), object_id)
+            else:
+                self.execution.settle_references(object_id, intake.peer, (), ())
             return
         if isinstance(error, AsyncioActorExit):
             raise StopServing("exited") from error
@@ -374,11 +391,13 @@ class AsyncHost:
         if task is None:
             intake.cancel(seq)
         else:
-            call = self._calls.get((id(intake), seq))
+            call = self._call_of((id(intake), seq))
             if call is not None and flags & batches.C_RECURSIVE:
                 call.is_cancelled = True  # what it awaits is cancelled too
-            assert self.loop is not None
-            self.loop.call_soon_threadsafe(task.cancel)
+            task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def _call_of(self, key: tuple[int, int]) -> Call | None:
+        return self._calls.get(key)
 
     # -- the main thread -----------------------------------------------------------------------
 
@@ -416,12 +435,17 @@ class AsyncHost:
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
 
+    def end_actor(self) -> None:
+        """End the actor, whatever runs: a task of the user's own asks for it. Any thread."""
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self._end, StopServing("exit_actor"))
+
     def stop(self) -> None:
         """Have `serve` return once no call is left. Any thread."""
 
         def stop() -> None:
             self._is_stopping = True
-            if not any(self._running.values()) and not self._arrived:
+            if self._is_last():
                 self._end(None)
 
         self._is_stopping = True

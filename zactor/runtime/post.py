@@ -393,11 +393,16 @@ class Post:
                 peer.link.ack_sent()
                 self.send_raw(peer, ACK, None)
 
+    def received_from(self, peer: Peer) -> int:
+        """Return the number of the last message that has arrived from a peer, to be told it."""
+        return peer.link.received
+
     def send_raw(self, peer: Peer, kind: int, body: Any) -> None:
         """Send outside the sequence: not kept, and not repeated. Under the peer's lock."""
         if peer.wire is None:
             return
-        data = pack((VERSION, kind, self.process_id, peer.id, 0, peer.link.received, body))
+        received = self.received_from(peer)
+        data = pack((VERSION, kind, self.process_id, peer.id, 0, received, body))
         self.connections.look_later(peer)
         if not peer.wire.send(data, ()):
             peer.broken()
@@ -556,8 +561,9 @@ class Post:
         if self.is_closed:
             return
         self.is_closed = True
+        deadline = self.now() + linger  # for all of them together
         for peer in list(self.peers.values()):
-            peer.close(linger)
+            peer.close(max(0.0, deadline - self.now()))
         self.connections.close()
         self.inbox.close()
         if self._network is not None:

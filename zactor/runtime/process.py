@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError, SessionLostError
 from zactor.ids import caller_id
-from zactor.runtime import several
+from zactor.runtime import chunks, several
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
@@ -38,6 +39,7 @@ from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from zactor.core.calls import Result
     from zactor.runtime.offered import Offered
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT = 60.0  # for what a broker or node is asked; it survives a restart of the broker
 BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back for
+
+MOST_WARNED = 1_000  # different warnings of one process; what comes after is not shown
 
 _current: Offered | None = None
 _is_fork = False  # `_current` is that of the process this one was forked from
@@ -95,6 +99,8 @@ class Process:
         self.identity = Identity(caller_id(process_id, 0))
         self.parent: Any = None
         self.running: Any = None
+        self._warned: set[str] = set()
+        self.awaiting: dict[Result, None] = {}  # calls whose arguments are not all ready
         self.on_broker_moved: list[
             Callable[[], None]
         ] = []  # say again what only it had in memory
@@ -125,6 +131,7 @@ class Process:
         self.deadlines = Deadlines(self)
         self.whys: Any = None  # made when somebody asks
         self.post.on_kind(WHY, self._why)
+        chunks.listen(self.post)
         self.post.on_lost(self._peer_lost)
 
     def _gathered(self) -> None:
@@ -155,8 +162,9 @@ class Process:
         for result in results:
             self.objects.want(result)
             result.add_waiter(waiter)
-        self.block_on(waiter, deadline, results if count == len(results) else ())
-        if not waiter.is_done:
+        is_all = count == len(results)
+        self.block_on(waiter, deadline, results if is_all else ())
+        if not (is_all and waiter.is_done):
             for result in results:
                 result.remove_waiter(waiter)
         return waiter.is_done
@@ -210,19 +218,34 @@ class Process:
         if self.is_over is not None:
             raise self.is_over
         future = self.post.request(to or self.broker, message)
+        asked = f"{'node' if to else 'broker'}, which was asked for {type(message).__name__}"
+        return self.wait_answer(future, timeout, asked)
+
+    def wait_answer(
+        self, future: Future[Any], timeout: float = ANSWER_TIMEOUT, asked: str = "broker"
+    ) -> Any:
+        """Wait for the answer to a request that was sent.
+
+        Raises:
+            ZactorError: What was answered, or that nothing was within `timeout` seconds.
+        """
         waiter = Waiter()
         future.add_done_callback(waiter.settled)
         self.flush()
         if not self.reception.wait(waiter, time.monotonic() + timeout):
-            raise GetTimeoutError(
-                f"no answer from the {'node' if to else 'broker'} within {timeout:g} s "
-                f"(asked: {type(message).__name__})"
-            )
+            raise GetTimeoutError(f"no answer within {timeout:g} s from the {asked}")
         return future.result(0)
 
     def tell(self, message: Any) -> None:
         """Send a one-way message to the broker."""
         self.post.send(self.broker, message)
+
+    def end_actor(self) -> None:
+        """End the actor that runs here, from whatever task of it asks."""
+        host = self.callee.hosts.get(bytes.fromhex(self.running.actor_id))
+        end_actor = getattr(host, "end_actor", None)
+        if end_actor is not None:
+            end_actor()
 
     def explain(self, result: Result) -> tuple[list[dict[str, Any]], Any]:
         """Return causes why a result is not there, and a lead to follow for more, or None."""
@@ -234,11 +257,16 @@ class Process:
         """Return what actors and tasks made here take over from the session."""
         return dict(self.session)
 
-    def warn(self, text: str) -> None:
-        """Tell the user something that is no error."""
-        import warnings
+    def warn(self, text: str, *, about: str = "") -> None:
+        """Tell the user something that is no error, in the log or else on standard error.
 
-        self.reception.call_soon(lambda: warnings.warn(text, RuntimeWarning, stacklevel=1))
+        Once: the same text is not repeated, nor is another that says the same (`about`).
+        """
+        key = about or text
+        if key in self._warned or len(self._warned) >= MOST_WARNED:
+            return
+        self._warned.add(key)
+        self.reception.call_soon(lambda: show_warning(text))
 
     def _why(self, peer: Any, body: Any, frames: Any) -> None:  # noqa: ARG002
         from zactor.runtime.why import whys_of
@@ -299,6 +327,20 @@ class Process:
         """Stop receiving and close every socket."""
         self.reception.stop()
         self.post.close(linger)
+
+
+def show_warning(text: str) -> None:
+    """Show a warning where the program's log is, or on standard error if it has none."""
+    import logging
+    import sys
+
+    log = logging.getLogger("zactor")
+    if log.hasHandlers():
+        log.warning("%s", text)
+    elif log.isEnabledFor(logging.WARNING) and sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"zactor: {text}\n")
+            sys.stderr.flush()
 
 
 def current() -> Offered | None:

@@ -402,8 +402,12 @@ class Reception:
         return leader is not None and leader.ident == get_ident()
 
     def flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Send what was gathered at the end of this turn of an attached loop. On its thread."""
-        self._loops[loop].flush_soon()
+        """Send what was gathered at the end of this turn of a loop. On its thread."""
+        leader = self._loops.get(loop)
+        if leader is None:
+            loop.call_soon(self.flush)
+        else:
+            leader.flush_soon()
 
     def detach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Undo `attach`."""

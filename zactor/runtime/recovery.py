@@ -1,135 +1,97 @@
-"""Lost values made again: the owner runs the task that made a value once more.
+"""Lost values made again: the owner makes the call that made a value once more.
 
-The owner of a stored value keeps how the task was called, for as long as the value lives or anything
-that was made from it does; bounded by bytes, the oldest go first. Whoever finds that a value is
-not where it should be asks the owner, naming the place where it was, and waits for a new one.
+The owner of a stored value keeps how the call was made (`core.lineage`) for as long as the value lives or
+anything that was made from it does. Whoever finds that a value is not where it should be asks
+the owner, naming the place where it was, and waits for a new one.
 
-Only tasks with retries left are run again; what was put, and results of actors' calls, are not. A
-task runs again with the values it was called with: those that are freed by then are made again by
-their own tasks, if these can be. References inside other arguments are not: if their objects are freed
-meanwhile, the task finds them gone. What a task returned beside others (`num_returns`) is not made
-again.
+Made again are tasks with `max_retries` left, and actors' calls with `max_task_retries` left; what was put
+is not. What a call returned beside the lost value (`num_returns`, the items of a stream) is made anew
+with it. A call gets the values that it had: those that are freed by then are made again by their own calls,
+with all of their ancestors, if these can be. References inside other arguments count like arguments if
+their values were stored; a small value that was freed meanwhile is gone.
 
-Owned by: `_lock`. Never held while something is sent or submitted.
+Owned by: the lock of the reference table. Nothing is submitted or waited for under it.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import PENDING, STORED, USER_ERROR, Result
-from zactor.exceptions import ObjectReconstructionFailedError
-from zactor.ids import PUT_INDEX
+from zactor.core.calls import ERROR, NATIVE, PENDING, STORED, USER_ERROR, Result
+from zactor.core.lineage import Lineage, Record
+from zactor.exceptions import (
+    ObjectReconstructionFailedError,
+    PendingCallsLimitExceeded,
+    ZactorError,
+)
+from zactor.ids import split_object_id
+from zactor.runtime.again import Again, Spec
 from zactor.runtime.arguments import SettledCall, wait_for_arguments
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.refs import ObjectRef
-from zactor.runtime.tasks import TaskResult
+from zactor.store import layout
 from zactor.wire import batches
+from zactor.wire.messages import Address, ReadSegment
 
 if TYPE_CHECKING:
     from zactor.runtime.process import Process
 
 MOST_BYTES = 256 << 20
-"""Arguments that records hold, in this process or in the store."""
+"""Arguments that records keep, in this process or in the store."""
 
 RECORD_BYTES = 1_000  # what a record takes besides
 
 
-class Record:
-    """How a task was called.
-
-    Attributes:
-        parents: For each stored argument, how to have it again: a record, a reference that keeps it
-            (it is somebody else's), or None.
-        kept: What keeps large arguments in the store.
-    """
-
-    __slots__ = (
-        "extras", "frames", "function", "kept", "max_calls", "number", "object_id", "parents", "payload",
-        "queue", "retries", "size",
-    )  # fmt: skip
-
-    object_id: bytes
-
-    def __init__(self, result: TaskResult) -> None:
-        self.function = result.function
-        self.queue = result.queue
-        self.max_calls = result.max_calls
-        self.number = result.number
-        self.object_id = result.object_id()
-        self.retries = result.retries
-        payload, extras = (
-            result.payload if type(result.payload) is list else (result.payload, {})
-        )
-        self.payload = payload
-        self.extras = {k: v for k, v in extras.items() if k != batches.X_FUNCTION}
-        self.frames = result.frames
-        self.parents: dict[bytes, Any] = {}
-        self.kept: Any = None
-        size = RECORD_BYTES + len(payload or b"") + sum(map(len, self.frames or ()))
-        stored = extras.get(batches.X_STORED)
-        if stored is not None:
-            size += stored[0][1]
-        self.size = size
-
-
-class Again(TaskResult):
-    """A task that is run again. Its object is in the reference table already."""
-
-    __slots__ = ("parents",)
-
-    parents: dict[bytes, Any]
-
-
 class Recovery:
-    """The records of what this process owns, and what is being made again."""
+    """What this process owns and can make again, and what is being made again."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._lock = threading.Lock()
-        self._records: OrderedDict[bytes, Record] = OrderedDict()
-        self._bytes = 0
-        self._has_evicted = False
-        self._again: dict[bytes, Again] = {}  # under way
+        self._lock = process.objects.lock
+        self.lineage = Lineage(MOST_BYTES)
+        self._again: dict[bytes, Again] = {}  # under way, by call id
         process.objects.recovery = self
 
     # -- records -------------------------------------------------------------------------------
 
-    def note(self, result: TaskResult) -> None:
-        """A task's value was stored: keep how it was called. Before `result` is settled."""
-        if not result.retries:
-            return
-        record = Record(result)
-        pins = [pin for pin in result.pin or () if type(pin) is ObjectRef]
-        by_id = {pin.binary(): pin for pin in pins}
-        for row in record.extras.get(batches.X_SLOTS, ()):
+    def note(self, result: Result, object_id: bytes) -> None:
+        """A value of a call was stored: keep how the call was made. Before `result` is settled."""
+        if result.retries or isinstance(result, Again):
+            with self._lock:
+                self.lineage.note(object_id, lambda: self._record(result, object_id))
+
+    def _record(self, result: Result, object_id: bytes) -> Record | None:
+        if isinstance(result, Again):
+            return None  # nobody held its values any more when they came
+        spec = Spec(result)
+        pins = result.pin if type(result.pin) is list else ()
+        by_id = {pin.binary(): pin for pin in pins if type(pin) is ObjectRef}
+        parents: dict[bytes, Any] = {}
+        for row in spec.extras.get(batches.X_REFS, ()):
+            if row[1][0] == self._process.id:
+                known = self.lineage.find(row[0])
+                if known is not None:
+                    parents[row[0]] = known
+        for row in spec.extras.get(batches.X_SLOTS, ()):
             if row[1] == batches.STORED:
                 pin = by_id.get(row[3])
-                known = self._records.get(row[3])
                 is_others = pin is not None and isinstance(pin._result, Borrowed)  # noqa: SLF001
-                record.parents[row[3]] = pin if is_others else known
-        stored = record.extras.get(batches.X_STORED)
+                parents[row[3]] = pin if is_others else self.lineage.find(row[3])
+        size = RECORD_BYTES + spec.size
+        stored = spec.extras.get(batches.X_STORED)
         if stored is not None:
-            record.kept = by_id.get(stored[1])
-        with self._lock:
-            earlier = self._records.pop(record.object_id, None)
-            self._records[record.object_id] = record
-            self._bytes += record.size - (earlier.size if earlier is not None else 0)
-            while self._bytes > MOST_BYTES:
-                _, oldest = self._records.popitem(last=False)
-                self._bytes -= oldest.size
-                oldest.kept = None
-                self._has_evicted = True
+            size += stored[0][1]
+            spec.kept = by_id.get(stored[1])
+        return Record(object_id[:24], spec, size, parents, result.retries)
 
     def forget(self, object_id: bytes) -> None:
         """The object is freed; what was made from it may still need its record."""
-        if object_id in self._records:
-            with self._lock:
-                record = self._records.pop(object_id, None)
-                if record is not None:
-                    self._bytes -= record.size
+        with self._lock:
+            self.lineage.forget(object_id)
+
+    def under_way(self, object_id: bytes) -> Result | None:
+        """Return the run that makes an object again, if there is one."""
+        return self._again.get(object_id)
 
     # -- making again --------------------------------------------------------------------------
 
@@ -142,103 +104,198 @@ class Recovery:
         Raises:
             ObjectReconstructionFailedError: It cannot be.
         """
-        place = self._process.objects.place_of(object_id)
-        if place is not None and list(place) != list(lost):
-            return None
-        record = self._records.get(object_id)
-        if record is None:
-            raise ObjectReconstructionFailedError(
-                object_ref_hex=object_id.hex(), reason=self._reason(object_id)
-            )
-        return self._run(record)
-
-    def _reason(self, object_id: bytes) -> str:
-        if object_id[-4:] == PUT_INDEX.to_bytes(4, "big"):
-            return "PUT"
-        return "LINEAGE_EVICTED" if self._has_evicted else "RETRIES_DISABLED"
-
-    def _run(self, record: Record) -> Again:
-        object_id = record.object_id
         with self._lock:
-            under_way = self._again.get(object_id)
-            if under_way is not None:
-                return under_way
-            if not record.retries:
-                raise ObjectReconstructionFailedError(
-                    object_ref_hex=object_id.hex(), reason="MAX_ATTEMPTS"
-                )
-            record.retries -= record.retries > 0
-            again = Again(record.queue.identity, record.number, 0, None, None, record.retries)
-            again.function = record.function
-            again.queue = record.queue
-            again.max_calls = record.max_calls
-            self._again[object_id] = again
-        settled_calls = self._process.objects.settled_calls
-        again.pin = [None, record.kept, SettledCall(settled_calls, object_id)]
-        try:
-            again.parents = self._parents(record)
-        except ObjectReconstructionFailedError:
-            with self._lock:
-                self._again.pop(object_id, None)
-            raise
-        again.frames = record.frames
-        again.payload = [record.payload, dict(record.extras)]
-        again.pin[2:2] = again.parents.values()  # the last one stands for the call itself
-        again.add_waiter(_Made(self, object_id))
-        awaited = [each for each in again.parents.values() if isinstance(each, Again)]
-        wait_for_arguments(self._process, again, list(awaited), lambda _: self._submit(again))
-        return again
+            place = self._process.objects.place_of(object_id)
+            if place is not None and list(place) != list(lost):
+                return None
+            record = self.lineage.find(object_id)
+            if record is None or record.is_evicted:
+                raise _failed(object_id, object_id, self.lineage.reason(object_id))
+            again = self._again.get(record.call)
+            begun = [] if again is not None else self._begin(record, object_id)
+            again = self._again[record.call]
+            part = again.part(split_object_id(object_id)[2])
+            if part is None:  # this run has passed it already
+                part = Result(None, 0, 0, None, None, 0)
+                again.add_waiter(_Later(self, object_id, lost, part))
+        for each in begun:
+            awaited = [
+                self._presence(object_id) if parent is None else parent
+                for object_id, parent in each.parents.items()
+                if type(parent) is not ObjectRef
+            ]
+            wait_for_arguments(self._process, each, awaited, self._submit)
+        return part
 
-    def _parents(self, record: Record) -> dict[bytes, Any]:
-        """Return what gives a place for each stored argument: None for what is at its own."""
-        objects = self._process.objects
-        found: dict[bytes, Any] = {}
-        for object_id, parent in record.parents.items():
-            if isinstance(parent, ObjectRef):
-                found[object_id] = parent
-            elif objects.call_holds(record.object_id, object_id):
-                found[object_id] = None
-            elif parent is not None:
-                found[object_id] = self._run(parent)
+    def make_later(self, object_id: bytes, lost: Any, part: Result) -> None:
+        """`make_again`, with its outcome told to `part`. On the leader."""
+        try:
+            again = self.make_again(object_id, lost)
+        except ZactorError as error:
+            part.settle(ERROR, error)
+            return
+        if again is None:
+            part.settle(STORED, self._process.objects.place_of(object_id))
+        else:
+            again.add_waiter(_Copy(part))
+
+    def _presence(self, object_id: bytes) -> Result:
+        """Return what is settled once an argument is known to be at its place, or was made again.
+
+        A call that found it missing could not wait for it: it may have to be made by the same actor.
+        """
+        place = self._process.objects.place_of(object_id)
+        found = Result(None, 0, 0, None, None, 0)
+        if place is None:
+            found.settle(NATIVE, None)
+            return found
+        ask = ReadSegment(0, place[0], 0, layout.HEADER_SIZE)
+        future = self._process.post.request(Address._make(place[3]), ask)
+
+        def answered(done: Any) -> None:
+            header = layout.read_header(done.result()[1]) if done.exception() is None else None
+            if header is not None and header.object_id == object_id:
+                found.settle(NATIVE, None)
             else:
-                raise ObjectReconstructionFailedError(
-                    object_ref_hex=record.object_id.hex(), reason=self._reason(object_id)
-                )
+                self.make_later(object_id, place, found)
+
+        future.add_done_callback(answered)
         return found
 
-    def _submit(self, again: Again) -> None:
-        """Its arguments are there: name them in the call, and queue it."""
-        if again.state != PENDING:
-            return
+    def later(self, object_id: bytes, lost: Any, part: Result) -> None:
+        """`make_later`, once what is being settled now is."""
+        post = self._process.post
+        post.call_later(0, lambda: self.make_later(object_id, lost, part))
+
+    def _begin(self, record: Record, wanted: bytes) -> list[Again]:
+        """Enter what has to be made again: a record's call, and before it those of lost ancestors."""
+        order: dict[bytes, Record] = {}
+        stack = [(record, False)]
+        while stack:
+            each, is_ready = stack.pop()
+            if each.call in self._again or each.call in order:
+                continue
+            if is_ready:
+                order[each.call] = each
+                continue
+            stack.append((each, True))
+            stack += [(parent, False) for parent in self._gone(each, wanted)]
+        return [self._make(each) for each in order.values()]
+
+    def _gone(self, record: Record, wanted: bytes) -> list[Record]:
+        """Return the records of those arguments of a call that are freed.
+
+        Raises:
+            ObjectReconstructionFailedError: The call, or such an argument, cannot be made again.
+        """
+        if not record.retries:
+            raise _failed(wanted, record.call + bytes(4), "MAX_ATTEMPTS")
+        gone = []
+        for object_id, parent in record.parents.items():
+            if isinstance(parent, ObjectRef) or self._process.objects.place_of(object_id):
+                continue
+            if parent is None or parent.is_evicted:
+                reason = self.lineage.reason(object_id) if parent is None else "LINEAGE_EVICTED"
+                raise _failed(wanted, object_id, reason)
+            gone.append(parent)
+        return gone
+
+    def _make(self, record: Record) -> Again:
         objects = self._process.objects
-        extras = again.payload[1]
+        call = record.call + bytes(4)
+        record.retries -= record.retries > 0
+        again: Again = record.spec.again(self._process, record)
+        self._again[record.call] = again
+        again.add_waiter(_Made(self, again))
+        for object_id, parent in record.parents.items():
+            if isinstance(parent, ObjectRef):
+                again.parents[object_id] = parent
+            elif objects.call_holds(call, object_id):
+                again.parents[object_id] = None
+            else:
+                index = split_object_id(object_id)[2]
+                again.parents[object_id] = self._again[parent.call].part(index)
+        # The last one stands for the call itself.
+        kept = [again.spec.kept, *again.parents.values()]
+        again.pin = [None, *kept, SettledCall(objects.settled_calls, call)]
+        return again
+
+    def _submit(self, result: Result) -> None:
+        """Its arguments are there: name them in the call, and send it."""
+        if result.state != PENDING:
+            return
+        assert isinstance(result, Again)
+        process, extras = self._process, result.payload[1]
+        made = {}
+        for object_id, parent in result.parents.items():
+            if isinstance(parent, Result):
+                made[object_id] = parent
+                ref: ObjectRef[Any] = ObjectRef(parent)
+                ref.reference(process)  # whoever gets it asks for its value
+                result.pin.insert(1, ref)
         held = [
             (object_id, owner[0])
             for object_id, owner in extras.get(batches.X_REFS, ())
-            if object_id not in again.parents
+            if object_id not in result.parents or object_id in made
         ]
-        slots = []
-        for row in extras.get(batches.X_SLOTS, ()):
-            if row[1] == batches.STORED:
-                made = again.parents[row[3]]
-                if isinstance(made, Again):
-                    row = _row(row, made)
-                elif made is None:
-                    row = [row[0], batches.STORED, objects.place_of(row[3]), row[3]]
-            slots.append(row)
+        slots = [self._slot(row, made) for row in extras.get(batches.X_SLOTS, ())]
         if slots:
             extras[batches.X_SLOTS] = slots
-        objects.call_leaves_again(again.object_id(), held)
-        self._process.tasks.submit(again)
+        process.objects.call_leaves_again(result.object_id(), held)
+        result.waiting = 0
+        if hasattr(result, "queue"):
+            process.tasks.submit(result)  # type: ignore[arg-type]
+        else:
+            self._call(result)
 
-    def made(self, object_id: bytes, again: Result) -> None:
-        """It was run again."""
+    def _slot(self, row: list[Any], made: dict[bytes, Result]) -> list[Any]:
+        """Return the slot of an argument with the place where it is now."""
+        if row[1] != batches.STORED:
+            return row
+        parent = made.get(row[3])
+        if parent is not None:
+            return _made_slot(row, parent)
+        place = self._process.objects.place_of(row[3])
+        return row if place is None else [row[0], batches.STORED, place, row[3]]
+
+    def _call(self, again: Again) -> None:
+        """Call the actor again."""
+        process, spec = self._process, again.spec
+        again.stream = process.actors.stream(spec.view, spec.identity, spec.stream_number)
+        if not process.actors.refuse(again):
+            try:
+                process.caller.hold(again)
+            except PendingCallsLimitExceeded:
+                pass  # it is its outcome
+
+    def made(self, again: Again) -> None:
+        """It was made again, or could not be. On the leader."""
+        record = again.record
         with self._lock:
-            self._again.pop(object_id, None)
-        self._process.objects.made_again(object_id, again)
+            self._again.pop(record.call, None)
+            if not getattr(again, "is_dropped", False):
+                record.retries = min(record.retries, again.retries)
+            live = sorted(record.live)
+        for index in live:
+            part = again.arrived_part(index)
+            if part is not None and part.state != PENDING:
+                object_id = record.call + index.to_bytes(4, "big")
+                self._process.objects.made_again(object_id, part)
 
 
-def _row(row: list[Any], made: Again) -> list[Any]:
+def _failed(wanted: bytes, because_of: bytes, reason: str) -> ObjectReconstructionFailedError:
+    """Return the error of a value that cannot be had, because of itself or of an ancestor."""
+    error = ObjectReconstructionFailedError(object_ref_hex=wanted.hex(), reason=reason)
+    if because_of[:24] != wanted[:24]:
+        why = error.reason_message
+        error.message = (
+            f"It was made from object {because_of.hex()}, which is gone, and which cannot be "
+            f"reconstructed because {why.partition(' because ')[2]}"
+        )
+    return error
+
+
+def _made_slot(row: list[Any], made: Result) -> list[Any]:
     """The slot of an argument that was made again."""
     if made.state == STORED:
         return [row[0], batches.STORED, made.value, row[3]]
@@ -249,15 +306,45 @@ def _row(row: list[Any], made: Again) -> list[Any]:
     return [row[0], status, value]
 
 
-class _Made:
-    """Waits for the end of a task that is run again."""
+class _Later:
+    """Makes a value again once the run that has passed it is over."""
 
-    __slots__ = ("_object_id", "_recovery")
+    __slots__ = ("_lost", "_object_id", "_part", "_recovery")
 
-    def __init__(self, recovery: Recovery, object_id: bytes) -> None:
+    def __init__(self, recovery: Recovery, object_id: bytes, lost: Any, part: Result) -> None:
         self._recovery = recovery
         self._object_id = object_id
+        self._lost = lost
+        self._part = part
+
+    def settled(self, result: Result) -> None:  # noqa: ARG002
+        """On the leader."""
+        self._recovery.later(self._object_id, self._lost, self._part)
+
+
+class _Copy:
+    """Gives a result the outcome of another."""
+
+    __slots__ = ("_part",)
+
+    def __init__(self, part: Result) -> None:
+        self._part = part
 
     def settled(self, result: Result) -> None:
         """On the leader."""
-        self._recovery.made(self._object_id, result)
+        self._part.inner = result.inner
+        self._part.settle(result.state, result.value)
+
+
+class _Made:
+    """Waits for the end of a call that is made again."""
+
+    __slots__ = ("_again", "_recovery")
+
+    def __init__(self, recovery: Recovery, again: Again) -> None:
+        self._recovery = recovery
+        self._again = again
+
+    def settled(self, result: Result) -> None:  # noqa: ARG002
+        """On the leader."""
+        self._recovery.made(self._again)

@@ -154,14 +154,21 @@ def find_broker(config: Config) -> list[Any] | None:
     if latest is not None and latest.decode() in names:
         names.insert(0, latest.decode())
     for name in names:
-        path = os.path.join(base, name)
-        if not _is_private(path) or not _is_held(path):
-            continue
-        address = _read(os.path.join(path, "broker"))
-        if address is not None:
-            found: list[Any] = msgpack.unpackb(address)
+        found = broker_in(os.path.join(base, name))
+        if found is not None:
             return found
     return None
+
+
+def broker_in(path: str) -> list[Any] | None:
+    """Return the address of the living cluster whose session is in this directory."""
+    if not _is_private(path) or not _is_held(path):
+        return None
+    address = _read(os.path.join(path, "broker"))
+    if address is None:
+        return None
+    found: list[Any] = msgpack.unpackb(address)
+    return found
 
 
 def machine_token(config: Config) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, Result
+from zactor.core.calls import NATIVE, Result
 from zactor.runtime.values import settle_wire
 from zactor.wire import batches
 
@@ -19,9 +19,9 @@ class Several(Result):
 
     __slots__ = ("parts",)
 
-    def expect(self, count: int) -> list[Result]:
+    def expect(self, count: int) -> list[Part]:
         """Make the parts."""
-        self.parts: list[Result] = []
+        self.parts: list[Part] = []
         for index in range(count):
             part = Part(self)
             part.index = index
@@ -32,7 +32,30 @@ class Several(Result):
         """The call has no values: every part gets the error."""
         for part in self.parts:
             part.settle(state, value)
+        self.over(state, value)
+
+    def over(self, state: int, value: Any) -> None:
+        """Every part has its outcome."""
         super().settle(state, value)
+        # The parts must not keep each other, through the call: each goes with its last reference.
+        done = _Over(self.object_id())
+        for part in self.parts:
+            part.call = done
+
+
+class _Over(Result):
+    """What is left of a call whose values are here: its name."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, object_id: bytes) -> None:
+        super().__init__(None, 0, 0, None, None, 0)
+        self.id = object_id
+        self.state = NATIVE
+
+    def object_id(self) -> bytes:
+        """Return the object id."""
+        return self.id
 
 
 class Part(Result):
@@ -40,7 +63,7 @@ class Part(Result):
 
     __slots__ = ("call",)
 
-    def __init__(self, call: Several) -> None:
+    def __init__(self, call: Result) -> None:
         super().__init__(None, 0, 0, None, None, 0)
         self.call = call
 
@@ -90,11 +113,12 @@ def install(process: Process) -> None:
             if each[0] == batches.STORED:
                 part.value = each[1]
                 process.objects.watch_end(part)
+                process.objects.note_origin(result, part.object_id())
             settle_wire(part, each[0], each[1])
         if extras.get(batches.Y_UNCONFIRMED):
             result.pin[-1].is_told = True
             process.objects.call_settled(call, peer.id, unconfirmed=True)
-        Result.settle(result, ERROR, None)
+        result.over(NATIVE, None)
         return 1
 
     process.caller.special[batches.SEVERAL] = settle

@@ -652,7 +652,7 @@ class SharedHost:
     def ended(self, actor: Any, why: str) -> None:
         """The actor has ended of itself, or in order."""
         from zactor.runtime.construction import run_shutdown_hook
-        from zactor.runtime.worker import EXIT_TEXT
+        from zactor.runtime.worker import exit_cause
 
         if why == "stopped" or why == "terminated":
             try:
@@ -661,7 +661,7 @@ class SharedHost:
                 import traceback
 
                 traceback.print_exc()
-        self.over(actor, {"kind": "exited", "code": 0, "text": EXIT_TEXT.get(why, why)})
+        self.over(actor, exit_cause(why))
 
     def over(self, actor: Any, cause: dict[str, Any]) -> None:
         """The actor is gone: say so once its last replies have arrived. Any thread."""

@@ -10,33 +10,40 @@ The node is told of segments when something else is sent anyway, or after a mome
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import STORED
-from zactor.exceptions import ObjectLostError, ObjectStoreFullError, ZactorSystemError
+from zactor.exceptions import (
+    GetTimeoutError,
+    ObjectLostError,
+    ObjectStoreFullError,
+    ZactorSystemError,
+)
+from zactor.runtime.chunks import read_far
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.recovery import Recovery
 from zactor.runtime.values import decode
 from zactor.serde.values import loads
 from zactor.store import layout
 from zactor.store.segments import SegmentMissingError, SegmentPool
+from zactor.store.warm import IDLE_SECONDS, WarmMemory
 from zactor.wire.messages import (
     Address,
     FreeSegment,
     LocateSegment,
-    ReadSegment,
     ReserveSegment,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from zactor.core.calls import Result
     from zactor.runtime.process import Process
 
 TELL_DELAY = 0.05  # how late the node may hear of a segment
 LOCATE_TIMEOUT = 600.0  # for a pull or a restore
-CHUNK = 1 << 20  # read at once from another machine
+MOST_TRIES = 8  # how often a value may be lost again while it is being got
 
 
 class Sharing:
@@ -52,8 +59,9 @@ class Sharing:
         self._moved: dict[
             tuple[bytes, str], str
         ] = {}  # what lies elsewhere than its place says
-        process.reception.housekeeping.append((self._pool.unviewed, self._look))
+        process.reception.housekeeping.append((self._pool.unviewed, self.look))
         process.objects.store = self
+        process.objects.unviewed = self._pool.unviewed
         Recovery(process)
         process.post.on(FreeSegment, self._segment_freed)
 
@@ -80,7 +88,7 @@ class Sharing:
             ObjectStoreFullError: There is no room.
         """
         process = self._process
-        self._look()  # what was dropped just now makes a warm segment free for this value
+        self.look()  # what was dropped just now makes a warm segment free for this value
         stored = self._pool.put(object_id, payload, buffers, owner=owner)
         self._tell_soon()
         assert process.node is not None
@@ -88,22 +96,34 @@ class Sharing:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def read(self, result: Result) -> Any:
-        """Return the value of a stored result; its arrays are views of shared memory."""
+    def read(self, result: Result, deadline: float | None = None) -> Any:
+        """Return the value of a stored result; its arrays are views of shared memory.
+
+        Raises:
+            GetTimeoutError: It has to be fetched or made again, and the deadline came first.
+            ObjectLostError: It is not there, and cannot be made again.
+        """
         assert result.state == STORED
         owner = result.owner.process if isinstance(result, Borrowed) else self._process.id
-        place = result.value
-        try:
-            return self._load(result.object_id(), place, owner)
-        except ObjectLostError:
-            self._process.objects.recover(result, place)
-            return decode(result)
+        found: list[Any] | None = [] if result.inner else None
+        load = partial(self._load, owner=owner, found=found, deadline=deadline)
+        value = _load_or_recover(self._process, result, load, deadline)
+        if found is not None and result.state == STORED:
+            result.refs = found
+        return value
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
 
-    def _load(self, object_id: bytes, place: Any, owner: bytes = b"") -> Any:
+    def _load(
+        self,
+        object_id: bytes,
+        place: Any,
+        owner: bytes = b"",
+        found: list[Any] | None = None,
+        deadline: float | None = None,
+    ) -> Any:
         name = self._moved.get((object_id, place[0]), place[0])
         for attempt in range(3):
             try:
@@ -112,21 +132,21 @@ class Sharing:
                 if attempt == 2:
                     break
                 if self._process.node is None:
-                    return read_far(self._process, object_id, place)
-                name = self._locate(object_id, place)
+                    return _read_far(self._process, object_id, place, WarmMemory(0), deadline)
+                name = self._locate(object_id, place, deadline)
                 continue
             if value.is_new_view and owner:
                 self._mapped(object_id, owner)
-            return loads(value.payload, value.buffers)
+            return loads(value.payload, value.buffers, found)
         raise ObjectLostError(
             f"object {object_id.hex()} is not in the store any more",
             object_ref_hex=object_id.hex(),
         )
 
-    def _locate(self, object_id: bytes, place: Any) -> str:
+    def _locate(self, object_id: bytes, place: Any, deadline: float | None) -> str:
         process = self._process
         locate = LocateSegment(0, object_id, place[0], place[2], place[3])
-        name: str = _ask_node(process, locate, process.node, object_id)
+        name: str = _ask_node(process, locate, process.node, object_id, deadline)
         if name != place[0]:
             self._moved[object_id, place[0]] = name
             if len(self._moved) > 10_000:
@@ -180,7 +200,8 @@ class Sharing:
             objects.references.mapped(object_id, owner)
             self._viewed[object_id] = self._viewed.get(object_id, 0) + 1
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Tell the reference table of views that are gone."""
         objects = self._process.objects
         for object_id in self._pool.drain_unmapped():
             with objects.lock:
@@ -207,24 +228,31 @@ class FarStore:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._memory = WarmMemory()
+        self._is_trimming = False
         process.objects.store = self
         Recovery(process)
 
-    def read(self, result: Result) -> Any:
-        """Return the value of a stored result."""
-        place = result.value
-        try:
-            return self._load(result.object_id(), place)
-        except ObjectLostError:
-            self._process.objects.recover(result, place)
-            return decode(result)
+    def read(self, result: Result, deadline: float | None = None) -> Any:
+        """Return the value of a stored result; as `Sharing.read`."""
+        load = partial(self._load, deadline=deadline)
+        return _load_or_recover(self._process, result, load, deadline)
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
 
-    def _load(self, object_id: bytes, place: Any) -> Any:
-        return read_far(self._process, object_id, place)
+    def _load(self, object_id: bytes, place: Any, deadline: float | None = None) -> Any:
+        value = _read_far(self._process, object_id, place, self._memory, deadline)
+        if not self._is_trimming:
+            self._is_trimming = True
+            self._process.post.call_later(IDLE_SECONDS, self._trim)
+        return value
+
+    def _trim(self) -> None:
+        self._is_trimming = self._memory.trim()
+        if self._is_trimming:
+            self._process.post.call_later(IDLE_SECONDS, self._trim)
 
     def object_freed(self, object_id: bytes, place: Any) -> None:
         """Nobody holds an object of ours any more that lies on another machine."""
@@ -235,34 +263,67 @@ class FarStore:
         """Nothing is held."""
 
 
-def read_far(process: Process, object_id: bytes, place: Any) -> Any:
-    """Return the value at a place on another machine, read into this process's memory.
+def _load_or_recover(
+    process: Process, result: Result, load: Callable[..., Any], deadline: float | None
+) -> Any:
+    """Return a stored value; have it made again, or found, where it is not at its place."""
+    for attempt in range(MOST_TRIES):
+        place = result.value
+        try:
+            return load(result.object_id(), place)
+        except ObjectLostError:
+            if attempt == MOST_TRIES - 1:
+                raise
+        process.objects.recover(result, place, deadline)
+        if result.state != STORED:
+            break
+    return decode(result, deadline)
+
+
+def _read_far(
+    process: Process,
+    object_id: bytes,
+    place: Any,
+    memory: WarmMemory,
+    deadline: float | None = None,
+) -> Any:
+    """Return the value at a place on another machine.
 
     Raises:
         ObjectLostError: It is not there any more, or its node is not.
+        GetTimeoutError: The deadline came first.
     """
-    node = Address._make(place[3])
-    data = bytearray()
-    size = 1
-    while len(data) < size:
-        ask = ReadSegment(0, place[0], len(data), CHUNK)
-        size, chunk = _ask_node(process, ask, node, object_id)
-        data += chunk
-    header = layout.read_header(bytes(data[: layout.HEADER_SIZE]))
+    if process.is_over is not None:
+        raise process.is_over
+    view = read_far(process, object_id, place, memory.take, deadline)
+    header = layout.read_header(bytes(view[: layout.HEADER_SIZE]))
     if header is None or header.object_id != object_id:
         raise ObjectLostError(
             f"object {object_id.hex()} is not in the store any more",
             object_ref_hex=object_id.hex(),
         )
-    view = memoryview(data).toreadonly()
     table_end = layout.HEADER_SIZE + 16 * header.buffers
     (at, length), spans = layout.pieces(header, bytes(view[layout.HEADER_SIZE : table_end]))
     return loads(view[at : at + length], [view[a : a + n] for a, n in spans])
 
 
-def _ask_node(process: Process, message: Any, node: Address | None, object_id: bytes) -> Any:
+def _ask_node(
+    process: Process,
+    message: Any,
+    node: Address | None,
+    object_id: bytes,
+    deadline: float | None,
+) -> Any:
+    timeout = LOCATE_TIMEOUT
+    if deadline is not None:
+        timeout = min(timeout, max(0.0, deadline - time.monotonic()))
     try:
-        return process.ask(message, to=node, timeout=LOCATE_TIMEOUT)
+        return process.ask(message, to=node, timeout=timeout)
+    except GetTimeoutError:
+        raise GetTimeoutError(
+            "Get timed out: some object(s) not ready: the value is being fetched from another "
+            f"node or from disk ({timeout:.1f} s)"
+        ) from None
     except ZactorSystemError as error:
         if type(error) is not ZactorSystemError:
             raise

@@ -27,7 +27,7 @@ import msgpack
 
 from zactor.runtime.forkserver import PROGRESS_SIZE, python_command
 from zactor.runtime.lane import Lane, LaneClosedError
-from zactor.runtime.progress import read_progress
+from zactor.runtime.progress import MAX_ROWS, read_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,11 +102,26 @@ class WorkerProcess:
             return []
         return read_progress(os.pread(self.page, PROGRESS_SIZE, 0))
 
+    def is_progress_whole(self) -> bool:
+        """Whether every stream that calls have come on has a row."""
+        return self.page >= 0 and len(self.progress()) < MAX_ROWS - 1
+
     def request_stack(self) -> None:
         """Have the worker write its Python stacks behind the progress page."""
         os.ftruncate(self.page, PROGRESS_SIZE)
         os.lseek(self.page, PROGRESS_SIZE, os.SEEK_SET)
         self.kill(signal.SIGUSR1)
+
+    def is_dumping(self) -> bool:
+        """Whether the signal of `request_stack` is still to be handled, or is being handled."""
+        try:
+            with open(f"/proc/{self.pid}/status") as status:
+                fields = dict(line.split(":", 1) for line in status)
+        except OSError:
+            return False  # it is dead
+        # A signal is blocked while its handler runs; signals of the process go to the main thread.
+        masks = (int(fields[name], 16) for name in ("SigPnd", "ShdPnd", "SigBlk"))
+        return any(mask >> (signal.SIGUSR1 - 1) & 1 for mask in masks)
 
     def read_stack(self) -> str:
         """Return what has been written since `request_stack`."""

@@ -1,8 +1,10 @@
 """Dumps of workers' Python stacks, as `zactor stack` shows them.
 
 A worker's handler is C code (faulthandler), so it answers also while other C code holds the
-interpreter lock; it writes behind the progress page (see `runtime.spawn`). A dump has no end mark:
-it is whole when it has not grown from one look to the next. One dump at a time.
+interpreter lock; it writes behind the progress page (see `runtime.spawn`). A dump has no end mark.
+It is whole when the kernel says that the signal is neither waiting nor being handled, and it has not
+grown from one look to the next: a worker that was interrupted in the middle of it only looks done.
+One dump at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     Done = Callable[[list[tuple[WorkerProcess, str]]], None]
 
 POLL = 0.01
-POLLS = 100
+POLLS = 200
 """How often a dump is looked at, and how many times before it is taken as it is."""
 
 
@@ -53,8 +55,10 @@ class StackDumps:
         self._loop.call_later(POLL, partial(self._look, asked, [], POLLS))
 
     def _look(self, asked: list[WorkerProcess], before: list[str], looks_left: int) -> None:
+        # In this order: what is written after the first question is seen by the second.
+        is_writing = any(worker.is_dumping() for worker in asked)
         stacks = [worker.read_stack() if worker.page >= 0 else "" for worker in asked]
-        if looks_left and (stacks != before or "" in stacks):
+        if looks_left and (is_writing or stacks != before or "" in stacks):
             self._loop.call_later(POLL, partial(self._look, asked, stacks, looks_left - 1))
             return
         done = self._wanted.popleft()[1]

@@ -292,6 +292,8 @@ class Streams:
             if status == batches.STORED:
                 item.value = data
                 objects.watch_end(item)
+                if is_new:
+                    objects.note_origin(result, object_id)
             settle_wire(item, status, data)
         if is_new:
             result.received += 1
@@ -382,6 +384,17 @@ class Streams:
             peer.transmit(STREAM, [PULL, call, number])
         self._process.objects.watch(peer.id)
         return ticket
+
+    def tickets(self) -> list[Result]:
+        """Return what waits for items of streams that others own."""
+        return [ticket for _, _, ticket in list(self._tickets.values())]
+
+    def asked_of(self, ticket: Result) -> tuple[Address, bytes] | None:
+        """Return who was asked for an item, and which call it is of."""
+        for peer, call, each in list(self._tickets.values()):
+            if each is ticket:
+                return peer.address, call
+        return None
 
     def _pull(self, peer: Peer, call: bytes, number: int) -> None:
         result = self._process.objects.shared(call)

@@ -18,20 +18,27 @@ LARGE = 100 << 10
 """Bytes from which a value goes to shared memory; smaller ones travel in the reply."""
 
 
-def decode(result: Result) -> Any:
+def decode(result: Result, deadline: float | None = None) -> Any:
     """Return the value of a settled result, or raise what it holds.
+
+    `deadline` bounds the wait for a stored value that is elsewhere, or has to be made again.
 
     Raises:
         TaskError: The user's code raised; the exception is of the user's class too.
+        GetTimeoutError: The deadline came first.
         ZactorError: There is no value, and never will be.
     """
     state, value = result.state, result.value
     if state == NATIVE or state == LOCAL:  # noqa: PLR1714, SIM109 - the hot comparison first
         return value
     if state == PICKLED:
-        if type(value) is bytes:
-            return loads(value)
-        return loads(value[0], value[1])
+        payload, buffers = (value, ()) if type(value) is bytes else value
+        if not result.inner:
+            return loads(payload, buffers)
+        found: list[Any] = []
+        loaded = loads(payload, buffers, found)
+        result.refs = found
+        return loaded
     if state == STORED:
         process = processes.current()
         if process is None:
@@ -39,7 +46,7 @@ def decode(result: Result) -> Any:
                 "the value is in a store that this process has no part in: zactor was shut down, or "
                 "this is a fork of the process that has the reference (get the value before forking)"
             )
-        return process.objects.store.read(result)
+        return process.objects.store.read(result, deadline)
     raise error_of(result)
 
 

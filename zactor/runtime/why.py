@@ -32,6 +32,7 @@ from zactor.runtime.explaining import (
     explain,
     name_of,
     pending_results,
+    rebuilt,
     short,
     who,
 )
@@ -40,6 +41,7 @@ from zactor.runtime.frames import (
     awaited_in,
     frames_of,
     frames_of_task,
+    held_up_in,
     place_of,
 )
 from zactor.runtime.hosts import MainHost
@@ -47,7 +49,7 @@ from zactor.runtime.interrupts import protect_module
 from zactor.runtime.objects import Borrowed
 from zactor.runtime.reception import Waiter
 from zactor.runtime.several import Part
-from zactor.runtime.tasks import TaskResult
+from zactor.runtime.tasks import is_task
 from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
@@ -138,9 +140,8 @@ def answer(process: Process, lead: Lead) -> Explained:
     if "object" in lead:
         result = _owned(process, lead["object"])
         if result is None:
-            text = f"{who(process)} waits for no such result: it is ready, or was let go"
-            return [cause("unknown", text)], None
-        if result.state:
+            return [_of_the_past(process, lead["object"])], None
+        if result.state and rebuilt(process, result) is None:
             text = "its owner has the value: it is on its way, or has to be asked for"
             return [cause("ready", text, is_error=False)], None
         return explain(process, result)
@@ -148,7 +149,7 @@ def answer(process: Process, lead: Lead) -> Explained:
     host = process.callee.hosts.get(actor)
     execution = getattr(host, "execution", None)
     label = _label(process, host, actor)
-    running = list(_running(process, host))
+    running = list(running_calls(process, host))
     blocks_loop = _blocks_loop(host)
     if "call" not in lead:
         return _doing(process, actor, label, [blocks_loop] if blocks_loop else running)
@@ -184,9 +185,27 @@ def _owned(process: Process, object_id: bytes) -> Result | None:
         return found
     caller, number, _ = split_object_id(object_id)
     for result in pending_results(process):
-        if result.number == number and getattr(result.stream, "caller", None) == caller:
+        if (
+            getattr(result, "number", 0) == number
+            and getattr(result.stream, "caller", None) == caller
+        ):
             return result
     return None
+
+
+def _of_the_past(process: Process, object_id: bytes) -> dict[str, Any]:
+    """Say what became of a call that nothing here waits for any more."""
+    failure = process.caller.failures.get(object_id)
+    if failure is not None:
+        text = f"the call has failed ({failure.kind}): {failure.message().strip()}"
+        return cause("ready", text, is_error=True)
+    caller, number, _ = split_object_id(object_id)
+    for stream, _, first, methods, _ in list(process.caller.history):
+        if stream.caller == caller and first <= number < first + len(methods):
+            text = f"{who(process)} has had the result: the call has ended"
+            return cause("ready", text, is_error=False)
+    text = f"{who(process)} waits for no such result: it was let go, or ended long ago"
+    return cause("unknown", text)
 
 
 def _age(running: Running) -> float:
@@ -205,7 +224,7 @@ def _label(process: Process, host: Any, actor: bytes) -> str:
     return f"{class_name} {short(actor, name)} (pid {process.pid})"
 
 
-def _running(process: Process, host: Any) -> Iterator[Running]:
+def running_calls(process: Process, host: Any) -> Iterator[Running]:
     """Yield what an actor runs now."""
     shared = getattr(host, "host", None)
     if shared is not None and hasattr(host, "seat"):  # one of many in this worker
@@ -286,7 +305,8 @@ def _runs(process: Process, running: Running, label: str) -> Explained:
     else:
         frames = frames_of(running.ident)
         awaited = awaited_in(frames)
-    place = place_of(frames)
+    held_up = held_up_in(frames)
+    place = held_up[1] if held_up is not None else place_of(frames)
     text = f"{running.name} has run for {seconds:.1f} s at {running.at or label}"
     if place:
         text += f", and is at {place}"
@@ -298,6 +318,8 @@ def _runs(process: Process, running: Running, label: str) -> Explained:
         since=time.time() - seconds,
         place=place,
     )
+    if held_up is not None:
+        return [said, cause("consumer", held_up[0].explain(), call=running.name)], None
     if not awaited:
         return [said], None
     return _waits(process, said, running.name, awaited)
@@ -311,7 +333,7 @@ def _waits(
     what = first.call if isinstance(first, Part) else first
     if isinstance(what, Borrowed):
         on, named = "object " + what.id.hex(), what.id.hex()
-    elif what.stream is None and not isinstance(what, TaskResult):
+    elif getattr(what, "stream", None) is None and not is_task(what):
         on, named = "an item of a stream", ""
     else:
         on, named = name_of(process, what), first.object_id().hex()

@@ -23,6 +23,7 @@ from zactor.runtime.caller import Identity
 from zactor.runtime.calling import CANCEL_SIGNAL, Execution, StopServing
 from zactor.runtime.hosts import MainHost
 from zactor.runtime.lane import Lane, LaneClosedError
+from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.process import Process
 from zactor.runtime.progress import ProgressPage
 from zactor.serde.exceptions import pack_exception
@@ -49,6 +50,8 @@ class Worker:
         self._orders_lock = threading.Lock()
         self._stopped: set[tuple[bytes, int]] = set()  # asked to end before they had begun
         self.is_exiting = False
+        self._node_sees = os.environ.get(CUDA)  # of GPUs, before any were given to this worker
+        self._had_gpus = False
         self.process = Process(
             boot["process"],
             boot["directory"],
@@ -124,6 +127,17 @@ class Worker:
             self._end_order(*order[:3])
         elif what == "bind_tcp":
             self.process.post.call_later(0, self._bind_tcp)
+        elif what == "survey":
+            self._survey(*order[1:4])
+
+    def _survey(self, number: int, table: str, args: dict[str, Any]) -> None:
+        from zactor.runtime.listing import survey
+
+        try:
+            said = survey(self.process, table, args)
+        except Exception as error:  # noqa: BLE001 - what only looks must not end what it looks at
+            said = {"error": str(error)}
+        self._say(["surveyed", number, said])
 
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
@@ -182,11 +196,19 @@ class Worker:
         self.process.job = job
         self.process.namespace = shape.get("namespace") or self.process.namespace
         self.process.session.update(shape.get("session") or {})
-        use_paths(self.process.session)
+        adopt_session(self.process.session)
         self.process.session["group"] = shape.get("group")
         self.process.session["runtime_env"] = shape.get("env") or {}
+        self._show_gpus(shape)
         if self.process.running is not None:
             self.process.running.spec = shape
+
+    def _show_gpus(self, spec: dict[str, Any]) -> None:
+        """Have what runs here see the GPUs it was given, under the names that CUDA has for them."""
+        numbers = spec.get("gpu_ids") or ()
+        if numbers or self._had_gpus:
+            self._had_gpus = True
+            spec["gpu_ids"] = use_gpus(os.environ, self._node_sees, numbers)
 
     def _run_tasks(self, order: list[Any]) -> None:
         process = self.process
@@ -216,7 +238,7 @@ class Worker:
         self.process.job = spec["job"]
         self.process.namespace = spec.get("namespace") or ""
         self.process.session.update(spec.get("options", {}).get("session") or {})
-        use_paths(self.process.session)
+        adopt_session(self.process.session)
         self.process.session["group"] = spec.get("group")
         self.process.session["runtime_env"] = spec.get("env") or {}
         shared = SharedHost(self.process, self._say)
@@ -240,10 +262,11 @@ class Worker:
         process.job = spec["job"]
         process.namespace = spec.get("namespace") or ""
         process.session.update(spec.get("options", {}).get("session") or {})
-        use_paths(process.session)
+        adopt_session(process.session)
         process.session["group"] = spec.get("group")
         process.session["runtime_env"] = spec.get("env") or {}
         process.identity = Identity(caller_id(actor, life))
+        self._show_gpus(spec)
         self.actor = (actor, life)
         execution = Execution(process, None, spec.get("class_name") or "Actor")
         execution.actor_id = actor.hex()
@@ -274,7 +297,9 @@ class Worker:
         assert self.actor is not None
         actor, life = self.actor
         ending = getattr(host, "ending", None)
-        self.process.callee.refuse(actor, life, is_dead=True)
+        # What ends because its node stops may live again elsewhere: its callers ask where.
+        goes_on = self.is_exiting and not ending
+        self.process.callee.refuse(actor, life, is_dead=not goes_on)
         if ending != "exit_actor":
             self._say(["stopping", actor, life])
             run_shutdown_hook(host.execution.instance)
@@ -283,7 +308,7 @@ class Worker:
 
     def _exited(self, text: str) -> None:
         assert self.actor is not None
-        cause = {"kind": "exited", "code": 0, "text": EXIT_TEXT.get(text, text)}
+        cause = exit_cause(text)
         # Replies first: the death notice may overtake what has not left this process.
         self.process.flush()
         self.process.post.settle_links(1.0)
@@ -307,6 +332,12 @@ EXIT_TEXT = {
 }
 
 
+def exit_cause(why: str) -> dict[str, Any]:
+    """Return the cause of death of an actor that has ended in order."""
+    kind = "stopped" if why == "stopped" else "exited"
+    return {"kind": kind, "code": 0, "text": EXIT_TEXT.get(why, why)}
+
+
 def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     """Return the wire form of what a constructor raised."""
     from zactor.exceptions import ZactorError
@@ -319,11 +350,15 @@ def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     return ["constructor", str(error), {"exception": payload}]
 
 
-def use_paths(session: dict[str, Any]) -> None:
-    """Find modules where the job's driver does, behind where this machine does."""
+def adopt_session(session: dict[str, Any]) -> None:
+    """Find modules where the job's driver does, behind where this machine does; log as it wants."""
     for path in session.get("sys_path") or ():
         if path not in sys.path:
             sys.path.append(path)
+    if session.get("logging"):
+        from zactor.runtime.records import set_up
+
+        set_up(session["logging"])
 
 
 def repr_of(instance: Any) -> str:

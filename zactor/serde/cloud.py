@@ -3,13 +3,20 @@
 import pickle
 
 import cloudpickle
-from cloudpickle import CloudPickler as Pickler
-from cloudpickle import dump, dumps, register_pickle_by_value, unregister_pickle_by_value
+from cloudpickle import (
+    CloudPickler,
+    dump,
+    dumps,
+    register_pickle_by_value,
+    unregister_pickle_by_value,
+)
 
 load = pickle.load
 loads = pickle.loads
+Pickler = CloudPickler
 
 __all__ = [
+    "CloudPickler",
     "Pickler",
     "cloudpickle",
     "dump",

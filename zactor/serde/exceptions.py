@@ -87,6 +87,12 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
     )
 
 
+def text_of(payload: Buffer) -> str:
+    """Return the traceback in what `pack_exception` made, without loading the exception."""
+    text: str = pickle.loads(payload)[1]
+    return text
+
+
 def revive(error: ZactorError) -> ZactorError:
     """Unpack the constructor's exception in an actor's error that came over the wire.
 

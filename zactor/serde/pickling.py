@@ -206,12 +206,14 @@ def _unpickle_buffers(payload: Buffer, buffers: Sequence[Buffer]) -> Any:
     sizes = Struct(f"<{number}I").unpack_from(whole, _count.size)
     position = _count.size + 4 * number
     external = iter(views)
-    ordered = []
+    ordered: list[Buffer] = []
     for size in sizes:
         if size == _EXTERNAL:
             ordered.append(next(external))
         else:
-            ordered.append(whole[position : position + size])
+            # A copy: bytes start at a multiple of 16, as C code that gets the array may rely on, and
+            # a small array does not keep a large message.
+            ordered.append(bytes(whole[position : position + size]))
             position += size
     return _c_loads(whole[position:], buffers=ordered)
 

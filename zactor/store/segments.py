@@ -403,7 +403,12 @@ class SegmentPool:
                 size
             ):
                 segment = self._segments[self._warm[at][1]]
-                file = segment.open(os.O_RDWR)
+                try:
+                    file = segment.open(os.O_RDWR)
+                except FileNotFoundError:  # somebody has deleted it
+                    self._unwarm(segment)
+                    self._drop(segment)
+                    continue
                 if not file.try_lock(fcntl.LOCK_EX):
                     at += 1  # somebody still looks at it, or the node is taking it
                     continue

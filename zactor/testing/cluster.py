@@ -22,7 +22,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 15.0
@@ -117,19 +117,16 @@ class Cluster:
         self.remove_node(node, allow_graceful=False)
 
     def wait_for_nodes(self, timeout: float = START_TIMEOUT) -> None:
-        """Wait until this process's session sees exactly the nodes that run.
+        """Wait until the cluster is of exactly the nodes that run, as this process's session sees it.
+
+        Without a session, none is opened: then it is as the broker sees it.
 
         Raises:
-            TimeoutError: It does not, in time.
+            TimeoutError: It is not, in time.
         """
         expected = {node.node_id for node in self.nodes}
-        deadline = time.monotonic() + timeout
-        while _living() != expected:
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f"the cluster is not of {len(expected)} nodes in {timeout} s"
-                )
-            select.select([], [], [], _POLL)
+        if not self._wait_until(lambda living: living == expected, timeout):
+            raise TimeoutError(f"the cluster is not of {len(expected)} nodes in {timeout} s")
 
     def shutdown(self) -> None:
         """End the nodes and the broker. This process's session is to be ended before."""
@@ -185,10 +182,14 @@ class Cluster:
 
     def _wait_seen(self, node_id: str, *, alive: bool) -> None:
         """Wait until the broker knows of a change."""
+        self._wait_until(lambda living: (node_id in living) == alive, START_TIMEOUT)
+
+    def _wait_until(self, condition: Callable[[set[str]], bool], timeout: float) -> bool:
+        """Return whether the ids of the living nodes come to satisfy `condition`."""
         import zactor
         from zactor.cli import session
 
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + timeout
         with contextlib.ExitStack() as stack:
             if zactor.is_initialized():
                 living = _living
@@ -199,8 +200,11 @@ class Cluster:
                 def living() -> set[str]:
                     return {row["node_id"] for row in tool.query("nodes", filters=rows)}
 
-            while (node_id in living()) != alive and time.monotonic() < deadline:
+            while not condition(living()):
+                if time.monotonic() > deadline:
+                    return False
                 select.select([], [], [], _POLL)
+        return True
 
 
 def _living() -> set[str]:

@@ -40,7 +40,7 @@ class ActorPool(Generic[V]):
         # The reference of each call sent, by its place in the order of submission.
         self._by_index: dict[int, Any] = {}
         # Work accepted and not sent.
-        self._waiting: deque[tuple[Callable[[Any, V], Any], V]] = deque()
+        self._pending_submits: deque[tuple[Callable[[Any, V], Any], V]] = deque()
         self._next_sent = 0
         self._next_fetched = 0
 
@@ -70,7 +70,7 @@ class ActorPool(Generic[V]):
             value: What to work on.
         """
         if not self._idle:
-            self._waiting.append((fn, value))
+            self._pending_submits.append((fn, value))
             return
         actor = self._idle.popleft()
         ref = fn(actor, value)
@@ -96,7 +96,7 @@ class ActorPool(Generic[V]):
         ref = self._by_index.get(self._next_fetched)
         if ref is None:
             raise ValueError("get_next() cannot follow get_next_unordered()")
-        if timeout is not None and not zactor.wait([ref], timeout=timeout)[0]:
+        if timeout is not None and not _is_ready(ref, timeout):
             late = f"No result within {timeout} seconds"
             if not ignore_if_timedout:
                 raise TimeoutError(late)
@@ -125,7 +125,7 @@ class ActorPool(Generic[V]):
 
     def has_free(self) -> bool:
         """Return whether an actor is free and no work waits."""
-        return bool(self._idle) and not self._waiting
+        return bool(self._idle) and not self._pending_submits
 
     def pop_idle(self) -> Any | None:
         """Take a free actor out of the pool, or return None if all are busy."""
@@ -172,8 +172,13 @@ class ActorPool(Generic[V]):
 
     def _free(self, actor: Any) -> None:
         self._idle.append(actor)
-        if self._waiting:
-            self.submit(*self._waiting.popleft())
+        if self._pending_submits:
+            self.submit(*self._pending_submits.popleft())
+
+
+def _is_ready(ref: Any, timeout: float) -> bool:
+    refs = ref if isinstance(ref, list) else [ref]
+    return not zactor.wait(refs, num_returns=len(refs), timeout=timeout)[1]
 
 
 def _key(ref: Any) -> Any:

@@ -41,6 +41,7 @@ OBJECT_VALUE = 10
 WAITS = 11
 HOP_LOST = 13  # a relay could not pass something on, or may have lost it: greet again
 STREAM = 12
+CHUNK = 14  # a piece of a stored value, in a frame: answers a `ReadSegment`
 WHY = 15  # why a result is not there yet: a question, or its answer
 
 FIRST_CONTROL = min(CODES)

@@ -212,6 +212,9 @@ class ActorsMoved(NamedTuple):
     rows: list[Any]
 
 
+WHOLE = (b"", 0, 0, 0)
+"""A row of `progress` that is no stream's: with it, of a stream without a row nothing had arrived."""
+
 MOVED = ("id", "revision", "state", "life", "epoch", "node", "address", "pid", "repr_name")
 """The fields of an entry that a row of `ActorsMoved` has."""
 
@@ -424,7 +427,7 @@ class WorkerDied(NamedTuple):
     `cause` is `{"kind": "exit"|"signal"|"killed"|"oom"|"node", "code": int, "text": str}`.
     `progress` are the rows of its progress page, one a stream:
     `[caller id, stream number, started, finished]`, the highest seq of each.
-    """
+    With the row `WHOLE` among them, of a stream that has no row nothing had arrived."""
 
     process: bytes
     actors: list[Any]  # [actor id, life] of each actor it hosted
@@ -461,6 +464,12 @@ class StackDump(NamedTuple):
     process: bytes | None
 
 
+class Notice(NamedTuple):
+    """Node to broker, and broker to drivers: something that users should know of a node."""
+
+    text: str
+
+
 class ReadLog(NamedTuple):
     """Asks a node for the log of a worker from `offset`. Answered with `{"text", "offset", "size"}`."""
 
@@ -469,6 +478,19 @@ class ReadLog(NamedTuple):
     stream: int
     offset: int
     limit: int
+
+
+class Survey(NamedTuple):
+    """Asks a node what its workers have called, own and run, or a driver what it has. `what` is "tasks" or
+    "objects"; or, of a node, "logs", its log files, or "output": what workers of the job in `args` have
+    printed is sent before the answer. `args` are `filters` and `limit` as of `Query`, and `patience`, seconds after which a
+    node answers without the workers that have not. Answered with `{"rows": [...], "running":
+    [[task id, since (ms), process, pid]], "is_cut": bool, "silent": [[process, pid, label,
+    progress]]}`."""
+
+    request: int
+    what: str
+    args: dict[str, Any]
 
 
 # -- a process and its node: the store ----------------------------------------------------------
@@ -515,8 +537,8 @@ class LocateSegment(NamedTuple):
 
 
 class ReadSegment(NamedTuple):
-    """Node to node: a chunk of the object in a segment, please. Answered with `[size, bytes]`, size of
-    the whole; or `ObjectLost`."""
+    """Node to node: a chunk of the object in a segment, please. Answered by a `CHUNK`; or with
+    `ObjectLost`."""
 
     request: int
     name: str
@@ -534,7 +556,8 @@ CODES: dict[int, type] = dict(
             NodeUp, Renew, DrainNode, StartActor, StartLease, EndLease, StopActor, BindNetwork, ActorUp, ActorReady,
             ActorFailed, ActorExited, WorkerLeased, LeaseFailed, WorkerDied, JobEnded, StopNode, StackDump, ReadLog,
             ReserveSegment, SegmentFilled, FreeSegment, LocateSegment, ReadSegment, WatchDriver,
-            CreateActors, StartActors, ActorsUp, ActorsReady, ActorsMoved,
+            CreateActors, StartActors, ActorsUp, ActorsReady, ActorsMoved, Survey,
+            Notice,
         ),
         start=16,
     )

@@ -286,7 +286,7 @@ class LocalActor:
         try:
             await run.run_async()
         except StopServing as stop:
-            self._end_loop(stop.cause)
+            self.end_loop(stop.cause)
         except SystemExit as error:
             self.exits(error, process)
         finally:
@@ -334,7 +334,8 @@ class LocalActor:
         text = EXIT_TEXT.get(cause, cause)
         self.life_over({"kind": "exited", "code": 0, "text": text})
 
-    def _end_loop(self, cause: str) -> None:
+    def end_loop(self, cause: str) -> None:
+        """Have the loop of an async actor end."""
         self.ending = self.ending or cause
         if self._over is not None and not self._over.done():
             self._over.set_result(None)
@@ -352,7 +353,7 @@ class LocalActor:
         self.ending = "stopped"
         if self.is_async:
             assert self.loop is not None
-            self.loop.call_soon_threadsafe(self._end_loop, "stopped")
+            self.loop.call_soon_threadsafe(self.end_loop, "stopped")
             return None
         process = self.process
         job = partial(self.ended_itself, "stopped", process)

@@ -65,7 +65,7 @@ class LocalDirectory:
                 return self._world.placing.group_entry(group)
         raise NotImplementedError(_WHERE.format(f"this ({type(message).__name__})"))
 
-    def _create(self, spec: dict[str, Any]) -> dict[str, Any]:
+    def _create(self, spec: dict[str, Any]) -> Any:
         world, name, namespace = self._world, spec.get("name"), spec.get("namespace") or ""
         if name:
             holder = self.names.get((namespace, name))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, NATIVE, PENDING, Result, Stream
+from zactor.core.calls import ERROR, PENDING, Result, Stream
 from zactor.exceptions import TaskCancelledError
 from zactor.ids import caller_id
 from zactor.runtime.actors import ActorView
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
     from zactor.runtime.inprocess.placing import LocalGroupViews
     from zactor.runtime.inprocess.world import World
-
-
-NOT_LISTED = (
-    "an in-process world (zactor.testing.local, local_mode) does not offer listings of tasks and "
-    "objects: use `world.trace`, or a real session"
-)
 
 
 NO_PEERS = "an in-process world has no other process to talk to"
@@ -59,6 +53,7 @@ class LocalProcess:
         self.host: Any = None  # the actor or task that it runs
         self.running: Any = None
         self.is_over: Exception | None = None
+        self.awaiting: dict[Result, None] = {}  # calls whose arguments are not all here
         self.is_dead = False
         self.blocking: Callable[[bool], None] | None = None
         self.broker = world.address(world.cluster_id)
@@ -168,6 +163,11 @@ class LocalProcess:
     def tell(self, message: Any) -> None:
         """There is nobody to be told."""
 
+    def end_actor(self) -> None:
+        """End the actor that runs here, from whatever task of it asks."""
+        if self.host.is_async:
+            self.host.end_loop("exit_actor")
+
     def explain(self, result: Result) -> tuple[list[dict[str, Any]], Any]:
         """Return the causes why a result is not there: all of them, there is nobody to ask."""
         return self.world.explain(result), None
@@ -230,6 +230,10 @@ class Answered:
         """Call it, now."""
         callback(self)
 
+    def done(self) -> bool:
+        """It is."""
+        return True
+
     def exception(self) -> Exception | None:
         """Return the error, if there is one."""
         return self._error
@@ -283,15 +287,9 @@ class LocalCaller:
         self._process = process
         self.lock = nullcontext()  # one strand runs at a time
 
-    @property
-    def failures(self) -> Any:
-        """Not offered: the trace has more."""
-        raise NotImplementedError(NOT_LISTED)
-
-    @property
-    def history(self) -> Any:
-        """Not offered: the trace has more."""
-        raise NotImplementedError(NOT_LISTED)
+    def fail(self, result: Result, error: BaseException) -> None:
+        """Settle a call with an error that was made here."""
+        result.settle(ERROR, error)
 
     def hold(self, result: Result) -> None:
         """Queue a call behind what is held on its stream, or hand it over if nothing is."""
@@ -442,17 +440,6 @@ class LocalTasks:
         """Return what this process's tasks run on."""
         return []
 
-    def waiting_results(self) -> list[Any]:
-        """Not offered."""
-        raise NotImplementedError(NOT_LISTED)
-
-    def name_of(self, lease: Any, method: int) -> str:
-        """Not offered."""
-        raise NotImplementedError(NOT_LISTED)
-
     def waiting(self) -> list[Any]:
         """Return the tasks of this process that have not ended."""
         return self._process.world.tasks_of(self._process.identity)
-
-
-assert NATIVE == 1

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, PICKLED, Result
 from zactor.exceptions import ObjectFreedError, OwnerDiedError, to_wire
-from zactor.runtime.inprocess.process import NOT_LISTED
 from zactor.runtime.objects import Put
 from zactor.runtime.streaming import Streaming
 from zactor.wire.messages import Address
@@ -66,6 +65,7 @@ class LocalObjects:
             weakref.WeakValueDictionary()
         )
         self._for_ever: list[Any] = []
+        self.loaded: dict[bytes, weakref.ref[Any]] = {}
 
     def show(self, result: Result) -> tuple[Any, Address]:
         """Enter an object whose reference is being pickled; return its guard and its owner."""
@@ -140,10 +140,6 @@ class LocalObjects:
                 result.settle(ERROR, error)
             else:
                 result.state, result.value = ERROR, error
-
-    def known(self) -> Any:
-        """Not offered."""
-        raise NotImplementedError(NOT_LISTED)
 
     def want(self, result: Result) -> None:
         """Values are where they are wanted."""

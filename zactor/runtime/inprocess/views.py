@@ -47,6 +47,11 @@ class LocalViews(ActorViews):
             identity.streams[key] = found
         return found
 
+    def begin(self, view: ActorView, kind: dict[str, Any]) -> None:
+        """An actor is about to be created; `kind` is what it shares with others."""
+        view.entry = {**view.entry, **kind}
+        view.is_watched = True
+
     def refuse(self, result: Result) -> bool:
         """Settle a call whose actor is dead or restarting. Return whether it was."""
         view: ActorView = result.stream.target
