@@ -20,14 +20,17 @@ from zactor.testing import local
 PARITY = Path(__file__).parents[1] / "parity"
 
 NOT_OFFERED = {
+    "a_blocked_group_of_an_async_actor": "a loop for each group of an async actor",
     "a_failed_task": "listings of tasks",
     "a_finished_task": "listings of tasks",
     "a_running_task": "listings of tasks",
     "a_summary_of_objects": "listings of objects",
     "a_summary_of_tasks": "listings of tasks",
     "calls_are_listed": "listings of tasks",
+    "each_group_has_a_loop": "a loop for each group of an async actor",
     "jobs_are_listed": "listings of jobs",
     "objects_are_listed": "listings of objects",
+    "the_address_can_be_joined": "an address",
     "the_session_and_its_directory": "a session's directory",
     "workers_are_listed": "listings of workers",
 }

@@ -76,6 +76,8 @@ class LocalActor:
         self.restarts = 0
         self.state = PENDING_STATE
         self.is_up = False  # the constructor has returned
+        self.has_been_up = False  # ... in some life
+        self.is_between = False  # one life is over, and another is to begin
         self.is_released = False  # its last handle is gone: it ends when it has nothing to do
         self.ending = ""  # how a call ended it, once one did
         self.place_shape = shape_of_actor(spec)
@@ -135,6 +137,7 @@ class LocalActor:
 
     def _begin(self) -> Any:
         self._begins = None
+        self.is_between = False
         world, spec = self.world, self.spec
         self.held = world.placing.take(self.place_shape)
         self.life += 1
@@ -198,7 +201,7 @@ class LocalActor:
             execution.functions[number] = getattr(instance, row[0])
             execution.names[number] = row[0]
         execution.repr = repr_of(instance)
-        self.is_up = True
+        self.is_up = self.has_been_up = True
         self._wake()
         self._state(ALIVE, repr_name=execution.repr)
         self.world.note("is up", self.label, "")
@@ -388,7 +391,7 @@ class LocalActor:
             is_final: There is to be no other, whatever its options say.
             executed: What is said of the calls that ran; by default what can be known of them.
         """
-        if self.state == DEAD or (self.state == RESTARTING and not is_final):
+        if self.state == DEAD or (self.is_between and not is_final):
             return
         world, max_restarts = self.world, self.spec.get("max_restarts") or 0
         goes_on = not is_final and is_restarted(
@@ -403,7 +406,9 @@ class LocalActor:
         else:
             world.names_freed(self)
             world.scheduler.sources.pop(self, None)
-        self._state(RESTARTING if goes_on else DEAD, cause=cause)
+        self.is_between = goes_on
+        following = RESTARTING if self.has_been_up else PENDING_STATE
+        self._state(following if goes_on else DEAD, cause=cause)
         self.ending = ""
         started = self.life > 0 and not getattr(self, "process", world.driver).is_dead
         if started:
@@ -421,7 +426,7 @@ class LocalActor:
             self.mailbox.clear()
 
     def _may_begin(self) -> None:
-        if self.state == RESTARTING:
+        if self.is_between:
             self._begins = self._begin
             self._wake()
 
@@ -454,25 +459,24 @@ class LocalActor:
                 executed: Executed = said if (stream, result.seq) in started else "no"
                 if not goes_on:
                     result.settle(ERROR, views.death(view, executed))
-                elif not result.retries:
+                elif not result.retries and self.has_been_up:
                     result.settle(ERROR, views.unavailable(view, executed))
                 else:
-                    if result.retries > 0 and executed != "no":
+                    if result.retries > 0 and executed != "no" and self.has_been_up:
                         result.retries -= 1
                     for_next.append(result)
-            if goes_on:
-                for_next += self._refuse_held(stream)
-                if for_next:
-                    again.append((stream, for_next))
+            if goes_on and self.has_been_up:
+                self._refuse_held(stream)
+            if for_next:
+                again.append((stream, for_next))
         return again
 
-    def _refuse_held(self, stream: Stream) -> list[Result]:
+    def _refuse_held(self, stream: Stream) -> None:
         """What waits for its arguments, and may not wait for another life, fails."""
         for result in list(stream.held):
             if not result.retries:
                 stream.held.remove(result)
                 result.settle(ERROR, self.world.views.unavailable(self.view, "no"))
-        return []
 
     def _put_back(self, again: list[tuple[Stream, list[Result]]]) -> None:
         self.mailbox.clear()

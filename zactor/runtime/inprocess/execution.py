@@ -46,6 +46,12 @@ class LocalExecution:
         """Return the name of the function that runs."""
         return call.function
 
+    def module_of(self, call: LocalCall) -> str:
+        """Return the module of what runs."""
+        if self.label:
+            return type(self.instance).__module__
+        return str(getattr(call.code, "__module__", None) or "")
+
     def name_given(self, call: LocalCall) -> str:
         """Return the name that the caller gave the call, if any."""
         return call.given
@@ -59,6 +65,7 @@ class LocalCall:
     """A call that runs, for whoever asks what runs here."""
 
     __slots__ = (
+        "code",
         "function",
         "given",
         "intake",
@@ -74,6 +81,7 @@ class LocalCall:
         self.seq = seq
         self.number = number
         self.function = function
+        self.code: Any = None  # of a task, the function itself
         self.given = given
         self.is_cancelled = False
         self.task: Any = None  # asyncio task, or ident of a thread that runs it beside others

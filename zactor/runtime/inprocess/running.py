@@ -25,7 +25,7 @@ from zactor.exceptions import (
     ZactorError,
 )
 from zactor.runtime.arguments import references_of
-from zactor.runtime.calling import StopServing, current_call
+from zactor.runtime.calling import StopServing, current_call, interrupted
 from zactor.runtime.deadlines import Inherited
 from zactor.runtime.inprocess.execution import LocalCall, LocalExecution
 from zactor.runtime.inprocess.scheduler import Unwinding
@@ -218,7 +218,8 @@ class Run:
             return function, (self.execution.instance, *rest), kwargs
         if self.method == batches.READY:
             return _yes, (), {}
-        return self.host.function_of(self.method), args, kwargs
+        self.call.code = self.host.function_of(self.method)
+        return self.call.code, args, kwargs
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -295,12 +296,8 @@ class Run:
         """The user's code has raised. What ends the actor passes on."""
         if isinstance(error, StopServing | SystemExit | Unwinding):
             raise error
-        if isinstance(error, KeyboardInterrupt) and self.call.is_cancelled:
-            self.settle(ERROR, TaskCancelledError(executed="unknown"))
-            return
-        if isinstance(error, TaskCancelledError) and self.call.is_cancelled:
-            self.settle(ERROR, TaskCancelledError(executed="unknown"))
-            return
+        if self.call.is_cancelled and isinstance(error, KeyboardInterrupt | TaskCancelledError):
+            error = interrupted(error)
         execution = self.execution
         payload, _, refs = pack_exception(
             error, self.text, pid=self.process.pid, actor_repr=execution.repr,
@@ -310,7 +307,7 @@ class Run:
 
     def _failed_async(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
-            self.settle(ERROR, TaskCancelledError(executed="unknown"))
+            self.failed(interrupted(error))
         elif isinstance(error, AsyncioActorExit):
             raise StopServing("exited") from error
         else:

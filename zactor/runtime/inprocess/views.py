@@ -74,8 +74,7 @@ class LocalViews(ActorViews):
         """Nothing is left to be expected of the actor."""
         view.is_dead = True
         for stream in view.streams:
-            left = [*stream.take_pending(), *stream.held]
-            stream.held.clear()
+            left = [*stream.take_pending(), *stream.take_held()]
             for result in left:
                 if result.state == PENDING:
                     result.settle(ERROR, error)
