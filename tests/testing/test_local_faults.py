@@ -199,6 +199,25 @@ def test_what_a_dead_actor_owned_is_lost_and_its_actors_die() -> None:
         assert "its owner, Owner#1, is dead" in str(error)
 
 
+def test_calls_that_wait_for_their_arguments_fail_with_their_actor() -> None:
+    with local() as world:
+        slow, sum_up = Counter.remote(), Counter.remote()
+        late = slow.nap.remote(100.0)
+        ref = sum_up.nap.remote(late)
+        behind = sum_up.increment.remote()
+        world.advance(1.0)
+        world.kill(sum_up)
+        assert [_error(each).executed for each in (ref, behind)] == ["no", "no"]
+        assert zactor.get(late) == 0
+
+
+def test_calls_wait_for_a_constructor_that_crashes_at_first() -> None:
+    with local() as world:
+        world.crash_next(Counter, "__init__")
+        counter = Counter.options(max_restarts=1).remote(5)
+        assert zactor.get(counter.increment.remote()) == 6
+
+
 def test_a_handle_s_end_ends_the_actor_after_its_calls() -> None:
     with local() as world:
         counter = Counter.options(name="one").remote()

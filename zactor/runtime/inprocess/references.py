@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from zactor.runtime.objects import Guard
 
 
+MOST_LOADED = 10_000  # references of earlier loads that are remembered
+
+
 class Kept:
     """Lives as long as somebody has an ObjectRef that was shown to others."""
 
@@ -88,6 +91,11 @@ class LocalObjects:
         """Return the result of an object that was shown."""
         found = self._kept.get(object_id)
         return found.result if found is not None else None
+
+    def tidy(self) -> None:
+        """Forget the references of earlier loads now and then: there are others if they are needed."""
+        if len(self.loaded) > MOST_LOADED:
+            self.loaded.clear()
 
     def own_actor(self, actor: bytes) -> Guard:
         """An actor was created; it lives while its handles do."""

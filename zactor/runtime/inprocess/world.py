@@ -279,6 +279,7 @@ class World:
                 actor.is_released = True
                 self.scheduler.sources[actor] = None
         self.placing.fill()
+        self.objects.tidy()
         while self.dropped_streams:
             self.driver.streams.drop(self.dropped_streams.popleft())
 
