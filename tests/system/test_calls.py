@@ -297,3 +297,26 @@ def test_futures_inside_actors() -> None:
             return wrapped, gathered, blocking
 
     assert zactor.get(Inner.remote().run.remote(Counter.remote()), timeout=10) == (1, [2, 3], 4)
+
+
+def test_a_handle_that_holds_nothing_can_be_an_argument(cluster: None) -> None:
+    @zactor.remote
+    class Named:
+        def own(self, other: Any) -> str:
+            me = zactor.get_runtime_context().current_actor
+            name: str = zactor.get(other.name_of.remote(me), timeout=10)
+            return name
+
+        def name(self) -> str:
+            return "named"
+
+        def name_of(self, other: Any) -> str:
+            name: str = zactor.get(other.name.remote(), timeout=10)
+            return name
+
+    named, other = (
+        Named.options(name="handle-argument", max_concurrency=2).remote(),
+        Named.remote(),
+    )
+    assert zactor.get(other.name_of.remote(zactor.get_actor("handle-argument"))) == "named"
+    assert zactor.get(named.own.remote(other)) == "named"

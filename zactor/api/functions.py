@@ -100,6 +100,8 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         if deadline is not None:
             extras[X_DEADLINE] = deadline
             runtime.deadlines.expect(result, deadline, self._function.__name__)
+        if self._options.name:
+            runtime.caller.note_name(result, self._options.name)
         awaited = encode(runtime, result, args, kwargs, extras or None, self._function.__name__)
         if runtime.is_over is not None:
             result.settle(4, runtime.is_over)
@@ -141,7 +143,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         self._retries = options.retries()
         self._max_calls = options.calls_per_worker()
         key = runtime.definitions.publish(self._function)
-        self._named = (key, options.name or self._function.__name__)
+        self._named = (key, self._function.__name__)
         job = runtime.session.get("runtime_env") or {}
         env = for_node(merged(job, check_environment(options.runtime_env)))
         shape = {

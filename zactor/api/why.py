@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from zactor.api import stacks
 from zactor.api.generators import ObjectRefGenerator
 from zactor.api.session import process
-from zactor.exceptions import ZactorError
+from zactor.exceptions import GetTimeoutError, ZactorError
 from zactor.runtime.explaining import cause
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.streaming import RemoteStream
@@ -248,7 +248,8 @@ def of_actor(runtime: Offered, actor: bytes, deadline: float) -> Explained:
     ended = (row["death_cause"] or {}).get("text")
     text = f"{label} has no place yet"
     if row["state"] == "RESTARTING":
-        text = f"{label} is to be started again" + (f" (it {ended})" if ended else "")
+        ended = f"it {ended}" if ended and not ended.startswith("it") else ended
+        text = f"{label} is to be started again" + (f" ({ended})" if ended else "")
     if row["pending_reason"]:
         text += f": {row['pending_reason']}"
     need = row["required_resources"]
@@ -333,7 +334,8 @@ def _missing(
             is_possible = is_possible or could
             lacks.append(f"node {node['node_id'][:12]} has {', '.join(short)}")
     wanted = (
-        ", ".join(f"{float(amount):g} {name}" for name, amount in need.items()) or "nothing"
+        ", ".join(f"{float(amount):g} {name}" for name, amount in need.items() if amount)
+        or "nothing"
     )
     if not living:
         yield cause(
@@ -379,8 +381,11 @@ def _silent(runtime: Offered, lead: Lead, place: Address, deadline: float) -> Ex
             to=Address._make(nodes[0]["process_address"]),
             timeout=max(1.0, _left(deadline)),
         )
+    except GetTimeoutError:
+        text += f"; nor does its node {place.node.hex()[:12]}, which was heard of {unheard:.0f} s ago"
+        return [cause("unknown", text, node=place.node.hex(), seconds=unheard)], None
     except ZactorError as error:
-        return [cause("unknown", f"{text}, and of which its node knows nothing: {error}")], None
+        return [cause("unknown", f"{text}; its node says: {error.message}")], None
     for row in rows:
         found = stacks.places(str(row["stack"]))
         if found:
@@ -389,4 +394,4 @@ def _silent(runtime: Offered, lead: Lead, place: Address, deadline: float) -> Ex
                 f"code that holds the interpreter runs, and is at {found[0]}"
             )
             return [cause("running", text, place=found[0], stack=found)], None
-    return [cause("unknown", text)], None
+    return [cause("unknown", f"{text} (it may be stopped, or be overloaded)")], None

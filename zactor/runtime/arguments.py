@@ -218,6 +218,8 @@ def complete(process: Offered, result: Result) -> bool:
         extras[X_REFS] = objects.rows(contained)
         objects.call_leaves(result.object_id(), contained)
         result.pin.append(SettledCall(objects.settled_calls, result.object_id()))
+    elif refs:
+        del extras[X_REFS]  # handles that hold nothing
     result.waiting = 0
     return True
 

@@ -97,6 +97,38 @@ current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
 """The call that runs in this thread or asyncio task; the main host says it by its execution instead."""
 
 
+class Functions(dict[int, Any]):
+    """What method numbers stand for; those of tasks are loaded when they are first asked for.
+
+    A number is defined by the first call that is sent with it. That one may not be run here: then what
+    it brought is `promised` to those after it.
+    """
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self._process = process
+        self._promised: dict[int, bytes] = {}
+
+    def promise(self, number: int, key: bytes) -> None:
+        """Have a number stand for the function with this definition key from now on. Any thread."""
+        self._promised[number] = key
+        self.pop(number, None)  # of an earlier lease
+
+    def get(self, number: int, default: Any = None) -> Any:
+        """Return what a number stands for, if anything."""
+        try:
+            return self[number]
+        except KeyError:
+            return default
+
+    def __missing__(self, number: int) -> Any:
+        key = self._promised.get(number)
+        if key is None:
+            raise KeyError(number)
+        function = self[number] = self._process.definitions.load(key)
+        return function
+
+
 class Execution:
     """What runs calls of one actor, or the tasks of one worker. See the module.
 
@@ -114,7 +146,7 @@ class Execution:
         self.process = process
         self.instance = instance
         self.label = label  # class name; "" for tasks
-        self.functions: dict[int, Callable[..., Any]] = {}
+        self.functions: dict[int, Callable[..., Any]] = Functions(process)
         self.names: dict[int, str] = {}
         self.streaks: dict[int, int] = {}
         self.seq = 0
@@ -147,6 +179,14 @@ class Execution:
         self.functions[number] = function
         self.names[number] = name
 
+    def not_run_here(self, arguments: Any) -> None:
+        """A call will not run here: what it says of later ones is kept. Any thread."""
+        defined = arguments[1].get(batches.X_FUNCTION) if type(arguments) is list else None
+        if defined is not None and isinstance(self.functions, Functions):
+            number, key, name = defined
+            self.functions.promise(number, key)
+            self.names[number] = name
+
     # -- what runs in the main thread ----------------------------------------------------------
 
     def enter(self, intake: Intake, offset: int, parent: Any) -> None:
@@ -166,11 +206,22 @@ class Execution:
         """Return for how many seconds the main thread has been running its present call."""
         return perf_counter() - self.started if self.seq else 0.0
 
-    def current_name(self) -> str:
-        """Return what the main thread runs, for humans."""
-        name = self.names.get(self.method, "a call")
-        who = self.label or "task"
-        return f"{who}.{name}() ({self.actor_id or self.process.id.hex()})"
+    def name_of_wait(self, call: Call | None) -> str:
+        """Return what blocks, for humans: a call, or the constructor."""
+        if call is None:
+            name = "__init__"
+        elif call.task is None:
+            name = self.names.get(self.method, "a call")
+        else:
+            name = call.function
+        return f"{self.label or 'task'}.{name}() ({self.actor_id or self.process.id.hex()})"
+
+    def runs_now(self, caller: bytes, number: int) -> bool:
+        """Whether the main thread runs that call. Any thread."""
+        intake, seq = self.intake, self.seq
+        return bool(seq and intake is not None) and (
+            intake.caller == caller and seq + self.offset == number  # type: ignore[union-attr]
+        )
 
     def current(self) -> Call | None:
         """Return the call that runs in the asking thread or task."""
@@ -224,6 +275,7 @@ class Execution:
         callee = self.process.callee
         if intake.cancelled and seq in intake.cancelled:
             intake.cancelled.discard(seq)
+            self.not_run_here(arguments)
             self.reply_error(intake, seq, TaskCancelledError(executed="no"))
             return
         payload, extras = arguments if type(arguments) is list else (arguments, {})
@@ -319,6 +371,7 @@ class Execution:
         objects = self.process.objects
         deadline = extras.get(batches.X_DEADLINE)
         if deadline is not None and time.time() > deadline:
+            self.not_run_here([None, extras])
             raise DeadlineExceededError("it waited too long to be run", executed="no")
         defined = extras.get(batches.X_FUNCTION)
         if defined is not None:

@@ -1,29 +1,35 @@
 """Waits that can never end: found by asking along the chain of who waits for whom.
 
-An actor that runs one call at a time and blocks in a `get` without a timeout, on a call of
-another such actor, asks that actor: "are you, too, blocked?" (a WAITS message). Who is blocked on
-other calls passes the question on to their actors. If it comes back to the one that asked, and that
-one still waits for the same, the wait can never end: each call on the way is either the one
-its actor is blocked in, or queued behind it. Whoever blocks last closes the circle, so its own question finds
-it; no call that does not block pays anything.
+A thread that runs a call and blocks in a `get` without a timeout asks what holds up what it waits
+for, and what holds that up in turn, as far as the answers lead (WAITS messages). If they lead back to
+itself by waits none of which can end (`core.circles`), twice in a row, it raises `DeadlockError`.
+Whoever blocks last closes the circle, so its own questions find it; it asks again later, since a
+call of the circle may not have arrived where it is going. No call that does not block pays anything.
 
-After K. M. Chandy, J. Misra, L. M. Haas, "Distributed deadlock detection", 1983, for waits that
-need all of what they wait for.
+    [0, number, [kind, id, actor]]                         the question: what holds this up?
+    [1, number, [[wait id, label, [[kind, id, actor, address], ...]], ...]]    the answer
 
-Not found: waits on several threads of one actor, and on references whose call another process made.
+Found are waits of tasks and of plain, threaded, async and shared actors, in methods and constructors, on
+calls of their own and on references from elsewhere. Not found are coroutines that `await`, and waits
+with a timeout, which end anyway.
 
-Owned by: `current` is set by the main thread, read by the leader.
+Owned by: `_waits` is written by the threads that wait, each its own entry; all else is the leader's.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import count
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from zactor.core.circles import Circles, Need, Waiting
 from zactor.exceptions import DeadlockError
-from zactor.runtime.hosts import MainHost
+from zactor.runtime.holding import idents_holding, needs_of, needs_of_object
 from zactor.runtime.interrupts import protect_module
+from zactor.runtime.several import Part
 from zactor.wire.codec import WAITS
+from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,18 +39,23 @@ if TYPE_CHECKING:
     from zactor.runtime.process import Process
     from zactor.runtime.reception import Waiter
 
-AGAIN = (0.02, 0.1, 0.5, 2.5)  # pauses after which a wait asks again
-LONGEST_CHAIN = 256
-MOST_ASKED = 64  # actors that one wait asks: a wait on more is hardly part of a circle
+QUESTION, ANSWER = 0, 1
+FIRST_PAUSE = 0.02  # after which a wait asks again; each later pause is three times as long
+LONGEST_PAUSE = 60.0
+MOST_ASKED = 512  # questions of one round: a wait that needs more is hardly part of a circle
+MOST_NEEDS = 64  # of one wait, of which it is told
 
 
 class Wait:
-    """The main thread's present wait."""
+    """One thread's present wait."""
 
-    __slots__ = ("error", "number", "results", "waiter")
+    __slots__ = ("error", "id", "label", "results", "waiter")
 
-    def __init__(self, number: int, results: Sequence[Result], waiter: Waiter) -> None:
-        self.number = number
+    def __init__(
+        self, wait_id: bytes, label: str, results: Sequence[Result], waiter: Waiter
+    ) -> None:
+        self.id = wait_id
+        self.label = label
         self.results = results
         self.waiter = waiter
         self.error: DeadlockError | None = None
@@ -56,31 +67,30 @@ class Deadlocks:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._numbers = count(1)
-        self.current: Wait | None = None
-        process.post.on_kind(WAITS, self._asked)
+        self._waits: dict[int, Wait] = {}  # by the ident of the thread
+        self._asked: dict[int, tuple[_Round, Need]] = {}
+        process.post.on_kind(WAITS, self._received)
+
+    # -- the waiting thread --------------------------------------------------------------------
 
     def waits(self, results: Sequence[Result], waiter: Waiter) -> Wait | None:
-        """The main thread begins to wait for all of `results`, for as long as it takes."""
+        """This thread begins to wait for all of `results`, for as long as it takes."""
         execution = self._process.running
-        if execution is None or execution.main_host is None or not execution.seq:
+        if execution is None:
             return None
-        wait = Wait(next(self._numbers), results, waiter)
-        self.current = wait
-        self._ask(wait, self._name(), wait.number, [])
-        self._process.flush()
-        self._ask_again(wait, 0)
+        call = execution.current()
+        if call is None and not (execution.actor_id and execution.instance is None):
+            return (
+                None  # a thread of the user's own; constructors are no calls, but hold calls up
+            )
+        wait_id = self._process.id + next(self._numbers).to_bytes(8, "big")
+        first = results[0].call if isinstance(results[0], Part) else results[0]
+        target = getattr(getattr(first.stream, "target", None), "label", "")
+        name = execution.name_of_wait(call)
+        label = f"{name}, blocked in a get on {'a call of ' + target if target else 'a result'}"
+        wait = self._waits[get_ident()] = Wait(wait_id, label, results, waiter)
+        self._look_later(wait, 0.0)
         return wait
-
-    def _ask_again(self, wait: Wait, times: int) -> None:
-        # Somebody on the way may not have been blocked yet, or not have had a place.
-        if times < len(AGAIN):
-            self._process.post.call_later(AGAIN[times], lambda: self._repeat(wait, times))
-
-    def _repeat(self, wait: Wait, times: int) -> None:
-        if self.current is wait:
-            self._ask(wait, self._name(), wait.number, [])
-            self._process.flush()
-            self._ask_again(wait, times + 1)
 
     def ends(self, wait: Wait) -> None:
         """It waits no longer.
@@ -88,50 +98,141 @@ class Deadlocks:
         Raises:
             DeadlockError: Because it would have been for ever.
         """
-        self.current = None
+        self.over(wait)
         if wait.error is not None:
             raise wait.error
 
-    def _name(self) -> bytes:
-        """Return what WAITS messages call this process's main thread: its actor's id, or its own."""
-        execution = self._process.running
-        return bytes.fromhex(execution.actor_id) if execution.actor_id else self._process.id
+    def over(self, wait: Wait) -> None:
+        """It waits no longer; see its `error`."""
+        if self._waits.get(get_ident()) is wait:
+            del self._waits[get_ident()]
 
-    def _label(self, result: Result) -> str:
-        execution = self._process.running
-        own = execution.current_name()
-        view = getattr(result.stream, "target", None)
-        target = getattr(view, "label", "") or "a task"
-        return f"{own}, blocked in a get on a call of {target}"
+    # -- looking, on the leader ----------------------------------------------------------------
 
-    def _ask(self, wait: Wait, asker: bytes, number: int, chain: list[str]) -> None:
-        asked: set[Any] = set()
+    def _look_later(self, wait: Wait, pause: float) -> None:
+        self._process.post.call_later(pause, lambda: self._look(wait, pause))
+
+    def _is_waiting(self, wait: Wait) -> bool:
+        return wait.error is None and any(each is wait for each in self._waits.values())
+
+    def _look(self, wait: Wait, pause: float) -> None:
+        if self._is_waiting(wait):
+            _Round(self, wait, None).begin()
+            self._process.flush()
+            self._look_later(wait, min(LONGEST_PAUSE, 3 * pause) or FIRST_PAUSE)
+
+    def found(self, wait: Wait, chain: list[str]) -> None:
+        """A wait is in a circle."""
+        if self._is_waiting(wait):
+            wait.error = DeadlockError(chain=tuple(chain))
+            wait.waiter.is_done = True
+            wait.waiter.wake()
+
+    def described(self, wait: Wait) -> Waiting:
+        """Say what a wait of this process needs, as of now."""
+        needs: dict[Any, Need] = {}
         for result in wait.results:
-            stream = result.stream
-            outgoing = getattr(stream, "outgoing", None)
-            if result.state or outgoing is None or stream in asked or len(asked) >= MOST_ASKED:
-                continue
-            asked.add(stream)
-            peer: Peer = outgoing.peer
-            body = [asker, number, stream.actor, [*chain, self._label(result)]]
-            if peer.id == self._process.id:
-                self._asked(peer, body, ())
-                continue
-            with peer.lock:
-                peer.transmit(WAITS, body)
+            for need in needs_of(self._process, result):
+                needs[need.key()] = need
+            if len(needs) >= MOST_NEEDS:
+                break
+        return Waiting(wait.id, wait.label, tuple(needs.values()))
 
-    def _asked(self, peer: Peer, body: Any, frames: Any) -> None:  # noqa: ARG002
-        asker, number, target, chain = body[:4]
-        wait = self.current
-        host = self._process.callee.hosts.get(target)
-        if wait is None or not isinstance(host, MainHost) or target != self._name():
+    def holds_up(self, kind: str, name: bytes, actor: bytes) -> tuple[Waiting, ...]:
+        """Say which waits of this process hold up a call or an object."""
+        if kind == "object":
+            needs = needs_of_object(self._process, name)
+            return (Waiting(name, "", needs),) if needs else ()
+        waits = []
+        for ident in idents_holding(self._process, actor, name):
+            wait = self._waits.get(ident)
+            if wait is None:
+                return ()  # who runs may end
+            waits.append(self.described(wait))
+        return tuple(waits)
+
+    def ask(self, found: _Round, need: Need) -> None:
+        """Have a process say what holds a need up."""
+        address = Address._make(need.address)
+        if address.process == self._process.id:
+            found.answered(need, self.holds_up(*need.key()))
             return
-        if asker == self._name():
-            if number == wait.number:
-                wait.error = DeadlockError(chain=tuple(chain))
-                wait.waiter.settled(None)
-        elif len(chain) < LONGEST_CHAIN:
-            self._ask(wait, asker, number, chain)
+        number = next(self._numbers)
+        self._asked[number] = (found, need)
+        while len(self._asked) > MOST_ASKED * MOST_NEEDS:  # of peers that never answered
+            del self._asked[next(iter(self._asked))]
+        peer = self._process.post.peer(address)
+        with peer.lock:
+            peer.transmit(WAITS, [QUESTION, number, list(need.key())])
+
+    def _received(self, peer: Peer, body: Any, frames: Any) -> None:  # noqa: ARG002
+        what, number, content = body[:3]
+        if what == QUESTION:
+            held_up_by = [
+                [each.id, each.label, [list(need) for need in each.needs]]
+                for each in self.holds_up(*content[:3])
+            ]
+            with peer.lock:
+                peer.transmit(WAITS, [ANSWER, number, held_up_by])
+        elif number in self._asked:
+            found, need = self._asked.pop(number)
+            found.answered(need, tuple(_waiting(row) for row in content))
+
+
+class _Round:
+    """One round of questions for one wait; after a first one that found a circle, a second."""
+
+    def __init__(self, deadlocks: Deadlocks, wait: Wait, earlier: Circles | None) -> None:
+        self._deadlocks = deadlocks
+        self._wait = wait
+        self._earlier = earlier
+        self._circles = Circles(deadlocks.described(wait))
+        self._to_ask = deque(self._circles.start.needs)
+        self._open: set[Any] = set()
+        self._asked = 0
+        self._is_asking = False
+
+    def begin(self) -> None:
+        """Ask for what is to be asked for; once all was answered, look."""
+        if self._is_asking:
+            return  # an answer of this process itself: the loop below goes on
+        self._is_asking = True
+        while self._to_ask:
+            need = self._to_ask.popleft()
+            key = need.key()
+            if (
+                key not in self._open
+                and not self._circles.knows(need)
+                and self._asked < MOST_ASKED
+            ):
+                self._asked += 1
+                self._open.add(key)
+                self._deadlocks.ask(self, need)
+        self._is_asking = False
+        if not self._open:
+            self._look()
+
+    def answered(self, need: Need, held_up_by: tuple[Waiting, ...]) -> None:
+        """It was said what holds a need up."""
+        self._open.discard(need.key())
+        self._to_ask += self._circles.said(need, held_up_by)
+        self.begin()
+
+    def _look(self) -> None:
+        chain = self._circles.circle(self._earlier)
+        if chain is None:
+            return
+        if self._earlier is None:
+            _Round(self._deadlocks, self._wait, self._circles).begin()
+        else:
+            self._deadlocks.found(self._wait, [label for label in chain if label])
+
+
+def _waiting(row: list[Any]) -> Waiting:
+    needs = tuple(
+        Need(kind, name, actor, tuple(address)) for kind, name, actor, address in row[2]
+    )
+    return Waiting(row[0], row[1], needs)
 
 
 protect_module(__name__)

@@ -32,6 +32,7 @@ FAST = 1e-4  # a method whose last runs all took less may run before gathered re
 FAST_RUNS = 16
 REPLY_AGE = 2e-4  # gathered replies older than this leave before the next method is entered
 HAND_BACK = 0.005  # a task that has run this long has its followers handed back
+LEASE_PATIENCE = 1.0  # seconds that the word on a lease may come later than its first task
 
 Run = tuple[Any, ...]
 
@@ -49,6 +50,8 @@ class MainHost:
         self._waiter: Waiter | None = None
         self._run: Run | None = None  # of tasks, what the main thread is in the middle of
         self.is_task_host = False
+        self.lease = 0  # the latest that the node has told of; they rise
+        self._leased = threading.Event()
         self.ending = ""  # how a call ended the actor, if one did
         self.is_stopping = False
         self._watching = False
@@ -79,6 +82,7 @@ class MainHost:
                 break
             intake, seq, _, calls = run[:4]
             for at in range(len(calls) // 2):
+                self.execution.not_run_here(calls[2 * at + 1])
                 self.process.callee.reply(intake, seq + at, batches.HANDED_BACK, None)
         with self.lock:
             # From here on the main thread takes no further call of its present run.
@@ -87,6 +91,7 @@ class MainHost:
         if current is not None:
             intake, seq, _, calls = current[:4]
             for behind in range(max(at + 1, seq), seq + len(calls) // 2):
+                self.execution.not_run_here(calls[2 * (behind - seq) + 1])
                 self.process.callee.reply(intake, behind, batches.HANDED_BACK, None)
         self.process.callee.flush()
 
@@ -120,6 +125,19 @@ class MainHost:
             self.ending = stop.cause
             self.process.callee.flush()
 
+    def told_of_lease(self, lease: int) -> None:
+        """The node has said what the tasks of a lease run with. On the lane's thread."""
+        self.lease = lease
+        self._leased.set()
+
+    def _await_lease(self, lease: int) -> None:
+        """Wait for the node's word on a lease: its first task has overtaken it, on another way."""
+        until = perf_counter() + LEASE_PATIENCE
+        while self.lease < lease and perf_counter() < until:
+            self._leased.clear()
+            if self.lease < lease:
+                self._leased.wait(until - perf_counter())
+
     def stop(self) -> None:
         """Have `serve` return once the queue is empty. Any thread."""
         self.is_stopping = True
@@ -149,6 +167,8 @@ class MainHost:
             gathered_at = began = started
             execution.enter(intake, number - seq, parent)
             if is_task_host:
+                if intake.number > self.lease:
+                    self._await_lease(intake.number)
                 with self.lock:
                     execution.hand_back_rest = False
                     self._run = run

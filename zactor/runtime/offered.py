@@ -38,6 +38,9 @@ class OffersCalls(Protocol):
     def release(self, stream: Stream) -> None:
         """Let held calls go, as far as they can."""
 
+    def note_name(self, result: Result, name: str) -> None:
+        """Remember the name that a call was given, for listings."""
+
     def fail(self, result: Result, error: BaseException) -> None:
         """Settle a call with an error that was made here."""
 

@@ -74,6 +74,10 @@ class ThreadHost:
         self._threads: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._idle: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._lock = threading.Lock()
+        self._queued: dict[
+            tuple[bytes, int], str
+        ] = {}  # calls by caller and number: their group
+        self._group_of: dict[int, str] = {}  # threads by ident
         self._early: list[Any] | None = []
         self._over = Waiter()
         self._unfinished = 0
@@ -93,6 +97,7 @@ class ThreadHost:
                 group = DEFAULT_GROUP
             with self._lock:
                 self._unfinished += 1
+                self._queued[call[0].caller, call[2]] = group
                 if not self._idle[group] and self._threads[group] < self.groups.limits[group]:
                     self._threads[group] += 1
                     name = f"zactor-{group or 'calls'}-{self._threads[group]}"
@@ -105,6 +110,7 @@ class ThreadHost:
 
     def _work(self, group: str) -> None:
         queue = self._queues[group]
+        self._group_of[threading.get_ident()] = group
         while self._ending is None:
             self._run_one(queue.get())
             with self._lock:
@@ -123,6 +129,7 @@ class ThreadHost:
         payload, extras = arguments if type(arguments) is list else (arguments, {})
         if seq in intake.cancelled:
             intake.cancelled.discard(seq)
+            self._queued.pop((intake.caller, number), None)
             execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
             return
         words = self.process.callee.progress.words  # type: ignore[union-attr]
@@ -132,6 +139,7 @@ class ThreadHost:
         call.task = threading.get_ident()
         token = current_call.set(call)
         execution.calls[id(intake), seq] = call
+        self._queued.pop((intake.caller, number), None)
         try:
             if method == batches.TERMINATE:
                 self.process.callee.reply(intake, seq, batches.NATIVE, None)
@@ -152,6 +160,19 @@ class ThreadHost:
             call.is_cancelled = True
         else:
             intake.cancel(seq)
+
+    def places_of(self, caller: bytes, number: int) -> list[int]:
+        """Return the threads all of which have to go on before a call can end. Any thread.
+
+        Its own if it runs; if it is queued those that have all the places of its group; none if
+        it is not here, or there is a free place.
+        """
+        running = list(self.execution.calls.values())
+        group = self._queued.get((caller, number))
+        if group is None:
+            return [c.task for c in running if c.number == number and c.intake.caller == caller]
+        threads = [c.task for c in running if self._group_of.get(c.task) == group]
+        return threads if len(threads) >= self.groups.limits[group] else []
 
     def serve(self) -> None:
         """Receive until the actor ends."""

@@ -21,7 +21,6 @@ from zactor.runtime import chunks, several
 from zactor.runtime.actors import ActorViews
 from zactor.runtime.callee import Callee
 from zactor.runtime.caller import Caller, Identity
-from zactor.runtime.calling import is_main_thread
 from zactor.runtime.cancelling import cancel_shared
 from zactor.runtime.creations import Creations
 from zactor.runtime.deadlines import Deadlines
@@ -196,7 +195,7 @@ class Process:
         elif not reception.wait(waiter, soon):
             blocking(True)
             wait = None
-            if needed and deadline is None and is_main_thread():
+            if needed and deadline is None:
                 wait = self.deadlocks.waits(needed, waiter)
             try:
                 reception.wait(waiter, deadline)

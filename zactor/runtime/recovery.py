@@ -89,10 +89,6 @@ class Recovery:
         with self._lock:
             self.lineage.forget(object_id)
 
-    def under_way(self, object_id: bytes) -> Result | None:
-        """Return the run that makes an object again, if there is one."""
-        return self._again.get(object_id)
-
     # -- making again --------------------------------------------------------------------------
 
     def make_again(self, object_id: bytes, lost: Any) -> Result | None:
@@ -126,6 +122,10 @@ class Recovery:
             ]
             wait_for_arguments(self._process, each, awaited, self._submit)
         return part
+
+    def under_way(self, object_id: bytes) -> Again | None:
+        """Return the call that is made again for an object, if one is."""
+        return self._again.get(object_id[:24])
 
     def make_later(self, object_id: bytes, lost: Any, part: Result) -> None:
         """`make_again`, with its outcome told to `part`. On the leader."""

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from _thread import allocate_lock, get_ident
 from collections import deque
 from contextvars import ContextVar
@@ -37,7 +38,7 @@ from zactor.runtime.caller import Identity
 from zactor.runtime.calling import NATIVE_TYPES, Call, Execution, StopServing
 from zactor.runtime.hosts import FAST, FAST_RUNS, REPLY_AGE
 from zactor.runtime.interrupts import enters_user_code
-from zactor.runtime.process import Process
+from zactor.runtime.process import BLOCKED_AFTER, Process
 from zactor.runtime.reception import Waiter
 
 if TYPE_CHECKING:
@@ -93,18 +94,27 @@ class SharedProcess(Process):
         self,
         waiter: Waiter,
         deadline: float | None,
-        needed: Sequence[Result] = (),  # noqa: ARG002
+        needed: Sequence[Result] = (),
     ) -> None:
         """Send what was gathered and wait, without the run token."""
         if waiter.is_done:
             return
         seat = self.shared.give_token_up()
         self.flush()
+        wait = None
         try:
+            soon = time.monotonic() + BLOCKED_AFTER
+            is_asked_about = bool(needed) and deadline is None
+            if is_asked_about and not self.reception.wait(waiter, soon):
+                wait = self.deadlocks.waits(needed, waiter)
             self.reception.wait(waiter, deadline)
         finally:
+            if wait is not None:
+                self.deadlocks.over(wait)
             if seat is not None:
                 self.shared.take_token_back(seat)
+        if wait is not None and wait.error is not None:
+            raise wait.error
 
 
 class Kind:

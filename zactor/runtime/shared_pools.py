@@ -116,6 +116,8 @@ class _Shared:
 def _execution(pools: SharedPools, actor: bytes, spec: dict[str, Any]) -> Execution:
     execution = Execution(pools.shared.process, None, spec.get("class_name") or "Actor")
     execution.actor_id = actor.hex()
+    left_out = ("args", "definition")
+    execution.spec = {key: spec[key] for key in spec if key not in left_out} | {"id": actor}
     return execution
 
 

@@ -16,7 +16,6 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from zactor.exceptions import to_wire
 from zactor.ids import caller_id
 from zactor.runtime import process as processes
 from zactor.runtime.caller import Identity
@@ -142,6 +141,8 @@ class Worker:
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
             self._set_job(order[2], order[3])
+            if self._tasks is not None:
+                self._tasks.told_of_lease(order[1])
 
     def _exit(self, order: list[Any]) -> None:
         why = order[1] if len(order) > 1 else ""
@@ -217,6 +218,7 @@ class Worker:
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
+        host.told_of_lease(order[1])
         self._tasks = self.host = host
         if self.is_exiting:  # told so before there was a host to tell
             host.stop()
@@ -340,10 +342,6 @@ def exit_cause(why: str) -> dict[str, Any]:
 
 def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     """Return the wire form of what a constructor raised."""
-    from zactor.exceptions import ZactorError
-
-    if isinstance(error, ZactorError) and not hasattr(error, "cause"):
-        return to_wire(error)
     payload, _, _ = pack_exception(
         error, f"{execution.label}.__init__", pid=os.getpid(), actor_id=execution.actor_id
     )

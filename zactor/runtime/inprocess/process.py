@@ -287,6 +287,9 @@ class LocalCaller:
         self._process = process
         self.lock = nullcontext()  # one strand runs at a time
 
+    def note_name(self, result: Result, name: str) -> None:
+        """There are no listings of calls."""
+
     def fail(self, result: Result, error: BaseException) -> None:
         """Settle a call with an error that was made here."""
         result.settle(ERROR, error)
