@@ -241,8 +241,9 @@ def wait(
     runtime = process()
     if not refs:
         return [], []
-    # Results, since hashing references is 20 times as slow, and each has its own.
-    if len(set(results)) != len(results):
+    # Results, since hashing references is 20 times as slow, and each has its own; generators that are
+    # ready have one result in common.
+    if len(set(results)) != len(results) and len(set(refs)) != len(refs):
         raise ValueError("Wait requires a list of unique object refs.")
     if num_returns <= 0:
         raise ValueError("Invalid number of objects to return: num_returns must be at least 1.")

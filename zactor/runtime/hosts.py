@@ -26,7 +26,6 @@ from zactor.runtime.reception import Waiter
 from zactor.wire import batches
 
 if TYPE_CHECKING:
-
     from zactor.core.intake import Intake
     from zactor.runtime.process import Process
 
