@@ -480,6 +480,18 @@ def test_a_stopped_node_ends_after_its_last_worker(node: Node) -> None:  # N5
     assert node.ask(StopNode("again")) == []
 
 
+def test_actors_of_a_cluster_that_is_ended_are_killed_and_others_exit(node: Node) -> None:
+    node.start(1)
+    node.up(1)
+    node.lease(2)
+    node.machine.kill_actors("its cluster was ended", 0.0)
+    assert node.machine.drain() == [Kill(w(1), 9)]
+    assert node.ask(StopNode("enough")) == [ToWorker(w(2), ["exit", ""])]
+    (died,) = broker(node.died(1, "signal", 9))
+    assert (died.cause["kind"], died.cause["text"]) == ("killed", "its cluster was ended")
+    assert node.died(2, "exit", 0)[-1] == End("enough")
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_what_a_stopping_node_ends_has_gone_with_it(node: Node, *, killed: bool) -> None:  # N6
     node.start(1)

@@ -310,4 +310,22 @@ def gpus_have_a_process_of_their_own(ray):
     say(ray.get(plain.remote()) != ray.get(train.remote()))
 
 
+@table.script(
+    "ray.runtime_env.RuntimeEnv is a dict that is checked.", prints="True 1 TypeError"
+)
+def runtime_environments_as_objects(ray):
+    env = ray.runtime_env.RuntimeEnv(env_vars={"NUMBER": "1"})
+    ray.init(num_cpus=1, include_dashboard=False, runtime_env=env)
+
+    @ray.remote
+    def f():
+        return os.environ["NUMBER"]
+
+    try:
+        ray.runtime_env.RuntimeEnv(env_vars={"NUMBER": 1})
+    except TypeError as error:
+        kind = type(error).__name__
+    say(isinstance(env, dict), ray.get(f.remote()), kind)
+
+
 test_process = table.test()

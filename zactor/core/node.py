@@ -453,6 +453,12 @@ class NodeMachine:
             self._end_worker(worker, now)
         self._maybe_end()
 
+    def kill_actors(self, text: str, now: float) -> None:
+        """Kill every worker that hosts actors."""
+        for worker in list(self._pool.workers.values()):
+            if worker.actors:
+                self._kill(worker, text, now)
+
     # What workers say.
 
     def _up(self, worker: Worker, fields: list[Any], progress: list[Any], now: float) -> None:

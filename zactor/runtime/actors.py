@@ -405,6 +405,8 @@ class ActorViews:
             with caller.lock:
                 stream.failure = error
                 caller.make_way(stream, None, view.life)
+                if not stream.pending and not stream.held:
+                    continue
                 left: list[Result] = stream.take_pending() + stream.take_held()
             for result in left:
                 self._process.caller.fail(result, error)

@@ -19,7 +19,8 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime.calling import NATIVE_TYPES, Execution, StopServing
+from zactor.exceptions import to_wire
+from zactor.runtime.calling import NATIVE_TYPES, Execution, StopServing, cancelled_to_the_end
 from zactor.runtime.interrupts import enters_user_code, protected
 from zactor.runtime.reception import Waiter
 from zactor.wire import batches
@@ -90,10 +91,12 @@ class MainHost:
                 self.execution.not_run_here(calls[2 * at + 1])
                 self.process.callee.reply(intake, seq + at, batches.HANDED_BACK, None)
         with self.lock:
-            # From here on the main thread takes no further call of its present run.
             current, at = self._run, self.execution.seq
-            self.execution.hand_back_rest = True
-        if current is not None:
+            # From here on the main thread takes no further call of its present run. If it is between
+            # two calls, nobody but itself knows which is the next.
+            if at:
+                self.execution.hand_back_rest = True
+        if current is not None and at:
             intake, seq, _, calls = current[:4]
             for behind in range(max(at + 1, seq), seq + len(calls) // 2):
                 self.execution.not_run_here(calls[2 * (behind - seq) + 1])
@@ -259,6 +262,10 @@ class MainHost:
         if not flat:
             return
         callee = self.process.callee
+        flagged = self.execution.flagged
+        if flagged is not None and flagged[0] is intake and flagged[1] in flat[::3]:
+            at = 3 * flat[::3].index(flagged[1])  # it looked at is_canceled(), and returned
+            flat[at + 1 : at + 3] = batches.ERROR, to_wire(cancelled_to_the_end())
         with callee.lock:
             group = callee.group_of(intake)
             group += flat
