@@ -32,12 +32,13 @@ from zactor.ids import (
     ActorID,
     JobID,
     NodeID,
-    ObjectID,
     PlacementGroupID,
     TaskID,
     WorkerID,
 )
 from zactor.runtime.refs import ObjectRef
+
+ObjectID = ObjectRef  # its name of old, which Ray still has
 
 if TYPE_CHECKING:
     from zactor import actor as actor

@@ -415,3 +415,18 @@ def test_the_list_of_leases_shows_who_holds_what(node, driver):
         {"CPU": 1.0},
     )
     assert row["worker_id"] == pid_of("proc", 2).hex()
+
+
+def test_what_an_absent_node_says_of_a_lease_does_not_end_it(world, node, driver):
+    driver.demand(1)
+    node.work()
+    (lease,) = granted(driver)
+    worker = worker_of(node, lease)
+    world.restart()
+    # Said to the broker before and not acknowledged: it comes before the node attaches.
+    node.say(m.WorkerLeased(lease, list(worker.address), 7))
+    assert not [each for each in node.todo if isinstance(each, m.EndLease)]
+    node.attach()
+    driver.attach()
+    assert granted(driver) == [lease]
+    assert worker.lease == lease

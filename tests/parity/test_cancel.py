@@ -401,6 +401,7 @@ def a_running_method_sees_a_flag(ray, tmp_path):
     @ray.remote
     class A:
         def work(self):
+            ray.get_runtime_context().is_canceled()  # from now on it is asked for
             tally()
             for _ in range(2000):
                 if ray.get_runtime_context().is_canceled():

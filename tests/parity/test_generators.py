@@ -325,6 +325,19 @@ def generators_multiplexed(ray):
     return sorted(out)
 
 
+@table.row("wait takes several generators that all have an item.", gives=(2, 0))
+def ready_generators_are_several(ray):
+    @ray.remote
+    def f():
+        yield 1
+
+    both = [f.remote(), f.remote()]
+    for generator in both:
+        ray.wait([generator], timeout=20)
+    ready, rest = ray.wait(both, num_returns=2, timeout=20)
+    return len(ready), len(rest)
+
+
 @table.row("Not picklable.", raises="TypeError")
 def a_generator_is_not_picklable(ray):
     @ray.remote

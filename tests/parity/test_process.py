@@ -295,6 +295,21 @@ def visible_gpus(ray):
     say(agree(*one), agree(seen, ids), len(ids), sorted(map(int, ids)))
 
 
+@table.script("A task with GPUs runs in a process of its own.", prints="True")
+def gpus_have_a_process_of_their_own(ray):
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False)
+
+    @ray.remote
+    def plain():
+        return os.getpid()
+
+    @ray.remote(num_gpus=1)
+    def train():
+        return os.getpid()
+
+    say(ray.get(plain.remote()) != ray.get(train.remote()))
+
+
 @table.script(
     "ray.runtime_env.RuntimeEnv is a dict that is checked.", prints="True 1 TypeError"
 )

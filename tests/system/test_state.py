@@ -124,6 +124,19 @@ def test_calls_that_go_on_are_listed_however_many_have_ended_since(
     assert 100 < len(ended) <= 500
 
 
+def test_what_runs_is_found_behind_many_calls_that_wait(cluster: None, gate: str) -> None:
+    first, second = Slow.remote(), Slow.remote()
+    refs = [first.work.remote(gate) for _ in range(300)] + [second.work.remote(gate)]
+
+    def running() -> Any:
+        found = state.list_tasks(filters=[("state", "=", "RUNNING")], limit=10)
+        return len([row for row in found if row.name == "Slow.work"]) == 2
+
+    assert wait_for(running)
+    assert len(state.list_tasks(filters=[("name", "=", "Slow.work")], limit=10)) == 10
+    del refs
+
+
 def test_a_process_that_cannot_answer_is_named(cluster: None) -> None:
     slow = Slow.options(name="stuck").remote()
     zactor.get(slow.__zactor_ready__.remote())

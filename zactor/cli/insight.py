@@ -88,7 +88,12 @@ def _worker_of(cluster: session.Session, which: str) -> Mapping[str, Any]:
     if len(of_class) == 1:
         found: Mapping[str, Any] = of_class[0]
         return found
-    for candidates in (living, rows):
+    # Of several dead ones of a name, the one that died last is meant.
+    dead = {(row["ray_namespace"], row["name"]): row for row in rows if row["name"]}
+    latest = [
+        row for row in rows if not row["name"] or dead[row["ray_namespace"], row["name"]] is row
+    ]
+    for candidates in (living, latest):
         try:
             return reads.find(candidates, which, "actors")
         except Failure as failure:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.client_requests import RefusedError, read_address
 from zactor.core.events import INFO, WARNING, note_store
 from zactor.core.lease import STARTING
+from zactor.core.membership import ABSENT
 from zactor.core.processes import FORGOTTEN
 from zactor.wire import messages as m
 
@@ -182,7 +183,9 @@ class NodeReports:
 
     def _worker_leased(self, peer: bytes, message: m.WorkerLeased, now: float) -> None:
         node, address = self._node(peer), read_address(message.address)
-        if node is not None and address is not None:
+        if node is None or address is None:
+            return
+        if node.state != ABSENT:  # else it tells of it again when it attaches
             self._cluster.leases.worker_up(node, message.lease, address, message.pid, now)
 
     def _lease_failed(self, peer: bytes, message: m.LeaseFailed, now: float) -> None:

@@ -160,14 +160,15 @@ class Caller:
         with self.lock:
             old = stream.outgoing
             if old is not None and old is not outgoing:
-                taken = old.take_gathered()
-                strays = [result for result in taken if result.stream is stream]
-                # At once, and in front: other threads may be appending.
-                old.gathered.extendleft(
-                    reversed([result for result in taken if result.stream is not stream])
-                )
-                if strays:
-                    stream.put_back(strays)
+                if old.gathered:
+                    taken = old.take_gathered()
+                    strays = [result for result in taken if result.stream is stream]
+                    # At once, and in front: other threads may be appending.
+                    old.gathered.extendleft(
+                        reversed([result for result in taken if result.stream is not stream])
+                    )
+                    if strays:
+                        stream.put_back(strays)
                 old.blocked.pop(stream, None)
                 old.settled += len(stream.pending)  # as far as the old place is concerned
             stream.outgoing = outgoing

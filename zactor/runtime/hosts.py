@@ -74,6 +74,11 @@ class MainHost:
         """Cancel a call: not run if it waits, interrupted if it runs."""
         self.execution.cancel(intake, seq, flags)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a task runs. Any thread."""
+        return self._run is not None
+
     def hand_back(self) -> None:
         """Give tasks that have not started back to those who sent them. Any thread."""
         while True:
@@ -86,10 +91,12 @@ class MainHost:
                 self.execution.not_run_here(calls[2 * at + 1])
                 self.process.callee.reply(intake, seq + at, batches.HANDED_BACK, None)
         with self.lock:
-            # From here on the main thread takes no further call of its present run.
             current, at = self._run, self.execution.seq
-            self.execution.hand_back_rest = True
-        if current is not None:
+            # From here on the main thread takes no further call of its present run. If it is between
+            # two calls, nobody but itself knows which is the next.
+            if at:
+                self.execution.hand_back_rest = True
+        if current is not None and at:
             intake, seq, _, calls = current[:4]
             for behind in range(max(at + 1, seq), seq + len(calls) // 2):
                 self.execution.not_run_here(calls[2 * (behind - seq) + 1])

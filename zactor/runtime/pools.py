@@ -361,6 +361,8 @@ class AsyncHost:
             execution.not_run(intake, seq, method, error)
             return
         attempts = extras.get(batches.X_RETRY, (0, None))[0]
+        if extras.get(batches.X_RETURNS, 1) < 0:
+            attempts = 0  # a stream counts its own
         while True:
             try:
                 value = function(*args, **kwargs)

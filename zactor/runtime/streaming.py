@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from zactor.core.calls import Stream
+    from zactor.runtime.offered import Offered
     from zactor.runtime.outflow import Outflow
     from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
@@ -110,7 +111,7 @@ class Streaming(Result):
         super().settle(state, value)
         self.changed()
 
-    def ended(self, process: Process, length: int) -> None:
+    def ended(self, process: Offered, length: int) -> None:
         """The generator has returned, after `length` items. On the leader."""
         if length < self.received and not self.is_dropped:
             self.settle(
@@ -126,7 +127,7 @@ class Streaming(Result):
         else:
             self._end(NATIVE, None)
 
-    def _end_dynamic(self, process: Process) -> None:
+    def _end_dynamic(self, process: Offered) -> None:
         """The value is the references of all that came; the last may be that of an error."""
         refs: list[ObjectRef[Any]] = [ObjectRef(item) for item in iter(self.take_nowait, None)]
         payload, _, inner = dumps(DynamicObjectRefGenerator(refs))
@@ -205,7 +206,7 @@ class DynamicObjectRefGenerator:
 class RemoteStream:
     """A stream that another process owns, as it is seen here."""
 
-    def __init__(self, process: Process, ref: ObjectRef[Any], owner: Address) -> None:
+    def __init__(self, process: Offered, ref: ObjectRef[Any], owner: Address) -> None:
         self._process = process
         self._ref = ref  # keeps the stream at its owner
         self._peer = process.post.peer(owner)

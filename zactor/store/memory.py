@@ -143,9 +143,34 @@ class _Exported:
     kept: tuple[Any, ...] = ()
     gone: Callable[[], None] | None = None
 
+    def copy_on_write(self, view: memoryview) -> tuple[Any, int]:
+        """Return writable memory with the contents of a view, and where in it they begin.
+
+        It shares pages with the mapping until they are written to, and is a view of it like others.
+        """
+        mapping, file = self.kept
+        buffer = _Buffer()
+        _get_buffer(view, buffer, 0)
+        at = buffer.buf - mapping.address
+        _release_buffer(buffer)
+        start = at // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        made = _Private(
+            file.fd,
+            at - start + view.nbytes,
+            flags=mmap.MAP_PRIVATE,
+            prot=mmap.PROT_READ | mmap.PROT_WRITE,
+            offset=start,
+        )
+        made.kept = self
+        return made, at - start
+
     def __del__(self) -> None:
         if self.gone is not None:
             self.gone()
+
+
+class _Private(mmap.mmap):
+    kept: Any  # what it shares pages with must not be used again
 
 
 _export_types: dict[int, type[Any]] = {}
