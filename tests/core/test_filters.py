@@ -20,7 +20,12 @@ def test_all_conditions_must_hold() -> None:
 
 
 def test_values_are_compared_as_text_without_regard_to_case() -> None:
-    for condition in (["state", "=", "alive"], ["pid", "=", "7"], ["is_idle", "=", "true"]):
+    for condition in (
+        ["state", "=", "alive"],
+        ["pid", "=", "7"],
+        ["is_idle", "=", "true"],
+        ["is_idle", "=", 1],
+    ):
         assert list(Filters([condition]).over(ROWS)) == ROWS[:1]
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_BOOLEANS = {"1": "true", "0": "false"}
+
 
 class Filters:
     """Conditions that were read and checked."""
@@ -53,7 +55,8 @@ class Filters:
                 raise ValueError(
                     f"there is no {key!r} to filter by; there is: {', '.join(row)}"
                 ) from None
-            if (_text(found) == value) != equal:
+            wanted = _BOOLEANS.get(value, value) if type(found) is bool else value
+            if (_text(found) == wanted) != equal:
                 return False
         return True
 

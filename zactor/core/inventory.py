@@ -96,6 +96,7 @@ def group_row(group: Group) -> Row:
             }
             for bundle in group.bundles
         ],
+        "stats": {"scheduling_state": group.pending_reason or group.state},
         "cause": group.cause,
         "pending_reason": group.pending_reason,
     }
@@ -168,7 +169,13 @@ class Inventory:
         for node in self._cluster.membership.nodes.values():
             if args.get("id") in {None, node.id}:
                 heard, joined = epoch + node.heard, epoch + node.joined
-                yield {**node.describe(), "heard": heard, "joined": joined}
+                yield {
+                    **node.describe(),
+                    "heard": heard,
+                    "joined": joined,
+                    "start_time_ms": int(joined * 1000),
+                    "end_time_ms": None,
+                }
 
     def _actors(self, args: Row) -> Iterator[Row]:
         actors = self._cluster.directory.actors
@@ -189,12 +196,16 @@ class Inventory:
         for process, known in cluster.processes.living.items():
             hosted = cluster.directory.by_process.get(process, {})
             lease = cluster.leases.by_process.get(process)
+            node = cluster.membership.nodes.get(known.node)
             yield {
                 "worker_id": process.hex(),
                 "worker_type": known.kind.upper(),
                 "is_alive": True,
                 "node_id": known.node.hex(),
+                "ip": node.ip if node is not None else "",
                 "pid": known.pid,
+                "exit_type": None,
+                "exit_detail": None,
                 "actors": [actor.hex() for actor in hosted],
                 "lease": lease.id if lease else 0,
                 "is_idle": known.kind == "worker" and not hosted and lease is None,

@@ -90,6 +90,11 @@ class Node:
         """Whether nothing runs here and nothing is reserved."""
         return not (self.actors or self.leases or self.bundles)
 
+    @property
+    def ip(self) -> str:
+        """Where it is reached by TCP; the loopback while nobody has asked for that."""
+        return self.address.tcp.removeprefix("tcp://").rpartition(":")[0] or "127.0.0.1"
+
     def describe(self) -> dict[str, Any]:
         """Return what `nodes()` and `list nodes` show."""
         entry = self.entry
@@ -99,6 +104,9 @@ class Node:
             "status": DRAINING if self.is_draining else self.state,
             "is_head_node": self.order == 0,
             "hostname": entry.get("hostname", ""),
+            "node_name": entry.get("hostname", ""),
+            "node_ip": self.ip,
+            "state_message": None,
             "machine": self.address.machine.hex(),
             "pid": self.pid,
             "address": self.address.tcp or self.address.ipc,
