@@ -32,23 +32,25 @@ from zactor.ids import (
     ActorID,
     JobID,
     NodeID,
-    ObjectID,
     PlacementGroupID,
     TaskID,
     WorkerID,
 )
 from zactor.runtime.refs import ObjectRef
 
+ObjectID = ObjectRef  # its name of old, which Ray still has
+
 if TYPE_CHECKING:
     from zactor import actor as actor
     from zactor import cluster_utils as cluster_utils
     from zactor import remote_function as remote_function
     from zactor import runtime_context as runtime_context
+    from zactor import runtime_env as runtime_env
     from zactor import testing as testing
     from zactor import util as util
     from zactor.api.cluster import available_resources, cluster_resources, nodes, timeline
     from zactor.api.context import call_id, get_gpu_ids, get_runtime_context
-    from zactor.api.generators import ObjectRefGenerator
+    from zactor.api.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from zactor.api.log_config import LoggingConfig
     from zactor.api.why import why
 
@@ -58,6 +60,7 @@ ids.draw_from(os.urandom)
 
 # Imported on first use: what a program does not use does not slow its start.
 _LAZY = {
+    "DynamicObjectRefGenerator": "zactor.api.generators",
     "LoggingConfig": "zactor.api.log_config",
     "ObjectRefGenerator": "zactor.api.generators",
     "actor": "zactor.actor",
@@ -68,6 +71,7 @@ _LAZY = {
     "get_runtime_context": "zactor.api.context",
     "nodes": "zactor.api.cluster",
     "runtime_context": "zactor.runtime_context",
+    "runtime_env": "zactor.runtime_env",
     "cloudpickle": "zactor.cloudpickle",
     "cluster_utils": "zactor.cluster_utils",
     "remote_function": "zactor.remote_function",
@@ -84,6 +88,7 @@ __all__ = [
     "ActorID",
     "ActorMethod",
     "ClusterContext",
+    "DynamicObjectRefGenerator",
     "JobID",
     "LoggingConfig",
     "NodeID",

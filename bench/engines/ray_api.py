@@ -20,6 +20,8 @@ from bench import rows
 from bench.engines import versions_of
 from bench.work import CannotDo, Row, Setting, Work
 
+PATIENCE = 20.0  # seconds for a daemon to start
+
 
 class RayApi:
     """An engine that is a module with Ray's public names."""
@@ -104,6 +106,18 @@ class RayApi:
         _wait_for(file, self.daemons[-1])
         self._daemon(["node", "--join", str(file)], environment)
         api.init(address=str(file))
+        self._await_node(api)
+
+    def _await_node(self, api: Any) -> None:
+        # Or the first row would measure, and warn of, how long a node takes to start.
+        node = self.daemons[-1]
+        deadline = time.monotonic() + PATIENCE
+        while not any(each["Alive"] for each in api.nodes()):
+            if node.poll() is not None:
+                raise RuntimeError(f"the node ended at once, with status {node.returncode}")
+            if time.monotonic() > deadline:
+                raise TimeoutError("the node has not joined")
+            time.sleep(0.01)
 
     def _daemon(self, arguments: list[str], environment: dict[str, str] | None) -> None:
         daemon = subprocess.Popen(
@@ -164,8 +178,8 @@ def _run(command: list[str]) -> None:
     )
 
 
-def _wait_for(file: Path, writer: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    deadline = time.monotonic() + patience
+def _wait_for(file: Path, writer: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not file.exists():
         if writer.poll() is not None:
             raise RuntimeError(f"the broker ended at once, with status {writer.returncode}")

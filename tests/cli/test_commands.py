@@ -185,6 +185,11 @@ def test_logs_are_found_by_actor_and_by_worker(cluster: FakeCluster) -> None:
     run("logs", "one", "--tail", "3")
     assert cluster.told == [(1001, 1, -1), (1001, 2, -1), (1001, 1, 3)]
     assert run("logs", "03").exit_code == 0  # the dead have logs too
+    cluster.tables["actors"] += [
+        actor(n, "late", "DEAD", actor_id=f"{n:02x}" * 12) for n in (0x41, 0x42)
+    ]
+    run("logs", "late")
+    assert cluster.told[-1][0] == 1000 + 0x42  # the last of that name
     assert run("logs", "nobody").exit_code == 4
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zactor.api.stacks import of_user
+from zactor.api.stacks import of_user, places
 
 OWN = """Thread 0x01 (most recent call first):
   File "/site/zactor/runtime/worker.py", line 85 in _serve_lane
@@ -32,3 +32,13 @@ def test_the_users_frames_are_shown_with_what_they_wait_in() -> None:
 
 def test_an_empty_dump_is_nothing() -> None:
     assert of_user("") == []
+
+
+def test_what_python_was_given_on_its_command_line_is_the_users() -> None:
+    dump = """Current thread 0x02 (most recent call first):
+  File "<string>", line 6 in nap
+  File "/site/zactor/runtime/hosts.py", line 166 in _run_ready
+  File "<string>", line 1 in <module>
+"""
+    assert of_user(dump) == dump.splitlines()[:2]
+    assert places(dump) == ["<string>:6 in nap"]

@@ -358,3 +358,52 @@ def test_the_first_event_starts_a_machine_that_nobody_started():
 def test_reports_name_level_and_text(world):
     world.node(1)
     assert Report("info", f"node {pid_of('node', 1).hex()[:12]} joined") in world.reports
+
+
+def test_what_the_directory_holds_answers_a_repeated_creation(world):
+    world.node(1)
+    driver = world.driver()
+    spec = driver.spec()
+    kept = len(world.machine._answers)
+    for _ in range(3):
+        driver.say(m.CreateActor(77, spec))
+    world.work()
+    driver.say(m.CreateActor(77, spec))
+    answers = driver.taken(m.Answer)
+    assert [answer.value["id"] for answer in answers] == [spec["id"]] * 4
+    assert answers[-1].value["state"] == "ALIVE"
+    assert len(world.machine._answers) == kept
+
+
+def test_a_refused_creation_is_answered_the_same_though_the_name_is_free_by_then(world):
+    world.node(1)
+    driver = world.driver()
+    holder = driver.create(name="taken")["id"]
+    request = m.CreateActor(77, driver.spec(name="taken"))
+    driver.say(request)
+    driver.get(m.KillActor, holder, True)
+    driver.say(request)
+    first, second = (each for each in driver.taken(m.Answer) if each.request == 77)
+    assert first == second
+    assert first.value[0] == "NameTaken"
+
+
+def test_watchers_of_an_actor_come_and_go_one_by_one(world):
+    world.node(1)
+    creator = world.driver()
+    actor = creator.create()["id"]
+    found = world.machine._cluster.directory.actors[actor]
+    others = [world.driver() for _ in range(3)]
+    for other in others:
+        other.get(m.WatchActor, actor, False)
+        other.get(m.WatchActor, actor, False)
+    assert list(found.watchers) == [creator.process, *(each.process for each in others)]
+    others[1].say(m.UnwatchActor(actor))
+    others[1].say(m.UnwatchActor(actor))
+    world.lose(others[2].process)
+    world.machine.check()
+    assert others[1].process not in found.watchers
+    creator.say(m.UnwatchActor(actor))
+    others[0].say(m.UnwatchActor(actor))
+    assert not [each for each in found.watchers if each != others[2].process]
+    world.machine.check()

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zactor.core import calls
-from zactor.core.calls import NATIVE, PENDING, Result, Stream, payload_size
+from zactor.core.calls import NATIVE, PENDING, Result, Stream, payload_size, spend_retry
 from zactor.ids import split_object_id
+from zactor.wire.batches import X_RETRY
 
 
 class Listener:
@@ -167,3 +168,19 @@ def test_errors_are_told_to_who_watches_for_any(
     assert watcher.told == 0
     call(stream).settle(calls.ERROR, ValueError())
     assert watcher.told == 1
+
+
+def test_retries_after_a_crash_and_in_place_are_of_one_number() -> None:
+    result = Result(None, 1, 0, ["pickled", {X_RETRY: [2, True], 1: 2}], None, 2)
+    first = result.payload
+    spend_retry(result)
+    assert result.retries == 1
+    assert result.payload == ["pickled", {X_RETRY: [1, True], 1: 2}]
+    assert first == ["pickled", {X_RETRY: [2, True], 1: 2}]  # other calls share it
+
+
+def test_endless_retries_are_not_spent() -> None:
+    result = Result(None, 1, 0, ["pickled", {X_RETRY: [-1, True]}], None, -1)
+    spend_retry(result)
+    assert result.retries == -1
+    assert result.payload[1][X_RETRY] == [-1, True]

@@ -332,7 +332,7 @@ def test_a_lease_gets_a_worker_which_is_kept_for_the_same_job(node: Node) -> Non
 def test_a_tainted_leased_worker_is_ended(node: Node) -> None:
     node.lease(1)
     node.up(1)
-    assert node.ask(EndLease(1, False)) == [ToWorker(w(1), ["exit", ""])]
+    assert node.ask(EndLease(1, False)) == [ToWorker(w(1), ["exit", "used up"])]
     assert node.ask(EndLease(1, False)) == []
 
 
@@ -420,6 +420,39 @@ def test_binding_the_network_repeats_up_with_the_new_address(node: Node) -> None
     assert broker(node.say(1, "up", moved)) == [ActorUp(a(1), 1, moved, 101)]
 
 
+def test_a_worker_that_is_used_up_and_needed_runs_no_task_and_is_asked_again(
+    node: Node,
+) -> None:
+    node.lease(1)
+    node.up(1)
+    node.ask(EndLease(1, False))
+    node.say(1, "keep")
+    assert ToWorker(w(1), ["exit", "used up"]) in node.after(0.6)
+    assert Spawn(w(2), "", {}) in node.lease(2)
+    node.say(1, "keep")
+    assert Kill(w(1), 9) not in node.after(0.4)
+    assert ToWorker(w(1), ["exit", "used up"]) in node.after(0.2)
+    assert Kill(w(1), 9) in node.after(3.1)  # it does not answer
+
+
+def test_a_worker_that_is_used_up_does_not_keep_its_node_from_stopping(node: Node) -> None:
+    node.lease(1)
+    node.up(1)
+    node.ask(EndLease(1, False))
+    node.say(1, "keep")
+    node.ask(StopNode("enough"))
+    assert Kill(w(1), 9) in node.after(0.6)
+
+
+def test_a_worker_sees_one_set_of_gpus(node: Node) -> None:
+    node.lease(1)
+    node.up(1)
+    node.ask(EndLease(1, True))
+    assert Spawn(w(2), "", {}) in node.lease(2, gpu_ids=[0])
+    node.up(2)
+    assert node.ask(EndLease(2, True)) == [ToWorker(w(2), ["exit", "used up"])]
+
+
 def test_an_ended_job_leaves_no_idle_worker(node: Node) -> None:
     node.lease(1)
     node.up(1)
@@ -445,6 +478,18 @@ def test_a_stopped_node_ends_after_its_last_worker(node: Node) -> None:  # N5
     assert node.after(4) == [Kill(w(2), 9)]
     assert node.died(2, "signal", 9)[-1] == End("enough")
     assert node.ask(StopNode("again")) == []
+
+
+def test_actors_of_a_cluster_that_is_ended_are_killed_and_others_exit(node: Node) -> None:
+    node.start(1)
+    node.up(1)
+    node.lease(2)
+    node.machine.kill_actors("its cluster was ended", 0.0)
+    assert node.machine.drain() == [Kill(w(1), 9)]
+    assert node.ask(StopNode("enough")) == [ToWorker(w(2), ["exit", ""])]
+    (died,) = broker(node.died(1, "signal", 9))
+    assert (died.cause["kind"], died.cause["text"]) == ("killed", "its cluster was ended")
+    assert node.died(2, "exit", 0)[-1] == End("enough")
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.broker_world import World, address_of
+from zactor.core.state import ForgetfulState
 from zactor.wire import messages as m
 
 
@@ -69,6 +70,18 @@ def test_a_job_that_ends_takes_its_actors_with_it_but_not_detached_ones(world):
     (died,) = other.taken(m.ProcessDied)
     assert (died.process, died.cause["kind"]) == (driver.process, "detached")
     assert [job["status"] for job in other.get(m.Query, "jobs", {})] == ["STOPPED", "RUNNING"]
+
+
+@pytest.mark.parametrize(("drivers", "state"), [(1, "ALIVE"), (2, "DEAD")])
+def test_the_last_driver_of_an_embedded_cluster_ends_all_of_it_by_itself(drivers, state):
+    world = World(ForgetfulState())
+    node = world.node(1)
+    driver, *_ = [world.driver() for _ in range(drivers)]
+    actor = driver.create()["id"]
+    node.work()
+    assert driver.get(m.Detach) is True
+    node.work()
+    assert world.machine._cluster.directory.actors[actor].state == state
 
 
 def test_the_same_process_can_open_another_session(world):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.parity.table import SUBJECT
+from tests.parity.table import LOCAL, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,12 +51,19 @@ if SUBJECT != "zactor":
 
 
 def scope_of_cluster(fixture_name: str, config: pytest.Config) -> str:
+    if LOCAL:
+        return "function"
     return "module" if SUBJECT == "zactor" else "session"
 
 
 @pytest.fixture(scope=scope_of_cluster)
 def cluster() -> Iterator[Any]:
     module = importlib.import_module(SUBJECT)
+    if LOCAL:
+        testing = importlib.import_module("zactor.testing")
+        with testing.local(num_cpus=CPUS, resources={"widget": WIDGETS}, namespace="parity"):
+            yield module
+        return
     if module.is_initialized():  # the session's, begun by the rows of another directory
         yield module
         return

@@ -487,4 +487,21 @@ def context_variables(ray):
     return ray.get([a.m.remote(1), a.m.remote(2)])
 
 
+@table.row("async def __init__ runs to its end before the first method.", gives=7)
+def an_async_constructor(ray):
+    import asyncio
+
+    @ray.remote
+    class A:
+        async def __init__(self, value):
+            self.value = None
+            await asyncio.sleep(0.05)
+            self.value = value
+
+        async def get(self):
+            return self.value
+
+    return ray.get(A.remote(7).get.remote(), timeout=20)
+
+
 test_async_actors = table.test()

@@ -1,6 +1,10 @@
 """Calls, arguments and results: what travels, and in what shape (2.2, 2.3)."""
 
-from tests.parity.table import Table, error_of
+import gc
+import os
+import time
+
+from tests.parity.table import Table, error_of, is_gone, wait_until
 
 table = Table("2.3 Arguments and results")
 
@@ -733,6 +737,44 @@ def a_token_ring(ray):
     for node, following in zip(nodes, nodes[1:] + nodes[:1], strict=True):
         ray.get(node.link.remote(following))
     return ray.get(nodes[0].take.remote(3, 3))
+
+
+@table.row(
+    "max_calls: a worker that is used up stays while what it owns is needed.",
+    gives=[[0] * 4, True],
+)
+def a_used_up_worker_stays_while_it_is_needed(ray):
+    @ray.remote
+    def inner():
+        time.sleep(0.3)
+        return 0
+
+    @ray.remote(max_calls=1, max_retries=0)
+    def outer():
+        return os.getpid(), inner.remote()
+
+    found = ray.get([outer.remote() for _ in range(4)], timeout=60)
+    pids = [pid for pid, _ in found]
+    values = ray.get([ref for _, ref in found], timeout=60)
+    del found
+    gc.collect()
+    return [values, wait_until(lambda: all(is_gone(pid) for pid in pids))]
+
+
+@table.row("A definition that captures too much is refused.", gives=["ValueError"] * 2)
+def a_definition_that_is_too_large(ray):
+    large = b"x" * (96 << 20)
+
+    @ray.remote
+    def f():
+        return len(large)
+
+    @ray.remote
+    class A:
+        def m(self):
+            return len(large)
+
+    return [error_of(f.remote), error_of(A.remote)]
 
 
 test_calls_and_results = table.test()

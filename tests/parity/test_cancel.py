@@ -401,6 +401,7 @@ def a_running_method_sees_a_flag(ray, tmp_path):
     @ray.remote
     class A:
         def work(self):
+            ray.get_runtime_context().is_canceled()  # from now on it is asked for
             tally()
             for _ in range(2000):
                 if ray.get_runtime_context().is_canceled():
@@ -413,6 +414,46 @@ def a_running_method_sees_a_flag(ray, tmp_path):
     assert wait_until(lambda: count_at(tmp_path / "n"))
     ray.cancel(ref)
     return wait_until(lambda: count_at(tmp_path / "seen") == 1)
+
+
+@table.row("... and its result is TaskCancelledError, whatever it returns.", gives=[True] * 3)
+def what_a_cancelled_method_returns_is_dropped(ray, tmp_path):
+    tally = tally_at(tmp_path / "n")
+
+    @ray.remote
+    class A:
+        def work(self, size):
+            tally()
+            while not ray.get_runtime_context().is_canceled():
+                time.sleep(0.01)
+            return b"stopped" * size
+
+    a = A.remote()
+    found = []
+    for round, size in enumerate((1, 50_000), 1):
+        before, ref, after = (
+            a.__ray_ready__.remote(),
+            a.work.remote(size),
+            a.__ray_ready__.remote(),
+        )
+        assert wait_until(lambda round=round: count_at(tmp_path / "n") == round)
+        ray.cancel(ref)
+        ray.get([before, after], timeout=20)
+        found.append(outcome(ray, ref) == "TaskCancelledError")
+
+    @ray.remote
+    class B:
+        async def work(self):
+            tally()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return "stopped"
+
+    ref = B.remote().work.remote()
+    assert wait_until(lambda: count_at(tmp_path / "n") == 3)
+    ray.cancel(ref)
+    return [*found, outcome(ray, ref) == "TaskCancelledError"]
 
 
 @table.row("is_canceled() is False by default.", gives=[False, False])

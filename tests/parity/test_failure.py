@@ -538,6 +538,45 @@ def a_call_waits_for_a_constructor_that_crashes(ray, tmp_path):
 
 
 @table.row(
+    "Retries after a crash and for exceptions are of one number.", gives=["ValueError", 3]
+)
+def retries_of_both_kinds(ray, tmp_path):
+    tally = tally_at(tmp_path / "n")
+
+    @ray.remote(max_restarts=1)
+    class A:
+        @ray.method(max_task_retries=2, retry_exceptions=True)
+        def m(self):
+            if tally() == 1:
+                os._exit(1)
+            raise ValueError
+
+    return [
+        error_of(lambda: ray.get(A.remote().m.remote(), timeout=30)),
+        count_at(tmp_path / "n"),
+    ]
+
+
+@table.row(
+    "retry_exceptions of an async stream: as often as it may be.", gives=["ValueError", 3]
+)
+def retries_of_an_async_stream(ray, tmp_path):
+    tally = tally_at(tmp_path / "n")
+
+    @ray.remote
+    class A:
+        @ray.method(num_returns="streaming", max_task_retries=2, retry_exceptions=True)
+        async def m(self):
+            tally()
+            yield 1
+            raise ValueError
+
+    a = A.remote()
+    refs = list(a.m.remote())
+    return [error_of(lambda: ray.get(refs[-1], timeout=30)), count_at(tmp_path / "n")]
+
+
+@table.row(
     "The text says what the actor died of.",
     gives="The actor is dead because its worker process has died",
 )

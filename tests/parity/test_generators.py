@@ -325,6 +325,19 @@ def generators_multiplexed(ray):
     return sorted(out)
 
 
+@table.row("wait takes several generators that all have an item.", gives=(2, 0))
+def ready_generators_are_several(ray):
+    @ray.remote
+    def f():
+        yield 1
+
+    both = [f.remote(), f.remote()]
+    for generator in both:
+        ray.wait([generator], timeout=20)
+    ready, rest = ray.wait(both, num_returns=2, timeout=20)
+    return len(ready), len(rest)
+
+
 @table.row("Not picklable.", raises="TypeError")
 def a_generator_is_not_picklable(ray):
     @ray.remote
@@ -458,6 +471,73 @@ def a_generator_for_fixed_returns(ray):
             yield i
 
     return ray.get(list(f.remote()))
+
+
+@table.row(
+    "... that raises midway: what it had yielded is there.", gives=[0, "KeyError", "KeyError"]
+)
+def a_generator_for_fixed_returns_raises(ray):
+    @ray.remote(num_returns=3)
+    def f():
+        yield 0
+        raise KeyError("midway")
+
+    first, *rest = f.remote()
+    return [ray.get(first), *(error_of(lambda ref=ref: ray.get(ref)) for ref in rest)]
+
+
+@table.row("... that would yield more: the first n.", gives=[0, 1])
+def a_generator_for_fixed_returns_has_more(ray):
+    @ray.remote(num_returns=2)
+    def f():
+        for i in range(4):
+            yield i
+
+    return ray.get(list(f.remote()))
+
+
+@table.row("DynamicObjectRefGenerator has its name at the top.", gives=True)
+def the_name_of_dynamic_generators(ray):
+    @ray.remote(num_returns="dynamic")
+    def f():
+        yield 0
+
+    return isinstance(ray.get(f.remote()), ray.DynamicObjectRefGenerator)
+
+
+@table.row("num_returns=1 with a generator function: what it yields.", gives=[[0], "KeyError"])
+def a_generator_for_one_return(ray):
+    @ray.remote(num_returns=1)
+    def f(fails):
+        if fails:
+            raise KeyError
+        yield [0]
+
+    return [ray.get(f.remote(False)), error_of(lambda: ray.get(f.remote(True)))]
+
+
+@table.row(
+    "num_returns='dynamic': an error is the last of the references.", gives=[0, "KeyError"]
+)
+def a_dynamic_generator_raises(ray):
+    @ray.remote(num_returns="dynamic")
+    def f():
+        yield 0
+        raise KeyError
+
+    first, second = ray.get(f.remote())
+    return [ray.get(first), error_of(lambda: ray.get(second))]
+
+
+@table.row(
+    "num_returns='dynamic' of what is no generator: RayTaskError.", raises="RayTaskError"
+)
+def a_list_is_no_dynamic_generator(ray):
+    @ray.remote(num_returns="dynamic")
+    def f():
+        return [1, 2]
+
+    ray.get(f.remote())
 
 
 @table.row("A retried generator skips what was yielded.", gives=[0, 1, 2])

@@ -633,4 +633,27 @@ def a_fallback_strategy(ray):
     return ray.get(f.remote(), timeout=20)
 
 
+@table.row("What counts take, in words that programs look for.", gives=[True] * 3)
+def words_about_counts(ray):
+    def f():
+        pass
+
+    class A:
+        pass
+
+    def said(make):
+        try:
+            make()
+        except ValueError as error:
+            return str(error)
+
+    endless = "only accepts None, 0, -1 or a positive integer, where -1 represents infinity"
+    return [
+        "only accepts None, 0 or a positive integer"
+        in said(lambda: ray.remote(max_calls=-1)(f)),
+        endless in said(lambda: ray.remote(max_retries=-2)(f)),
+        endless in said(lambda: ray.remote(max_restarts=-2)(A)),
+    ]
+
+
 test_options = table.test()

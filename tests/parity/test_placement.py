@@ -1,5 +1,7 @@
 """Placement groups and the strategies that place tasks and actors (2.2, 2.10)."""
 
+import os
+
 from tests.parity.table import Table, error_of, wait_until
 
 table = Table("2.10 Placement")
@@ -373,6 +375,52 @@ def node_label_conditions(ray):
         for c in conditions
     ]
     return ray.get([a.m.remote() for a in actors], timeout=30)
+
+
+@table.row("OMP_NUM_THREADS is the CPUs assigned.", gives=["1", "2", "1", "1", "2", "7"])
+def threads_of_a_task(ray):
+    @ray.remote
+    def f():
+        return os.environ.get("OMP_NUM_THREADS")
+
+    @ray.remote
+    class A:
+        def m(self):
+            return os.environ.get("OMP_NUM_THREADS")
+
+    own = {"env_vars": {"OMP_NUM_THREADS": "7"}}
+    return ray.get(
+        [
+            f.remote(),
+            f.options(num_cpus=2).remote(),
+            f.options(num_cpus=0.25).remote(),
+            A.remote().m.remote(),
+            A.options(num_cpus=2).remote().m.remote(),
+            f.options(runtime_env=own).remote(),
+        ],
+        timeout=60,
+    )
+
+
+@table.row("A task has the resources that it asked for, whoever ran there before.", gives=[])
+def each_task_has_its_own_resources(ray):
+    @ray.remote
+    def f():
+        return ray.get_runtime_context().get_assigned_resources()
+
+    shapes = [{"CPU": (1 + i % 37) / 100} for i in range(150)]
+    found = ray.get([f.options(num_cpus=s["CPU"]).remote() for s in shapes], timeout=60)
+    return [(s, g) for s, g in zip(shapes, found, strict=True) if s != g]
+
+
+@table.row("Workers go before all others when memory runs out.", gives=True)
+def workers_are_ended_first(ray):
+    @ray.remote
+    def f():
+        with open("/proc/self/oom_score_adj") as file:
+            return int(file.read())
+
+    return ray.get(f.remote()) >= 1000
 
 
 @table.row(

@@ -295,4 +295,37 @@ def visible_gpus(ray):
     say(agree(*one), agree(seen, ids), len(ids), sorted(map(int, ids)))
 
 
+@table.script("A task with GPUs runs in a process of its own.", prints="True")
+def gpus_have_a_process_of_their_own(ray):
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False)
+
+    @ray.remote
+    def plain():
+        return os.getpid()
+
+    @ray.remote(num_gpus=1)
+    def train():
+        return os.getpid()
+
+    say(ray.get(plain.remote()) != ray.get(train.remote()))
+
+
+@table.script(
+    "ray.runtime_env.RuntimeEnv is a dict that is checked.", prints="True 1 TypeError"
+)
+def runtime_environments_as_objects(ray):
+    env = ray.runtime_env.RuntimeEnv(env_vars={"NUMBER": "1"})
+    ray.init(num_cpus=1, include_dashboard=False, runtime_env=env)
+
+    @ray.remote
+    def f():
+        return os.environ["NUMBER"]
+
+    try:
+        ray.runtime_env.RuntimeEnv(env_vars={"NUMBER": 1})
+    except TypeError as error:
+        kind = type(error).__name__
+    say(isinstance(env, dict), ray.get(f.remote()), kind)
+
+
 test_process = table.test()

@@ -120,7 +120,9 @@ def an_actor_class_is_not_called_directly(ray):
 
 
 @table.row(
-    "Subclassing an actor class is ActorClassInheritanceException.", raises=("TypeError",)
+    "Subclassing an actor class is ActorClassInheritanceException.",
+    raises=("TypeError",),
+    match="Inheriting from actor classes is not currently supported",
 )
 def an_actor_class_is_not_subclassed(ray):
     @ray.remote

@@ -18,6 +18,9 @@ class FakeBroker:
         post.on(ActorReady, lambda peer, address, m: None)
         post.on(Query, self._query)
 
+    def retire(self) -> None:
+        pass
+
     def _node_up(self, peer: bytes, address: Any, message: NodeUp) -> None:
         answer = {"lease": 10.0, "renew": 2.0, "cluster": self.info}
         self.post.answer(address, message.request, answer)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pickle import PickleBuffer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -56,7 +56,8 @@ def process() -> Iterator[Any]:
     address = Address(ME, b"n", b"m", "ipc://x", "")
     post = SimpleNamespace(on_kind=ignore, on=ignore, address=address, peers={})
     made = SimpleNamespace(
-        id=ME, post=post, caller=SimpleNamespace(), reception=SimpleNamespace(housekeeping=[]),
+        id=ME, post=post, caller=SimpleNamespace(),
+        reception=SimpleNamespace(housekeeping=[], gathered=ignore, wake_leader=ignore),
         identity=SimpleNamespace(caller=ME + bytes(4), numbers=iter(range(100, 200))),
     )  # fmt: skip
     made.pid = os.getpid()
@@ -142,6 +143,7 @@ def test_a_call_is_not_to_be_released_before_its_arguments_are_in_it() -> None:
 
     class Process:
         objects = Objects()
+        awaiting: ClassVar[dict[Result, None]] = {}
 
     first, second = (Result(None, n, 0, None, None, 0) for n in (1, 2))
     call = Result(None, 3, 0, None, None, 0)

@@ -112,7 +112,7 @@ def attach(client):
 
 
 def test_a_driver_and_a_node_meet_at_the_broker(start, loop, posts):
-    broker = start()
+    broker = start(state=MemoryState())
     driver, node = Client(posts(), loop, broker), Client(posts(), loop, broker)
     entry = {"id": b"n" * 12, "address": list(node.post.address), "resources": {"CPU": 1}}
     answer = node.ask(m.NodeUp(0, entry, []))
@@ -180,6 +180,16 @@ def test_a_node_process_of_this_machine_is_watched_by_its_pid(start, loop, posts
     assert driver.ask(m.WatchProcess(0, node.post.process_id)) is None
     child.communicate()
     assert driver.take(m.ProcessDied)[0].process == node.post.process_id
+
+
+def test_a_broker_that_has_retired_hears_nothing(loop, posts):
+    broker = start_broker(loop, posts(), Config(), INFO)
+    post = posts()
+    broker.retire()
+    broker._received(post.process_id, post.address, m.ListNames(1, None))
+    broker._step()
+    assert broker.machine.stats().messages == 0
+    broker.close()
 
 
 class Overlooked(MemoryState):

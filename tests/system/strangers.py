@@ -59,6 +59,7 @@ class Strangers:
     def dealer(self, server: bytes = b"", public: bytes = b"", secret: bytes = b"") -> Dealer:
         made = self._context.socket(zmq.DEALER)
         made.linger = 0
+        made.reconnect_ivl = -1  # one that is refused goes away
         if server:
             made.curve_serverkey = server
             made.curve_publickey, made.curve_secretkey = public, secret
@@ -71,18 +72,21 @@ class Strangers:
         self._context.term()
 
 
-def handshake(socket_: Dealer, endpoint: str) -> int:
-    """Connect, and return the event that ends the handshake."""
+def handshake(socket_: Dealer, endpoint: str, *, said: bytes = b"") -> int:
+    """Connect, with a message that waits to be let in; return the event that ends the handshake."""
     monitor = socket_.get_monitor_socket()
     try:
-        return _end_of_handshake(socket_, monitor, endpoint)
+        socket_.connect(endpoint)
+        if said:
+            with contextlib.suppress(zmq.Again):  # refused already
+                socket_.send(said, zmq.NOBLOCK)
+        return _end_of_handshake(monitor)
     finally:
         socket_.disable_monitor()  # before its other end is closed: it says good-bye there
         monitor.close(0)
 
 
-def _end_of_handshake(socket_: Dealer, monitor: Dealer, endpoint: str) -> int:
-    socket_.connect(endpoint)
+def _end_of_handshake(monitor: Dealer) -> int:
     ends = (
         zmq.EVENT_HANDSHAKE_SUCCEEDED,
         zmq.EVENT_HANDSHAKE_FAILED_AUTH,

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import zactor
+from tests.system.daemons import PATIENCE
+from zactor.api import values
 from zactor.exceptions import DeadlineExceededError, PendingCallsLimitExceeded, TaskError
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.timeout(30)]
@@ -297,6 +299,67 @@ def test_futures_inside_actors() -> None:
             return wrapped, gathered, blocking
 
     assert zactor.get(Inner.remote().run.remote(Counter.remote()), timeout=10) == (1, [2, 3], 4)
+
+
+class Sleeper:
+    """Answers late, or fails."""
+
+    def echo(self, value: int) -> int:
+        return value
+
+    def fail(self) -> None:
+        raise KeyError("failed")
+
+    def sleep(self, seconds: float) -> float:
+        time.sleep(seconds)  # noqa: TID251 - it is what the method is for
+        return seconds
+
+
+@pytest.fixture
+def sleeper(cluster: None) -> Any:
+    return zactor.remote(Sleeper).options(num_cpus=0).remote()
+
+
+@pytest.mark.system
+def test_a_get_of_many_waits_for_all_of_them_in_order(
+    sleeper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "TOGETHER", 7)
+    refs = [sleeper.sleep.remote(0.05), *(sleeper.echo.remote(i) for i in range(100))]
+    assert zactor.get(refs, timeout=PATIENCE) == [0.05, *range(100)]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("position", [1, 5, 20, 99])
+def test_a_get_of_many_raises_an_error_that_is_known_before_the_rest(
+    sleeper: Any, position: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "TOGETHER", 10)
+    other = zactor.remote(Sleeper).options(num_cpus=0).remote()
+    refs = [other.sleep.remote(PATIENCE), *(sleeper.echo.remote(i) for i in range(100))]
+    refs[position] = sleeper.fail.remote()
+    started = time.monotonic()
+    with pytest.raises(KeyError):
+        zactor.get(refs, timeout=PATIENCE)
+    assert time.monotonic() - started < PATIENCE / 2
+    assert not refs[0]._result.waiters
+    zactor.kill(other)
+
+
+@pytest.mark.system
+def test_a_get_of_many_that_times_out_leaves_no_waiters(sleeper: Any) -> None:
+    refs = [sleeper.echo.remote(1), sleeper.sleep.remote(0.3), sleeper.echo.remote(2)]
+    with pytest.raises(zactor.exceptions.GetTimeoutError):
+        zactor.get(refs, timeout=0.02)
+    assert not any(ref._result.waiters for ref in refs)
+    assert zactor.get(refs) == [1, 0.3, 2]
+
+
+@pytest.mark.system
+def test_a_get_of_many_names_what_is_no_reference(sleeper: Any) -> None:
+    number: Any = 3
+    with pytest.raises(TypeError, match="item 2 is a <class 'int'>"):
+        zactor.get([sleeper.echo.remote(1), sleeper.echo.remote(2), number])
 
 
 def test_a_handle_that_holds_nothing_can_be_an_argument(cluster: None) -> None:

@@ -18,6 +18,10 @@ class Peer:
     def answer(self) -> int:
         return zactor.get(self.other.leaf.remote())
 
+    def answer_twice(self) -> int:
+        here = self.other.leaf.remote()
+        return sum(zactor.get([here, self.other.leaf.remote()]))
+
     def leaf(self) -> int:
         return 1
 
@@ -45,6 +49,15 @@ def test_an_actor_that_waits_for_itself_is_told(cluster: None) -> None:
 
     with pytest.raises(zactor.exceptions.DeadlockError):
         zactor.get(actor.answer.remote(), timeout=20)
+
+
+@pytest.mark.system
+def test_an_actor_that_waits_for_several_calls_to_itself_is_told(cluster: None) -> None:
+    actor = Peer.remote()
+    zactor.get(actor.meet.remote(actor))
+
+    with pytest.raises(zactor.exceptions.DeadlockError):
+        zactor.get(actor.answer_twice.remote(), timeout=20)
 
 
 @pytest.mark.system

@@ -114,7 +114,7 @@ def test_a_lost_argument_is_made_again(keeper: Any) -> None:
 
 
 def test_values_made_again_leave_nothing(keeper: Any) -> None:
-    objects = processes.current().objects  # type: ignore[union-attr]
+    objects: Any = processes.current().objects  # type: ignore[union-attr]
 
     def kept() -> int:
         objects.store.look()

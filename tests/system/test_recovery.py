@@ -95,7 +95,7 @@ def first(ref: Any) -> float:
 
 def kept() -> int:
     """Return how much this process remembers of objects of its own."""
-    objects = processes.current().objects  # type: ignore[union-attr]
+    objects: Any = processes.current().objects  # type: ignore[union-attr]
     objects.store.look()
     objects.recovery.lineage.check()
     records: int = objects.recovery.lineage.stats().records

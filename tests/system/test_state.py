@@ -124,6 +124,19 @@ def test_calls_that_go_on_are_listed_however_many_have_ended_since(
     assert 100 < len(ended) <= 500
 
 
+def test_what_runs_is_found_behind_many_calls_that_wait(cluster: None, gate: str) -> None:
+    first, second = Slow.remote(), Slow.remote()
+    refs = [first.work.remote(gate) for _ in range(300)] + [second.work.remote(gate)]
+
+    def running() -> Any:
+        found = state.list_tasks(filters=[("state", "=", "RUNNING")], limit=10)
+        return len([row for row in found if row.name == "Slow.work"]) == 2
+
+    assert wait_for(running)
+    assert len(state.list_tasks(filters=[("name", "=", "Slow.work")], limit=10)) == 10
+    del refs
+
+
 def test_a_process_that_cannot_answer_is_named(cluster: None) -> None:
     slow = Slow.options(name="stuck").remote()
     zactor.get(slow.__zactor_ready__.remote())
@@ -250,3 +263,17 @@ def test_what_no_node_can_take_is_an_error_on_request() -> None:
     done = program(30.0, ZACTOR_REFUSE_INFEASIBLE="1")
     errors = ["ActorUnschedulableError", "TaskUnschedulableError", "TaskUnschedulableError"]
     assert done.stdout.split() == errors
+
+
+def test_calls_that_were_given_a_name_are_listed_by_it(cluster: None) -> None:
+    slow = Slow.remote()
+    named, plain = task.options(name="first").remote(), task.remote()
+    zactor.get([named, plain, slow.say.options(name="speech").remote("x")])
+    rows = [
+        task_of(named),
+        task_of(plain),
+        *state.list_tasks(filters=[("name", "=", "speech")]),
+    ]
+    assert [(row.name, row.func_or_class_name) for row in rows] == [
+        ("first", "task"), ("task", "task"), ("speech", "Slow.say"),
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,39 @@ def test_tasks_that_wait_for_tasks_queued_behind_them_end(cluster: None) -> None
     waiting = [wait_for_others.remote([quick.remote(), quick.remote()]) for _ in range(50)]
 
     assert sum(zactor.get(waiting, timeout=30)) == 100
+
+
+@zactor.remote
+def slow_lane() -> int:
+    """Have this worker hear of later leases late."""
+    from zactor.runtime.worker import Worker
+
+    hear = Worker._task_order
+
+    def late(self: Worker, order: list[Any]) -> None:
+        time.sleep(0.2)  # noqa: TID251 - what is slow on a busy machine
+        hear(self, order)
+
+    Worker._task_order = late  # type: ignore[method-assign]
+    return os.getpid()
+
+
+@zactor.remote
+def assigned() -> tuple[int, dict[str, float]]:
+    return os.getpid(), zactor.get_runtime_context().get_assigned_resources()
+
+
+@pytest.mark.system
+def test_a_task_waits_for_the_word_on_its_lease(cluster: None) -> None:
+    late: set[int] = set()
+    pid, resources = 0, {"CPU": 0.0}
+    for _ in range(20):  # until a worker that hears late, and is idle by then, is leased again
+        late.add(zactor.get(slow_lane.options(num_cpus=4).remote()))
+        pid, resources = zactor.get(assigned.options(num_cpus=3).remote())
+        if pid in late:
+            break
+    assert pid in late
+    assert resources == {"CPU": 3.0}
 
 
 DIES_BEFORE_ITS_TASKS = """

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +83,24 @@ def task(gate: str) -> int:
 
 def chain_with(ref: Any, kind: str, text: str = "") -> Why:
     """Return the chain once it ends with a cause of that kind: a hang takes a moment to come about."""
+    return _chain_when(ref, lambda said: said.chain[-1].kind == kind and text in str(said))
 
-    def found() -> Any:
+
+def chain_of(ref: Any, expected: list[str]) -> Why:
+    """Return the chain once it is of exactly these kinds."""
+    return _chain_when(ref, lambda said: kinds(said) == expected)
+
+
+def _chain_when(ref: Any, is_expected: Callable[[Why], bool]) -> Why:
+    def found() -> Why | None:
         said = zactor.why(ref)
-        return said if said.chain[-1].kind == kind and text in str(said) else None
+        return said if is_expected(said) else None
 
     try:
-        return wait_for(found, 10)
+        said: Why = wait_for(found, 10)
     except TimeoutError:
         raise AssertionError(f"not as expected:\n{zactor.why(ref)}") from None
+    return said
 
 
 def commanded(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -177,8 +186,8 @@ def test_an_argument_that_is_not_ready_is_followed(cluster: None, gate: str) -> 
     slow, quick = Slow.remote(), Slow.remote()
     ref = quick.answer.remote(slow.work.remote(gate))
     behind = quick.answer.remote()
-    assert kinds(chain_with(ref, "running")) == ["argument", "running"]
-    assert kinds(chain_with(behind, "running")) == ["held", "argument", "running"]
+    chain_of(ref, ["argument", "running"])
+    chain_of(behind, ["held", "argument", "running"])
 
 
 def test_a_constructor_that_hangs_is_named(cluster: None, gate: str) -> None:
@@ -218,7 +227,7 @@ def test_a_borrowed_reference_is_asked_of_its_owner(cluster: None, gate: str) ->
 
     holder = Holder.remote()
     (ref,) = zactor.get(holder.start.remote(Slow.remote(), gate))
-    assert kinds(chain_with(ref, "running")) == ["borrowed", "running"]
+    chain_of(ref, ["borrowed", "running"])
 
 
 def test_a_circle_is_told(cluster: None) -> None:
@@ -242,8 +251,8 @@ def test_a_circle_is_told(cluster: None) -> None:
 def test_a_shared_actor_says_what_it_runs(cluster: None, gate: str) -> None:
     actor = Slow.options(isolation="shared").remote()
     first, second = actor.work.remote(gate), actor.answer.remote()
-    assert kinds(chain_with(first, "running")) == ["running"]
-    assert kinds(chain_with(second, "running")) == ["queued", "running"]
+    chain_of(first, ["running"])
+    chain_of(second, ["queued", "running"])
 
     neighbour = Slow.options(isolation="shared").remote()
     third = neighbour.answer.remote()
@@ -274,8 +283,8 @@ def test_threads_say_which_calls_take_the_places(cluster: None, gate: str) -> No
     actor = Slow.options(max_concurrency=2).remote()
     refs = [actor.work.remote(gate) for _ in range(2)]
     third = actor.answer.remote()
-    assert kinds(chain_with(refs[1], "running")) == ["running"]
-    assert kinds(chain_with(third, "running")) == ["queued", "running"]
+    chain_of(refs[1], ["running"])
+    chain_of(third, ["queued", "running"])
 
 
 def test_code_that_holds_the_interpreter_is_seen_through_the_node(cluster: None) -> None:

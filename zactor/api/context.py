@@ -137,8 +137,12 @@ class RuntimeContext:
         """Whether the call that runs was cancelled.
 
         Raises:
-            RuntimeError: In an async actor: there, asyncio cancels.
+            RuntimeError: In an async actor: there, asyncio cancels. Or in a driver.
         """
+        if self.worker_type == "DRIVER":
+            raise RuntimeError(
+                "is_canceled() is for calls and tasks: nothing of the kind runs here"
+            )
         call = self._call()
         if call is not None and hasattr(call.task, "cancelling"):
             raise RuntimeError(

@@ -125,8 +125,5 @@ def exit_actor() -> None:
             "exit_actor API is called on a non-actor worker or driver; it can only be called "
             "from inside an actor."
         )
-    host = runtime.callee.hosts.get(bytes.fromhex(running.actor_id))
-    end_actor = getattr(host, "end_actor", None)
-    if end_actor is not None:
-        end_actor()  # what is raised here does not leave a task that is not a call's own
+    runtime.end_actor()  # what is raised here does not leave a task that is not a call's own
     raise StopServing("exit_actor")

@@ -21,9 +21,12 @@ from zactor.wire.messages import CreateActor
 if TYPE_CHECKING:
     from zactor.api.actors import ActorHandle
     from zactor.options import ActorOptions
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 T = TypeVar("T")
+
+
+MOST_FITTING = 64  # arguments; of more it is looked at each time whether they fit
 
 
 class Pattern:
@@ -35,7 +38,7 @@ class Pattern:
         is_plain: Many may be created with one message.
     """
 
-    def __init__(self, runtime: Process, cls: type, options: ActorOptions) -> None:
+    def __init__(self, runtime: Offered, cls: type, options: ActorOptions) -> None:
         from zactor.api.actors import _Facts
 
         self.runtime = runtime
@@ -47,9 +50,10 @@ class Pattern:
         self.facts = _Facts(self.entry, None, None)  # type: ignore[arg-type]
         self.is_plain = options.isolation == "shared" and not options.name
         self.signature = _signature_of(cls)
+        self.fitting: set[int] = set()  # numbers of positional arguments that were found to fit
         del self.spec["id"], self.entry["id"]
 
-    def is_valid(self, runtime: Process) -> bool:
+    def is_valid(self, runtime: Offered) -> bool:
         """Whether it is this session's and this caller's."""
         return self.runtime is runtime and self.identity.is_current
 
@@ -63,7 +67,10 @@ def create(
     if pattern is None or not pattern.is_valid(runtime):
         pattern = actor_class._pattern = Pattern(runtime, actor_class._class, options)  # noqa: SLF001
     cls: type[T] = actor_class._class  # noqa: SLF001
-    check_signature(cls, pattern.signature, args, kwargs)
+    if kwargs or len(args) not in pattern.fitting:
+        check_signature(cls, pattern.signature, args, kwargs)
+        if not kwargs and len(args) < MOST_FITTING:
+            pattern.fitting.add(len(args))  # binding takes 8 us, a third of the whole
     if pattern.is_plain:
         for value in args:
             if type(value) is ObjectRef:
@@ -75,7 +82,7 @@ def create(
 
 
 def _create_with_others(
-    runtime: Process, pattern: Pattern, cls: type, args: tuple[Any, ...]
+    runtime: Offered, pattern: Pattern, cls: type, args: tuple[Any, ...]
 ) -> ActorHandle[Any]:
     payload: Any = b""
     if args:
@@ -95,7 +102,7 @@ def _create_with_others(
 
 
 def _create_alone(
-    runtime: Process, pattern: Pattern, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
+    runtime: Offered, pattern: Pattern, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ActorHandle[Any]:
     from zactor.api.actors import ActorHandle, _Facts, fresh_actor_id, weak_handle
 
@@ -125,7 +132,7 @@ def _create_alone(
     return ActorHandle(_Facts(_entry_of(spec), owner, view), guard)
 
 
-def _create_named(runtime: Process, spec: Any, carrier: Result, awaited: list[Result]) -> Any:
+def _create_named(runtime: Offered, spec: Any, carrier: Result, awaited: list[Result]) -> Any:
     pending = [result for result in awaited if result.state == PENDING]
     if pending:
         runtime.wait_for(pending, len(pending), None)
@@ -139,7 +146,7 @@ def _create_named(runtime: Process, spec: Any, carrier: Result, awaited: list[Re
         raise error from None
 
 
-def _send_spec(runtime: Process, spec: Any, carrier: Result, view: Any) -> None:
+def _send_spec(runtime: Offered, spec: Any, carrier: Result, view: Any) -> None:
     if carrier.state != PENDING or not _complete(runtime, spec, carrier, []):
         from zactor.runtime.values import error_of
 
@@ -157,7 +164,7 @@ def _send_spec(runtime: Process, spec: Any, carrier: Result, view: Any) -> None:
     future.add_done_callback(answered)
 
 
-def _complete(runtime: Process, spec: Any, carrier: Result, awaited: Any) -> bool:  # noqa: ARG001
+def _complete(runtime: Offered, spec: Any, carrier: Result, awaited: Any) -> bool:  # noqa: ARG001
     payload = carrier.payload
     frames: list[Any] = []
     slots: Any = []
@@ -211,7 +218,7 @@ def check_signature(
 
 
 def make_spec(
-    runtime: Process, actor: bytes, cls: type, options: ActorOptions, *, is_async: bool
+    runtime: Offered, actor: bytes, cls: type, options: ActorOptions, *, is_async: bool
 ) -> dict[str, Any]:
     """Return the spec of an actor, without its arguments (see core.directory)."""
     from zactor.api.placing import placing_of

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zactor.api.typed import StreamingFunction
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +47,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         self._function = function
         self._options = options
         self._queue: Any = None
-        self._queue_of: Process | None = None
+        self._queue_of: Offered | None = None
         functools.update_wrapper(self, function)
         self.__zactor_definition__ = function
 
@@ -100,6 +100,8 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         if deadline is not None:
             extras[X_DEADLINE] = deadline
             runtime.deadlines.expect(result, deadline, self._function.__name__)
+        if self._options.name:
+            runtime.caller.note_name(result, self._options.name)
         awaited = encode(runtime, result, args, kwargs, extras or None, self._function.__name__)
         if runtime.is_over is not None:
             result.settle(4, runtime.is_over)
@@ -112,7 +114,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
     if not TYPE_CHECKING:
         remote = _submit  # to checkers, it is as `Calls` says
 
-    def _make_result(self, runtime: Process) -> Any:
+    def _make_result(self, runtime: Offered) -> Any:
         number = next(runtime.identity.numbers)
         kind = _result_type(self._returns)
         stand_in = self._queue.identity
@@ -132,7 +134,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         except TypeError as error:
             raise TypeError(f"{self._function.__name__}(): {error}") from None
 
-    def _prepare(self, runtime: Process) -> None:
+    def _prepare(self, runtime: Offered) -> None:
         options = self._options
         self._signature = inspect.signature(self._function)
         if options.num_returns is None and _is_generator(self._function):
@@ -141,7 +143,7 @@ class RemoteFunction(Calls[P, ObjectRef[R]], Generic[P, R]):
         self._retries = options.retries()
         self._max_calls = options.calls_per_worker()
         key = runtime.definitions.publish(self._function)
-        self._named = (key, options.name or self._function.__name__)
+        self._named = (key, self._function.__name__)
         job = runtime.session.get("runtime_env") or {}
         env = for_node(merged(job, check_environment(options.runtime_env)))
         shape = {
@@ -188,6 +190,6 @@ class SeveralTask(Several):
     __slots__ = ("function", "max_calls", "queue")
 
 
-def _ready(runtime: Process, result: Any) -> None:
+def _ready(runtime: Offered, result: Any) -> None:
     if result.state == PENDING and complete(runtime, result):
         runtime.tasks.submit(result)

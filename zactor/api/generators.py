@@ -56,7 +56,7 @@ class ObjectRefGenerator(Generic[R]):
         if item is None:
             item = self._wait(None)
         if stream.__class__ is not RemoteStream and stream.backpressure:  # type: ignore[union-attr]
-            process().streams.took(stream)  # type: ignore[arg-type]
+            process().streams.took(stream)
         return item if type(item) is ObjectRef else ObjectRef(item)
 
     def _wait(self, deadline: float | None) -> Any:
@@ -144,7 +144,7 @@ class ObjectRefGenerator(Generic[R]):
             return  # others may have it: the end of the last of them is noticed
         runtime = processes.current()
         if runtime is not None:
-            runtime.streams.drop_soon(stream)  # type: ignore[arg-type]
+            runtime.streams.drop_soon(stream)
 
     def __reduce__(self) -> Any:
         if not is_collecting():

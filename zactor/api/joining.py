@@ -27,11 +27,6 @@ def check_init_arguments(**given: Any) -> None:  # noqa: C901 - one check after 
         TypeError: Something is of the wrong type.
         RuntimeError: An argument is unknown.
     """
-    if given["local_mode"]:
-        raise RuntimeError(
-            "local_mode is no longer supported. To run actors inside this process, for tests and "
-            "for debugging, see zactor.testing."
-        )
     for name in ("num_cpus", "num_gpus", "object_store_memory"):
         value = given[name]
         if value is None:

@@ -8,11 +8,11 @@ from zactor.api.groups import check_bundle
 
 if TYPE_CHECKING:
     from zactor.options import ActorOptions, TaskOptions
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 
 def placing_of(
-    runtime: Process, options: ActorOptions | TaskOptions, label: str
+    runtime: Offered, options: ActorOptions | TaskOptions, label: str
 ) -> dict[str, Any]:
     """Return `{"strategy": ..., "group": ...}` of an actor's spec or a task's shape.
 

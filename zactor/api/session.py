@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 
     from zactor.api.log_config import LoggingConfig
     from zactor.runtime.driver import Driver
+    from zactor.runtime.inprocess.world import World
+    from zactor.runtime.offered import Offered
     from zactor.runtime.process import Process
 
 _driver: Driver | None = None
+_world: World | None = (
+    None  # in the place of a driver, while the session is with an in-process world
+)
 
 
 class ClusterContext(dict[str, Any]):
@@ -78,7 +83,8 @@ def init(
         resources: Further resources by name.
         labels: Labels of the node, for placement by label.
         object_store_memory: Bytes of shared memory for large values.
-        local_mode: No longer supported.
+        local_mode: Start no process: actors and tasks run in this one, one at a time, in virtual
+            time. For tests and debugging; see `zactor.testing.local`, which offers more.
         ignore_reinit_error: Do nothing if there is a session already.
         namespace: Where this job's actor names are; by default one of its own.
         runtime_env: Environment of the job's workers.
@@ -124,6 +130,13 @@ def init(
             others=others,
         )
         environment = check_environment(runtime_env)
+        if local_mode:
+            open_world(
+                num_cpus=num_cpus, num_gpus=num_gpus or 0, resources=resources, labels=labels,
+                namespace=namespace,
+            )  # fmt: skip
+            _world_process().session["runtime_env"] = environment
+            return ClusterContext(_facts())
         if configure_logging and (logging_level is not None or logging_format is not None):
             from zactor.api.log_config import set_up_own_logger
 
@@ -149,6 +162,34 @@ def init(
         return ClusterContext(_facts())
 
 
+def open_world(**arguments: Any) -> World:
+    """Begin a session with an in-process world; `arguments` are those of `World`.
+
+    Raises:
+        RuntimeError: There is a session already.
+    """
+    global _world  # noqa: PLW0603
+    from zactor.runtime.inprocess.world import World
+
+    with processes.lock:
+        if processes.current() is not None:
+            raise RuntimeError(
+                "this process has a session already: an in-process world cannot be opened beside it. "
+                "Call zactor.shutdown() first."
+            )
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        world = _world = World(**arguments)
+        world.open()
+        atexit.register(_at_exit)
+        return world
+
+
+def _world_process() -> Offered:
+    found = processes.current()
+    assert found is not None
+    return found
+
+
 def _facts() -> dict[str, Any]:
     process = processes.current()
     assert process is not None
@@ -167,8 +208,13 @@ def shutdown(_exiting_interpreter: bool = False, *, wait_for_processes: bool = F
 
     Does nothing without a session. References and handles of the session are of no use afterwards.
     """
-    global _driver  # noqa: PLW0603
+    global _driver, _world  # noqa: PLW0603
     with processes.lock:
+        if _world is not None and not _world.is_elsewhere():
+            world, _world = _world, None
+            world.close()
+            atexit.unregister(_at_exit)
+            return
         driver, _driver = _driver, None
         process = processes.current()
         if process is None or driver is None:
@@ -194,7 +240,7 @@ def is_initialized() -> bool:
     return processes.current() is not None
 
 
-def process() -> Process:
+def process() -> Offered:
     """Return this process's runtime, starting a session if there is none.
 
     Raises:
@@ -211,6 +257,21 @@ def process() -> Process:
         init()
         found = processes.current()
         assert found is not None
+    return found
+
+
+def process_of_cluster(what: str) -> Process:
+    """Return this process's runtime for `what`, which asks the processes of a cluster.
+
+    Raises:
+        NotImplementedError: The session is with an in-process world, which has none.
+    """
+    found = process()
+    if not isinstance(found, processes.Process):
+        raise NotImplementedError(
+            f"an in-process world (zactor.testing.local, local_mode) does not offer {what}: use "
+            "world.trace, or a real session"
+        )
     return found
 
 

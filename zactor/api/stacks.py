@@ -14,7 +14,7 @@ _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)')
 _NOT_THE_USERS = re.compile(
     r"/zactor/(runtime|transport|api|serde|core|store|wire)/"
     r"|/(threading|asyncio/\w+|selectors|concurrent/futures/\w+)\.py$"
-    r"|^<(string|frozen .*)>$"
+    r"|^<frozen .*>$"
 )
 
 
@@ -35,10 +35,12 @@ def of_user(dump: str) -> list[str]:
 def places(dump: str) -> list[str]:
     """Return `file:line in function` of the user's frames, innermost first."""
     frames = [_FRAME.match(line) for line in of_user(dump)]
-    found = [(frame, is_users(frame[1])) for frame in frames if frame]
+    found = [(frame, is_users(frame[1], frame[3])) for frame in frames if frame]
     return [f"{frame[1]}:{frame[2]} in {frame[3]}" for frame, is_own in found if is_own]
 
 
 def _is_users(line: str) -> bool:
     frame = _FRAME.match(line)
-    return frame is not None and not _NOT_THE_USERS.search(frame[1])
+    if frame is None or (frame[1] == "<string>" and not is_users(frame[1], frame[3])):
+        return False
+    return not _NOT_THE_USERS.search(frame[1])

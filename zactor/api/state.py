@@ -11,14 +11,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zactor.api.session import process
+from zactor.api.session import process, process_of_cluster
 from zactor.api.surveys import ask_all, missing_text
 from zactor.core.filters import Filters
 from zactor.exceptions import StateApiError, ZactorError
 from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 _BROKERS = ("actors", "nodes", "workers", "jobs", "groups", "events")
 _SURVEYED = ("tasks", "objects")
@@ -65,7 +65,7 @@ def list_rows(
 
 
 def find_rows(
-    runtime: Process, what: str, filters: Any, limit: int, timeout: float = TIMEOUT
+    runtime: Offered, what: str, filters: Any, limit: int, timeout: float = TIMEOUT
 ) -> tuple[list[StateRow], list[str], bool]:
     """Return the rows of a table, who did not answer, and whether there are more rows.
 
@@ -79,7 +79,9 @@ def find_rows(
     conditions = [_plain(each) for each in filters or ()]
     Filters(conditions)  # says at once what makes no sense in them
     if what in _SURVEYED:
-        found = ask_all(runtime, what, conditions, limit, timeout)
+        found = ask_all(
+            process_of_cluster(f"listings of {what}"), what, conditions, limit, timeout
+        )
         return [StateRow(row) for row in found.rows], found.missing, found.is_cut
     if what in _BROKERS:
         rows = _broker(runtime, what, {"filters": conditions, "limit": limit + 1}, timeout)
@@ -100,7 +102,7 @@ def _plain(condition: Any) -> Any:
     return condition
 
 
-def _broker(runtime: Process, what: str, args: dict[str, Any], timeout: float) -> list[Any]:
+def _broker(runtime: Offered, what: str, args: dict[str, Any], timeout: float) -> list[Any]:
     try:
         return list(runtime.ask(Query(0, what, args), timeout=timeout))
     except ZactorError as error:
@@ -113,7 +115,7 @@ def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _environments(runtime: Process, timeout: float) -> list[dict[str, Any]]:
+def _environments(runtime: Offered, timeout: float) -> list[dict[str, Any]]:
     rows = _broker(runtime, "actors", {"limit": MAX_LIMIT}, timeout)
     seen = dict.fromkeys(row["serialized_runtime_env"] for row in rows)
     return [{"runtime_env": env, "success": True} for env in seen]

@@ -65,6 +65,8 @@ class MethodCall:
         )
         if type(returns) is str:
             result.expect(returns, extras)
+        if batches.X_NAME in extras:
+            runtime.caller.note_name(result, extras[batches.X_NAME])
         awaited = encode(
             runtime,
             result,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zactor.core.filters import Filters
 from zactor.exceptions import ZactorError
-from zactor.runtime.listing import RUNNING, survey
+from zactor.runtime.listing import CALLEE_SAYS, RUNNING, survey
 from zactor.runtime.reception import Waiter
 from zactor.wire.messages import Address, Query, Survey
 
@@ -28,6 +28,7 @@ Row = dict[str, Any]
 
 PATIENCE = 3.0  # seconds that one worker is given, at the most
 SHOWN_MISSING = 5
+MOST_ROWS = 10_000  # of one process
 
 
 class Found(NamedTuple):
@@ -57,7 +58,10 @@ def ask_all(
     deadline = time.monotonic() + timeout
     filters = Filters(conditions)
     patience = min(PATIENCE, timeout / 2)
-    args = {"filters": conditions, "limit": limit, "patience": patience}
+    # What a caller does not know of its calls can only be filtered here, when all have answered.
+    is_late = any(condition[0] in CALLEE_SAYS for condition in conditions)
+    most = MOST_ROWS if is_late else limit
+    args = {"filters": conditions, "limit": most, "patience": patience}
     runtime.flush()
     runtime.look()  # what has arrived and nobody has waited for is settled now
     asked = dict(_places(runtime, deadline))

@@ -74,20 +74,31 @@ def _get_list(refs: list[Any], timeout: float | None) -> list[Any]:
     deadline = None if timeout is None else time.monotonic() + timeout
     values: list[Any] = []
     append = values.append
-    for position, ref in enumerate(refs):
-        try:
-            result = ref._result
-        except AttributeError:
-            raise TypeError(
-                f"Invalid type of object refs: 'object_refs' must be an ObjectRef or a list of "
-                f"ObjectRefs, but item {position} is a {type(ref)}."
-            ) from None
+    results = _results_of(refs)
+    has_waited = False
+    for position, result in enumerate(results):
         state = result.state
         if not state:
-            _wait_in_list(refs, position, deadline)
+            if not has_waited:
+                has_waited = True
+                want = process().objects.want
+                for each in results:
+                    want(each)
+            _wait_in_list(results, position, deadline)
             state = result.state
         append(result.value if state == NATIVE else decode(result, deadline))
     return values
+
+
+def _results_of(refs: list[Any]) -> list[Result]:
+    try:
+        return [ref._result for ref in refs]
+    except AttributeError:
+        position = next(at for at, ref in enumerate(refs) if not hasattr(ref, "_result"))
+        raise TypeError(
+            f"Invalid type of object refs: 'object_refs' must be an ObjectRef or a list of "
+            f"ObjectRefs, but item {position} is a {type(refs[position])}."
+        ) from None
 
 
 def _wait_one(result: Result, deadline: float | None, timeout: float = 0.0) -> None:
@@ -97,32 +108,38 @@ def _wait_one(result: Result, deadline: float | None, timeout: float = 0.0) -> N
         )
 
 
-def _wait_in_list(refs: list[Any], position: int, deadline: float | None) -> None:
-    """Wait for one of a list; an error in a later one that is known first is raised first."""
+TOGETHER = 4_096
+"""How many of a list are waited for at once: each wait looks through the whole list for errors."""
+
+
+def _wait_in_list(results: list[Result], position: int, deadline: float | None) -> None:
+    """Wait for some of a list from `position` on; an error in any that is known is raised first."""
     runtime = process()
-    result = refs[position]._result
-    if position == 0:
-        for ref in refs:
-            runtime.objects.want(ref._result)
-    else:
-        runtime.objects.want(result)
     watcher = _Watcher()
     error_watchers.append(watcher)
     try:
         while True:
             watcher.has_error = False
-            for later in refs[position + 1 :]:
-                if has_error(later._result):
-                    raise error_of(later._result)
-            waiter = watcher.waiter = Waiter()
-            result.add_waiter(waiter)
-            if watcher.has_error:
-                waiter.settled(result)
-            runtime.block_on(waiter, deadline, [result])
-            if result.state:
+            for later in results[position:]:
+                if has_error(later):
+                    raise error_of(later)
+            pending = [
+                each for each in results[position : position + TOGETHER] if not each.state
+            ]
+            if not pending:
                 return
-            result.remove_waiter(waiter)
-            if not watcher.has_error:
+            waiter = watcher.waiter = Waiter(len(pending))
+            for each in pending:
+                each.add_waiter(waiter)
+            if watcher.has_error:
+                watcher.error_settled()
+            try:
+                runtime.block_on(waiter, deadline, pending)
+            finally:
+                late = [each for each in pending if not each.state]
+                for each in late:
+                    each.remove_waiter(waiter)
+            if late and not watcher.has_error:
                 raise GetTimeoutError("Get timed out: some object(s) not ready")
     finally:
         error_watchers.remove(watcher)
@@ -136,8 +153,10 @@ class _Watcher:
 
     def error_settled(self) -> None:
         self.has_error = True
-        if self.waiter is not None:
-            self.waiter.settled(None)
+        waiter = self.waiter
+        if waiter is not None:
+            waiter.is_done = True  # however many it waits for
+            waiter.wake()
 
 
 def put(value: R, *, _owner: Any = None, **_: Any) -> ObjectRef[R]:
@@ -222,8 +241,9 @@ def wait(
     runtime = process()
     if not refs:
         return [], []
-    # Results, since hashing references is 20 times as slow, and each has its own.
-    if len(set(results)) != len(results):
+    # Results, since hashing references is 20 times as slow, and each has its own; generators that are
+    # ready have one result in common.
+    if len(set(results)) != len(results) and len(set(refs)) != len(refs):
         raise ValueError("Wait requires a list of unique object refs.")
     if num_returns <= 0:
         raise ValueError("Invalid number of objects to return: num_returns must be at least 1.")

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zactor.api import stacks
 from zactor.api.generators import ObjectRefGenerator
 from zactor.api.session import process
-from zactor.exceptions import ZactorError
-from zactor.runtime.explaining import cause, explain
+from zactor.exceptions import GetTimeoutError, ZactorError
+from zactor.runtime.explaining import cause
 from zactor.runtime.refs import ObjectRef
 from zactor.runtime.streaming import RemoteStream
 from zactor.runtime.why import whys_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from zactor.runtime.explaining import Explained, Lead
+    from zactor.runtime.offered import Offered
     from zactor.runtime.process import Process
 
 __all__ = ["Cause", "Why", "why"]
@@ -102,22 +103,22 @@ def why(ref: ObjectRef[Any] | ObjectRefGenerator[Any], *, timeout: float = TIMEO
     if isinstance(ref, ObjectRefGenerator):
         causes, lead = _of_generator(runtime, ref._stream)
     else:
-        causes, lead = explain(runtime, ref._result)
+        causes, lead = runtime.explain(ref._result)
     return follow(runtime, causes, lead, timeout=timeout)
 
 
-def _of_generator(runtime: Process, stream: Any) -> Explained:
+def _of_generator(runtime: Offered, stream: Any) -> Explained:
     """Say why the next item of a generator is not there."""
     if isinstance(stream, RemoteStream):
-        return explain(runtime, stream._ref._result)
+        return runtime.explain(stream._ref._result)
     waits = len(stream.arrived)
     if waits:
         return [cause("ready", f"it is ready: {waits:,} items are here", is_error=False)], None
-    return explain(runtime, stream)
+    return runtime.explain(stream)
 
 
 def follow(
-    runtime: Process,
+    runtime: Offered,
     causes: list[dict[str, Any]],
     lead: Lead | None,
     *,
@@ -154,11 +155,11 @@ def _cause(row: dict[str, Any]) -> Cause:
     )
 
 
-def _ask(runtime: Process, lead: Lead, deadline: float) -> Explained:
+def _ask(runtime: Offered, lead: Lead, deadline: float) -> Explained:
     if "to" in lead:
         place = Address._make(lead["to"])
         until = min(deadline, time.monotonic() + ANSWER)
-        said = whys_of(runtime).ask(place, lead, until)
+        said = whys_of(cast("Process", runtime)).ask(place, lead, until)
         return _silent(runtime, lead, place, deadline) if said is None else said
     if "group" in lead:
         return _of_group(runtime, lead["group"], deadline), None
@@ -177,16 +178,16 @@ def _left(deadline: float) -> float:
     return max(0.05, deadline - time.monotonic())
 
 
-def _nodes(runtime: Process, deadline: float) -> Any:
+def _nodes(runtime: Offered, deadline: float) -> Any:
     return runtime.ask(Query(0, "nodes", {}), timeout=_left(deadline))
 
 
-def why_actor(runtime: Process, actor: bytes, *, timeout: float = TIMEOUT) -> Why:
+def why_actor(runtime: Offered, actor: bytes, *, timeout: float = TIMEOUT) -> Why:
     """Say what an actor waits for, or does. For tools."""
     return follow(runtime, [], {"actor": actor}, timeout=timeout)
 
 
-def why_result(runtime: Process, object_id: bytes, *, timeout: float = TIMEOUT) -> Why:
+def why_result(runtime: Offered, object_id: bytes, *, timeout: float = TIMEOUT) -> Why:
     """Say why a result is not there, asking the process that made the call. For tools.
 
     Raises:
@@ -196,7 +197,7 @@ def why_result(runtime: Process, object_id: bytes, *, timeout: float = TIMEOUT) 
     return follow(runtime, [], {"to": list(place), "object": object_id}, timeout=timeout)
 
 
-def _place_of_caller(runtime: Process, caller: bytes, deadline: float) -> Address:
+def _place_of_caller(runtime: Offered, caller: bytes, deadline: float) -> Address:
     """Return where the driver, actor or worker is that a caller id begins with."""
 
     def rows(what: str, *filters: list[str], **args: Any) -> Any:
@@ -223,7 +224,7 @@ def _place_of_caller(runtime: Process, caller: bytes, deadline: float) -> Addres
 # -- what the broker knows ----------------------------------------------------------------------
 
 
-def of_actor(runtime: Process, actor: bytes, deadline: float) -> Explained:
+def of_actor(runtime: Offered, actor: bytes, deadline: float) -> Explained:
     """Say why an actor has no place, or does nothing."""
     rows = runtime.ask(Query(0, "actors", {"id": actor}), timeout=_left(deadline))
     if not rows:
@@ -247,7 +248,8 @@ def of_actor(runtime: Process, actor: bytes, deadline: float) -> Explained:
     ended = (row["death_cause"] or {}).get("text")
     text = f"{label} has no place yet"
     if row["state"] == "RESTARTING":
-        text = f"{label} is to be started again" + (f" (it {ended})" if ended else "")
+        ended = f"it {ended}" if ended and not ended.startswith("it") else ended
+        text = f"{label} is to be started again" + (f" ({ended})" if ended else "")
     if row["pending_reason"]:
         text += f": {row['pending_reason']}"
     need = row["required_resources"]
@@ -263,7 +265,7 @@ def of_actor(runtime: Process, actor: bytes, deadline: float) -> Explained:
     return [cause("pending", text, actor=row["actor_id"], resources=need), *missing], None
 
 
-def _of_group(runtime: Process, group: bytes, deadline: float) -> list[dict[str, Any]]:
+def _of_group(runtime: Offered, group: bytes, deadline: float) -> list[dict[str, Any]]:
     """Say why a placement group is not reserved."""
     rows = runtime.ask(Query(0, "groups", {"id": group}), timeout=_left(deadline))
     label = f"placement group {(rows[0]['name'] if rows else '') or group.hex()[:12]}"
@@ -276,7 +278,7 @@ def _of_group(runtime: Process, group: bytes, deadline: float) -> list[dict[str,
     return [cause("resource", f"{label} is not reserved yet: {reason}", bundles=row["bundles"])]
 
 
-def _of_store(runtime: Process, node: bytes, deadline: float) -> list[dict[str, Any]]:
+def _of_store(runtime: Offered, node: bytes, deadline: float) -> list[dict[str, Any]]:
     """Say that a node which stores a value is gone, if it is."""
     living = {row["node_id"] for row in _nodes(runtime, deadline) if row["state"] == "ALIVE"}
     if node.hex() in living:
@@ -285,7 +287,7 @@ def _of_store(runtime: Process, node: bytes, deadline: float) -> list[dict[str, 
     return [cause("lost", text)]
 
 
-def _holders(runtime: Process, names: Iterable[str], deadline: float) -> str:
+def _holders(runtime: Offered, names: Iterable[str], deadline: float) -> str:
     """Say who has what others lack of some resources."""
     args = {"filters": [["state", "=", "ALIVE"]], "limit": MOST_HOLDERS}
     actors = runtime.ask(Query(0, "actors", args), timeout=_left(deadline))
@@ -311,7 +313,7 @@ def _holders(runtime: Process, names: Iterable[str], deadline: float) -> str:
 
 
 def _missing(
-    runtime: Process, need: dict[str, float], deadline: float
+    runtime: Offered, need: dict[str, float], deadline: float
 ) -> Iterator[dict[str, Any]]:
     """Yield one cause: which resources are missing, on which nodes, and who has them."""
     nodes = _nodes(runtime, deadline)
@@ -332,7 +334,8 @@ def _missing(
             is_possible = is_possible or could
             lacks.append(f"node {node['node_id'][:12]} has {', '.join(short)}")
     wanted = (
-        ", ".join(f"{float(amount):g} {name}" for name, amount in need.items()) or "nothing"
+        ", ".join(f"{float(amount):g} {name}" for name, amount in need.items() if amount)
+        or "nothing"
     )
     if not living:
         yield cause(
@@ -358,7 +361,7 @@ def _missing(
 # -- a process that does not answer -------------------------------------------------------------
 
 
-def _silent(runtime: Process, lead: Lead, place: Address, deadline: float) -> Explained:
+def _silent(runtime: Offered, lead: Lead, place: Address, deadline: float) -> Explained:
     """Look at a process through its node: its handler for that runs also while C code does."""
     name = lead.get("label") or "it"
     text = f"{name} is in process {place.process.hex()[:12]}, which does not answer"
@@ -378,8 +381,11 @@ def _silent(runtime: Process, lead: Lead, place: Address, deadline: float) -> Ex
             to=Address._make(nodes[0]["process_address"]),
             timeout=max(1.0, _left(deadline)),
         )
+    except GetTimeoutError:
+        text += f"; nor does its node {place.node.hex()[:12]}, which was heard of {unheard:.0f} s ago"
+        return [cause("unknown", text, node=place.node.hex(), seconds=unheard)], None
     except ZactorError as error:
-        return [cause("unknown", f"{text}, and of which its node knows nothing: {error}")], None
+        return [cause("unknown", f"{text}; its node says: {error.message}")], None
     for row in rows:
         found = stacks.places(str(row["stack"]))
         if found:
@@ -388,4 +394,4 @@ def _silent(runtime: Process, lead: Lead, place: Address, deadline: float) -> Ex
                 f"code that holds the interpreter runs, and is at {found[0]}"
             )
             return [cause("running", text, place=found[0], stack=found)], None
-    return [cause("unknown", text)], None
+    return [cause("unknown", f"{text} (it may be stopped, or be overloaded)")], None

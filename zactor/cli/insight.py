@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+IDLE = "  idle: no code of yours runs"
 _IS_REF = re.compile("[0-9a-fA-F]{56}|[0-9a-fA-F]{48}")  # an object's id, or a task's
 _FIRST_RESULT = "0" * 8  # what a task's id lacks of its first result's
 
@@ -87,7 +88,12 @@ def _worker_of(cluster: session.Session, which: str) -> Mapping[str, Any]:
     if len(of_class) == 1:
         found: Mapping[str, Any] = of_class[0]
         return found
-    for candidates in (living, rows):
+    # Of several dead ones of a name, the one that died last is meant.
+    dead = {(row["ray_namespace"], row["name"]): row for row in rows if row["name"]}
+    latest = [
+        row for row in rows if not row["name"] or dead[row["ray_namespace"], row["name"]] is row
+    ]
+    for candidates in (living, latest):
         try:
             return reads.find(candidates, which, "actors")
         except Failure as failure:
@@ -119,7 +125,10 @@ def stack(which: str | None, is_full: bool, address: str | None, as_json: bool) 
         text = str(row.get("stack", ""))
         lines = text.rstrip().splitlines() if is_full else stacks.of_user(text)
         out.print(title, style="bold", markup=False)
-        out.print("\n".join(lines or ["  idle: no code of yours runs"]) + "\n", markup=False)
+        if not lines:
+            is_silent = not text.strip()
+            lines = ["  no answer: it may be stopped" if is_silent else IDLE]
+        out.print("\n".join(lines) + "\n", markup=False)
 
 
 @click.command()

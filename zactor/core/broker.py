@@ -32,7 +32,7 @@ from zactor.core.journal import Effect, Report, Send, Watch
 from zactor.core.node_reports import NodeReports
 from zactor.core.processes import FORGOTTEN
 from zactor.core.sessions import Answers
-from zactor.wire.messages import Answer, SessionLost
+from zactor.wire.messages import Answer, CreateActor, CreateGroup, SessionLost
 
 if TYPE_CHECKING:
     from zactor.core.broker_config import BrokerConfig
@@ -62,6 +62,15 @@ class BrokerStats(NamedTuple):
     definitions: int  # bytes
     messages: int  # received
     refused: int  # of those, senseless ones
+
+
+def _answers_itself(message: Any, answer: Answer) -> bool:
+    """Whether the directory answers a repeated request by what it holds: 800 bytes an actor less."""
+    return (
+        answer.ok
+        and isinstance(message, CreateActor | CreateGroup)
+        and answer.value["id"] == message.spec.get("id")
+    )
 
 
 class BrokerMachine:
@@ -152,7 +161,7 @@ class BrokerMachine:
                 if value is LATER:
                     return
                 answer = Answer(request, True, value)
-            if is_kept:
+            if is_kept and not _answers_itself(message, answer):
                 self._answers.keep(peer, request, answer)
         self._cluster.journal.send(peer, answer)
 

@@ -20,6 +20,7 @@ from itertools import count
 from typing import Any
 
 from zactor.ids import pack_object_id
+from zactor.wire.batches import X_RETRY
 
 # States of a result. The settled ones say how `value` is to be read.
 PENDING = 0
@@ -280,3 +281,18 @@ class Stream:
         numbers = [result.number for result in self.held]
         assert numbers == sorted(numbers)  # C4
         assert not (self.is_open and (self.held or self.outgoing is None))
+
+
+def spend_retry(result: Result) -> None:
+    """Count that a call which ran is sent again.
+
+    Retries for what the method raises, which the callee makes by itself, are of the same number.
+    Those that the callee had made before it died are not known, and not counted.
+    """
+    if result.retries <= 0:
+        return
+    result.retries -= 1
+    payload = result.payload
+    if type(payload) is list and X_RETRY in payload[1]:
+        _, kinds = payload[1][X_RETRY]
+        result.payload = [payload[0], {**payload[1], X_RETRY: [result.retries, kinds]}]

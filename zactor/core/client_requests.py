@@ -35,9 +35,12 @@ from zactor.core.events import INFO
 from zactor.core.groups import Group
 from zactor.core.inventory import Inventory
 from zactor.core.placement import shape_of_actor
+from zactor.core.specs import SharedSpec
 from zactor.wire import messages as m
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zactor.core.cluster import Cluster
 
 LATER = object()
@@ -143,6 +146,8 @@ class ClientRequests:
         cluster.journal.send(peer, m.Answer(message.request, True, True))
         cause = {"kind": "detached", "code": 0, "text": "the driver has shut down"}
         job = cluster.sessions.by_driver.get(peer)
+        if job is not None and cluster.journal.forgets and len(cluster.sessions.by_driver) == 1:
+            return LATER  # an embedded cluster's last driver has started it, and ends all of it now
         if job is not None:
             cluster.end_job(job, cause, now)
         elif peer in cluster.sessions.tools:
@@ -188,7 +193,7 @@ class ClientRequests:
         if not all(type(row) is list and len(row) == 2 for row in message.rows):
             raise RefusedError("BadRequest", "a row of CreateActors is an id and arguments")
         for actor_id, args in message.rows:
-            spec = {**common, "id": actor_id, "args": args}
+            spec = SharedSpec(common, actor_id, args)
             if shape is None:
                 try:
                     check_spec(spec)
@@ -228,7 +233,7 @@ class ClientRequests:
         self._unpark(("actor", actor.id), now)
         return actor.entry()
 
-    def _check_owner(self, spec: dict[str, Any], what: str) -> None:
+    def _check_owner(self, spec: Mapping[str, Any], what: str) -> None:
         """Refuse to make something for a job or an owner that is gone."""
         if not self._cluster.is_job_open(spec["job"]):
             raise RefusedError("JobEnded", f"the job {spec['job'].hex()} is over")

@@ -102,10 +102,13 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.resources import NOTHING, Holding, show_amounts
 from zactor.core.restarts import CrashRecord
+from zactor.core.specs import without_arguments
 from zactor.ids import CALLER_ID_SIZE, caller_id, split_caller_id
 from zactor.wire.messages import ActorChanged, ActorsMoved, Address
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zactor.core.broker_config import BrokerConfig
     from zactor.core.journal import Journal
     from zactor.core.placement import Shape
@@ -147,7 +150,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 _REQUIRED = ("id", "job", "owner", "class_key")
 
 
-def check_spec(spec: dict[str, Any]) -> None:
+def check_spec(spec: Mapping[str, Any]) -> None:
     """Check the types of an ActorSpec.
 
     Raises:
@@ -180,7 +183,7 @@ class Actor:
         "spec", "state", "watchers",
     )  # fmt: skip
 
-    def __init__(self, spec: dict[str, Any], namespace: str, shape: Shape | None) -> None:
+    def __init__(self, spec: Mapping[str, Any], namespace: str, shape: Shape | None) -> None:
         self.spec = spec
         self.id: bytes = spec["id"]
         self.job: bytes = spec["job"]
@@ -211,10 +214,18 @@ class Actor:
         self.attempts = 0  # workers that failed to start since the last that did
         self.avoid: frozenset[bytes] = frozenset()  # nodes where they failed
         self.crashes: CrashRecord | None = None
-        self.watchers: dict[bytes, None] | None = None  # process ids; made on first use
+        # Process ids. Mostly that of the creator alone: then a tuple that its actors share.
+        self.watchers: tuple[bytes, ...] | dict[bytes, None] = ()
         self.common: dict[str, Any] | None = (
             None  # of the specs it was created with, if several
         )
+
+    def watch_no_more(self, watcher: bytes) -> None:
+        """Take out one of its watchers."""
+        if type(self.watchers) is dict:
+            self.watchers.pop(watcher, None)
+        else:
+            self.watchers = ()
 
     def moved(self) -> list[Any]:
         """Return its row for `ActorsMoved`."""
@@ -287,6 +298,7 @@ class Directory:
         self.by_caller: dict[bytes, dict[bytes, None]] = {}  # owner_caller -> actors
         self.by_process: dict[bytes, dict[bytes, None]] = {}
         self.watched: dict[bytes, dict[bytes, None]] = {}  # watcher -> actors
+        self._alone: dict[bytes, tuple[bytes]] = {}  # watcher -> itself, for `Actor.watchers`
         self.dead: OrderedDict[bytes, None] = OrderedDict()
         self._moved: dict[bytes, Actor] = {}  # changed by coming up; watchers are not told yet
         self.counts = dict.fromkeys((PENDING, STARTING, ALIVE, RESTARTING, DEAD), 0)
@@ -360,20 +372,20 @@ class Directory:
         if len(moved) <= FEW:
             for actor in moved.values():
                 entry = actor.entry()
-                for watcher in actor.watchers or ():
+                for watcher in actor.watchers:
                     self._journal.send(watcher, ActorChanged(entry, []))
             return
         rows: dict[bytes, list[Any]] = {}
         for actor in moved.values():
             row = actor.moved()
-            for watcher in actor.watchers or ():
+            for watcher in actor.watchers:
                 rows.setdefault(watcher, []).append(row)
         for watcher, theirs in rows.items():
             self._journal.send(watcher, ActorsMoved(theirs))
 
     def _save_spec(self, actor: Actor) -> None:
         # Apart from what changes: it can be large.
-        self._journal.put(b"spec/" + actor.id, [actor.namespace, actor.spec])
+        self._journal.put(b"spec/" + actor.id, [actor.namespace, dict(actor.spec)])
 
     def changed(self, actor: Actor, progress: list[Any] | None = None) -> None:
         """Write a change down and tell the watchers, each with the rows that are its own."""
@@ -409,7 +421,7 @@ class Directory:
         self.set_address(actor, None)
         # The arguments can be large and nothing starts from them again.
         if "args" in actor.spec:
-            actor.spec = {k: v for k, v in actor.spec.items() if k != "args"}
+            actor.spec = without_arguments(actor.spec)
             self._save_spec(actor)
         self.dead[actor.id] = None
         self.changed(actor, progress)
@@ -419,7 +431,7 @@ class Directory:
     def _forget(self, actor_id: bytes) -> None:
         actor = self.actors.pop(actor_id)
         self.counts[DEAD] -= 1
-        for watcher in actor.watchers or ():
+        for watcher in actor.watchers:
             _discard(self.watched, watcher, actor_id)
         self._moved.pop(actor_id, None)
         if not self._journal.forgets:
@@ -431,21 +443,25 @@ class Directory:
         watched = self.watched.setdefault(watcher, {})
         if len(watched) < self._config.max_watches:
             watched[actor.id] = None
-            if actor.watchers is None:
-                actor.watchers = {}
-            actor.watchers[watcher] = None
+            if not actor.watchers:
+                actor.watchers = self._alone.setdefault(watcher, (watcher,))
+            elif watcher not in actor.watchers:
+                if type(actor.watchers) is tuple:
+                    actor.watchers = dict.fromkeys(actor.watchers)
+                actor.watchers[watcher] = None  # type: ignore[index]
 
     def unwatch(self, actor_id: bytes, watcher: bytes) -> None:
         """No more of this actor to `watcher`."""
         actor = self.actors.get(actor_id)
-        if actor is not None and actor.watchers and watcher in actor.watchers:
-            del actor.watchers[watcher]
+        if actor is not None and watcher in actor.watchers:
+            actor.watch_no_more(watcher)
             _discard(self.watched, watcher, actor_id)
 
     def forget_watcher(self, watcher: bytes) -> None:
         """The watcher is dead."""
         for actor_id in self.watched.pop(watcher, {}):
-            (self.actors[actor_id].watchers or {}).pop(watcher, None)
+            self.actors[actor_id].watch_no_more(watcher)
+        self._alone.pop(watcher, None)
 
     def children_of(self, identity: bytes, life: int) -> list[Actor]:
         """Return the actors that one life of an actor has created."""
@@ -479,7 +495,7 @@ class Directory:
             assert sum(map(len, index.values())) == living, "D4"
         for watcher, watched in self.watched.items():
             for actor_id in watched:
-                assert watcher in (self.actors[actor_id].watchers or ())
+                assert watcher in self.actors[actor_id].watchers
 
 
 def _discard(index: dict[bytes, dict[bytes, None]], key: bytes, actor_id: bytes) -> None:

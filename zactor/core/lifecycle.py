@@ -35,7 +35,7 @@ from zactor.ids import row_tag
 from zactor.wire.messages import Address, BindNetwork, StartActor, StartActors, StopActor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from zactor.core.broker_config import BrokerConfig
     from zactor.core.deadlines import Deadlines
@@ -84,7 +84,7 @@ class Lifecycle:
     # -- towards a life
 
     def create(
-        self, spec: dict[str, Any], namespace: str, now: float, *, shape: Shape | None = None,
+        self, spec: Mapping[str, Any], namespace: str, now: float, *, shape: Shape | None = None,
         common: dict[str, Any] | None = None,
     ) -> Actor:  # fmt: skip
         """Enter a new actor and have it wait for its place.

@@ -101,6 +101,12 @@ ATTEMPTS = 2
 FAILED_SPARES = 4
 """Spare workers that fail to start, one after the other, until no more are tried."""
 
+IDLE_EXIT, USED_UP = "idle", "used up"
+"""Why a worker is asked to exit that may answer "keep", since others need what it owns."""
+
+ASK_AGAIN = 0.5
+"""Seconds after which a worker that is used up, and needed, is asked to exit again."""
+
 NO_EXIT = "it did not exit when asked to"
 
 FEW = 8
@@ -355,9 +361,9 @@ class NodeMachine:
         shape = message.shape
         environment = shape.get("env") or {}
         env = env_key(environment)
-        worker = self._pool.take_idle(message.job, env) or self._fresh(
-            env, environment, attempt
-        )
+        # What has looked for GPUs once will not look again: a process sees one set of them.
+        idle = None if shape.get("gpu_ids") else self._pool.take_idle(message.job, env)
+        worker = idle or self._fresh(env, environment, attempt)
         self._pool.give_lease(worker, message.lease, message.job, shape)
         self._relabel(worker, shape.get("name") or "task")
         self._assign(worker, message, ["lease", message.lease, message.job, shape], now)
@@ -393,12 +399,15 @@ class NodeMachine:
             self._effects.append(SetLabel(worker.process, label, worker.job))
 
     def _end_lease(self, message: EndLease, now: float) -> None:
+        known = self._pool.by_lease.get(message.lease)
+        reusable = message.reusable and not (known and known.shape.get("gpu_ids"))
         worker = self._pool.take_lease(message.lease)
         if worker is None or worker.use == ENDING:
             return
         worker.work.clear()
-        if not message.reusable:
-            self._end_worker(worker, now)
+        if not reusable:
+            worker.is_used_up = True
+            self._end_worker(worker, now, USED_UP)
             return
         self._effects.append(ToWorker(worker.process, ["unlease", message.lease]))
         self._pool.rest(worker, now)
@@ -443,6 +452,12 @@ class NodeMachine:
         for worker in list(self._pool.workers.values()):
             self._end_worker(worker, now)
         self._maybe_end()
+
+    def kill_actors(self, text: str, now: float) -> None:
+        """Kill every worker that hosts actors."""
+        for worker in list(self._pool.workers.values()):
+            if worker.actors:
+                self._kill(worker, text, now)
 
     # What workers say.
 
@@ -519,6 +534,12 @@ class NodeMachine:
             and not worker.killed
             and self._end_reason is None
         ):
+            if worker.is_used_up:
+                # It gets no further task, and goes when nobody needs what it owns.
+                worker.is_kept = True
+                worker.exit_by = now + ASK_AGAIN
+                self._at(worker.exit_by, self._exit_overdue, worker.process)
+                return
             worker.exit_by = 0.0
             self._pool.rest(worker, now)
             self._at(now + self._limits.idle_worker, self._idle_overdue, worker.process)
@@ -546,6 +567,9 @@ class NodeMachine:
         self._pool.detach(worker)
         worker.use = ENDING
         worker.work.clear()
+        self._ask_to_exit(worker, now, why)
+
+    def _ask_to_exit(self, worker: Worker, now: float, why: str) -> None:
         worker.exit_by = now + self._limits.exit_grace
         self._effects.append(ToWorker(worker.process, ["exit", why]))
         self._at(worker.exit_by, self._exit_overdue, worker.process)
@@ -608,7 +632,12 @@ class NodeMachine:
 
     def _exit_overdue(self, process: bytes, now: float) -> None:
         worker = self._pool.workers.get(process)
-        if worker is not None and 0 < worker.exit_by <= now:
+        if worker is None or not 0 < worker.exit_by <= now:
+            return
+        if worker.is_kept and self._end_reason is None:
+            worker.is_kept = False
+            self._ask_to_exit(worker, now, USED_UP)
+        else:
             self._kill(worker, NO_EXIT, now)
 
     def _hook_overdue(self, key: ActorLife, now: float) -> None:
@@ -622,7 +651,7 @@ class NodeMachine:
         if worker is None or not (worker.use == IDLE or _is_empty(worker)):
             return
         if now - worker.idle_since >= self._limits.idle_worker:
-            self._end_worker(worker, now, "idle")
+            self._end_worker(worker, now, IDLE_EXIT)
 
     def _refill_soon(self, now: float) -> None:
         timer_is_set = self._refill_at is not None

@@ -157,19 +157,32 @@ class Shape:
         return ", ".join(parts)
 
 
+_MOST_SHAPES = 1_000
+_shapes: dict[tuple[Any, ...], Shape] = {}  # read lately, by key
+
+
+def _same(shape: Shape) -> Shape:
+    """Return the shape that stands for all with its key: each takes 700 bytes, and nobody changes one."""
+    if len(_shapes) >= _MOST_SHAPES:
+        _shapes.clear()
+    return _shapes.setdefault(shape.key, shape)
+
+
 def shape_of_actor(spec: Mapping[str, Any]) -> Shape:
     """Read the shape out of an ActorSpec.
 
     Raises:
         ValueError: It makes no sense; the text says what.
     """
-    return Shape(
-        parse_amounts(spec.get("running") or {}),
-        parse_amounts(spec.get("placing") or {}),
-        strategy=spec.get("strategy"),
-        group=spec.get("group"),
-        selector=spec.get("label_selector"),
-        fallback=spec.get("fallback"),
+    return _same(
+        Shape(
+            parse_amounts(spec.get("running") or {}),
+            parse_amounts(spec.get("placing") or {}),
+            strategy=spec.get("strategy"),
+            group=spec.get("group"),
+            selector=spec.get("label_selector"),
+            fallback=spec.get("fallback"),
+        )
     )
 
 

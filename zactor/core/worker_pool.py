@@ -33,8 +33,8 @@ class Worker:
     """One worker process."""
 
     __slots__ = (
-        "actors", "address", "attempt", "env", "environment", "exit_by", "home", "idle_since", "job",
-        "killed", "label", "lease", "pid", "process", "shape", "unready", "use", "work",
+        "actors", "address", "attempt", "env", "environment", "exit_by", "home", "idle_since", "is_kept",
+        "is_used_up", "job", "killed", "label", "lease", "pid", "process", "shape", "unready", "use", "work",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,8 @@ class Worker:
         self.home: tuple[Any, ...] | None = None  # key of the shared actors it is for
         self.killed = ""  # why we killed it; "" if we did not
         self.idle_since = 0.0  # when it became IDLE, or SHARED and empty
+        self.is_used_up = False  # it is to run no further task
+        self.is_kept = False  # used up, and others need what it owns: asked to exit again later
         self.exit_by = 0.0  # when it is killed if it is still there; 0: never
 
     def describe(self) -> dict[str, Any]:

@@ -156,8 +156,8 @@ class ActorClassInheritanceError(ZactorError, TypeError):
     """A class tried to inherit from an actor class; let it inherit from the plain class."""
 
     _headline = (
-        "Inheriting from actor classes is not supported. Let a plain class be the base, and "
-        "make actor classes of what inherits from it."
+        "Inheriting from actor classes is not currently supported. Let a plain class be the base, "
+        "and make actor classes of what inherits from it."
     )
 
 

@@ -40,7 +40,8 @@ class Option(NamedTuple):
 
 
 def _count(name: str, *, least: int, infinite: bool = False) -> Option:
-    accepted = "None, " + "0, " * (least == 0) + "-1 " * infinite + "or a positive integer"
+    others = ["0"] * (least == 0) + ["-1"] * infinite
+    accepted = ", ".join(["None", *others]) + " or a positive integer"
     accepted += ", where -1 represents infinity" * infinite
 
     def check(value: int | None) -> str | None:

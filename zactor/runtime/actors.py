@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import Result, Stream
+from zactor.core.calls import Result, Stream, spend_retry
 from zactor.exceptions import ActorDiedError, ActorUnavailableError, from_wire
 from zactor.serde.exceptions import revive
 from zactor.wire import batches
@@ -335,8 +335,8 @@ class ActorViews:
                 did_not_run = never_began or result in strays
                 executed = "no" if did_not_run else _executed(result.seq, started, finished)
                 if goes_on and (result.retries or never_began):
-                    if result.retries > 0 and not did_not_run:
-                        result.retries -= 1
+                    if not did_not_run:
+                        spend_retry(result)
                     again.append(result)
                 elif goes_on:
                     self._process.caller.fail(result, self.unavailable(view, executed))
@@ -405,6 +405,8 @@ class ActorViews:
             with caller.lock:
                 stream.failure = error
                 caller.make_way(stream, None, view.life)
+                if not stream.pending and not stream.held:
+                    continue
                 left: list[Result] = stream.take_pending() + stream.take_held()
             for result in left:
                 self._process.caller.fail(result, error)

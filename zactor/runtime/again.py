@@ -21,6 +21,7 @@ from zactor.wire import batches
 
 if TYPE_CHECKING:
     from zactor.core.lineage import Record
+    from zactor.runtime.offered import Offered
     from zactor.runtime.process import Process
 
 _OF_ONE_RUN = (batches.X_FUNCTION, batches.X_DEADLINE, batches.X_BACKPRESSURE)
@@ -206,7 +207,7 @@ class AgainStream(Streaming, Again):
             f"the generator was run again for its item {index}, and did not yield that as before"
         )
 
-    def ended(self, process: Process, length: int) -> None:  # noqa: ARG002 - as the base says
+    def ended(self, process: Offered, length: int) -> None:  # noqa: ARG002 - as the base says
         """The generator has returned. On the leader."""
         self._end(NATIVE, None)
 

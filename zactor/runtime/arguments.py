@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Sequence
 
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 LARGE_ARGUMENTS = 1 << 20
 """Bytes from which arguments go to the store; with buffers, which need no unpickling, from `LARGE`."""
@@ -68,7 +68,7 @@ def with_known_values(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
 
 
 def encode(
-    process: Process,
+    process: Offered,
     result: Result,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -162,7 +162,7 @@ def are_here(awaited: Sequence[Result]) -> bool:
 _UNUSABLE = frozenset((PENDING, USER_ERROR, ERROR))
 
 
-def _store(process: Process, payload: bytes, buffers: Sequence[Any]) -> Put | None:
+def _store(process: Offered, payload: bytes, buffers: Sequence[Any]) -> Put | None:
     """Write large arguments to shared memory; None if they are to travel with the call."""
     store = process.objects.store
     size = len(payload) + sum(map(len, buffers))
@@ -178,7 +178,7 @@ def _store(process: Process, payload: bytes, buffers: Sequence[Any]) -> Put | No
     return stored
 
 
-def complete(process: Process, result: Result) -> bool:
+def complete(process: Offered, result: Result) -> bool:
     """Put the values of its awaited references into a call that is about to leave.
 
     It may be released once this is done. A call without extras is complete as it is.
@@ -224,7 +224,7 @@ def complete(process: Process, result: Result) -> bool:
     return True
 
 
-def references_of(process: Process, refs: Sequence[Any]) -> list[tuple[bytes, bytes]]:
+def references_of(process: Offered, refs: Sequence[Any]) -> list[tuple[bytes, bytes]]:
     """Return `(object id, owner)` of references and handles; weak handles hold nothing."""
     named = (ref.reference(process) for ref in refs)
     return [each for each in named if each is not None]
@@ -293,7 +293,7 @@ class Awaited:
 
 
 def wait_for_arguments(
-    process: Process,
+    process: Offered,
     result: Result,
     awaited: list[Result],
     ready: Callable[[Result], None],

@@ -56,6 +56,7 @@ class BrokerShell:
         self._due = 0.0  # when the timer fires
         self._is_step_due = False
         self._is_probing = False
+        self._is_retired = False
         self._pidfds: dict[bytes, int] = {}  # of nodes on this machine
         for message_type in machine.message_types:
             post.on(message_type, self._received)
@@ -67,7 +68,13 @@ class BrokerShell:
         machine.start(loop.now())
         self._step()
 
+    def retire(self) -> None:
+        """Hear and do nothing more: the cluster is being ended, and who ends it sees to the rest."""
+        self._is_retired = True
+
     def _received(self, peer: bytes, address: Address, message: Any) -> None:
+        if self._is_retired:
+            return
         self.machine.receive(peer, address, message, self._loop.now())
         self._step_soon()
         known = self._post.peers.get(peer)  # not if it is this process itself
@@ -113,6 +120,8 @@ class BrokerShell:
 
     def _step(self) -> None:
         self._is_step_due = False
+        if self._is_retired:
+            return
         try:
             effects = self.machine.drain()
         except StaleError as error:

@@ -57,6 +57,7 @@ MAX_PAYLOAD = 2 << 30  # bytes of unsettled arguments in this process; more rais
 WEIGH_EVERY = 0.02  # seconds; while at that bound, how often it is looked whether it still is
 BATCHES_KEPT = 500  # that left last, remembered for listings
 FAILURES_KEPT = 1_000
+NAMES_KEPT = 10_000
 
 _errors = frozenset((batches.USER_ERROR, batches.ERROR))
 _result_state = {
@@ -78,6 +79,7 @@ class Caller:
             maxlen=BATCHES_KEPT
         )  # stream, first seq, first number, methods, when
         self.failures: dict[bytes, Failure] = {}
+        self.given_names: dict[tuple[bytes, int], str] = {}  # by caller and number
         self.special: dict[int, Callable[..., int]] = {}
         # Told of replies that bring references or stored values, before they are settled.
         self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
@@ -158,14 +160,15 @@ class Caller:
         with self.lock:
             old = stream.outgoing
             if old is not None and old is not outgoing:
-                taken = old.take_gathered()
-                strays = [result for result in taken if result.stream is stream]
-                # At once, and in front: other threads may be appending.
-                old.gathered.extendleft(
-                    reversed([result for result in taken if result.stream is not stream])
-                )
-                if strays:
-                    stream.put_back(strays)
+                if old.gathered:
+                    taken = old.take_gathered()
+                    strays = [result for result in taken if result.stream is stream]
+                    # At once, and in front: other threads may be appending.
+                    old.gathered.extendleft(
+                        reversed([result for result in taken if result.stream is not stream])
+                    )
+                    if strays:
+                        stream.put_back(strays)
                 old.blocked.pop(stream, None)
                 old.settled += len(stream.pending)  # as far as the old place is concerned
             stream.outgoing = outgoing
@@ -253,6 +256,13 @@ class Caller:
                 return
             with outgoing.peer.lock:
                 outgoing.peer.transmit(CANCEL, [stream.channel, seq, flags])
+
+    def note_name(self, result: Result, name: str) -> None:
+        """Remember, for listings, the name that a call was given."""
+        names = self.given_names
+        names[result.stream.caller, result.number] = name
+        while len(names) > NAMES_KEPT:
+            del names[next(iter(names))]
 
     def fail(self, result: Result, error: BaseException) -> None:
         """Settle a call with an error that was made here."""

@@ -66,6 +66,7 @@ class Call:
         "function",
         "intake",
         "is_cancelled",
+        "is_told",
         "number",
         "parent",
         "seq",
@@ -82,6 +83,7 @@ class Call:
         self.function = function
         self.parent = parent
         self.is_cancelled = False
+        self.is_told = False  # that it is cancelled, while it ran: what it returns is dropped
         self.started = perf_counter()
         self.task: Any = None  # asyncio task, or ident of the thread that runs it
 
@@ -434,6 +436,10 @@ class Execution:
         call: bytes,
     ) -> None:
         """Send the result of a call that returned."""
+        running = current_call.get()
+        if self.flagged == (intake, seq) or (running is not None and running.is_told):
+            self.cancelled_while_running(intake, seq, method, call)
+            return
         returns = extras.get(batches.X_RETURNS, 1)
         if returns != 1:
             self.returned_several(intake, seq, number, method, value, returns, call)
@@ -457,12 +463,23 @@ class Execution:
         try:
             pickled = dumps(value, f"the result of {self.label or 'a task'}")
         except SerializationError as error:
+            if inspect.isgenerator(value):
+                return self._encode_only(value)
             error.executed = "yes"
             return -1, error
         payload, buffers, refs = pickled
         if buffers or refs or len(payload) > LARGE:
             return -1, pickled
         return 1, payload
+
+    def _encode_only(self, generator: Any) -> tuple[int, Any]:
+        """Encode what a generator yields whose caller wants one value (`num_returns=1`)."""
+        try:
+            for value in generator:
+                return self.encode_simple(value)
+            raise ValueError("num_returns=1, but the generator yielded nothing")
+        except Exception as error:  # noqa: BLE001 - runs user code
+            return batches.USER_ERROR, self._packed(error, self.method)
 
     def returned(
         self,
@@ -474,6 +491,9 @@ class Execution:
         number: int = -1,
     ) -> None:
         """Reply with a result that has references, buffers, or is large; or cannot be pickled."""
+        if self.flagged == (intake, seq):
+            self.cancelled_while_running(intake, seq, method, call)
+            return
         if number < 0:
             number = seq + self.offset
         object_id = pack_object_id(intake.caller, number, 0)
@@ -535,17 +555,25 @@ class Execution:
             self.settle_references(call, intake.peer, (), ())
             self.process.callee.reply(intake, seq, batches.SEVERAL, [])
             return
+        parts: list[Any] = []
+        late = b""  # the error of a generator that had yielded some
         try:
-            parts = list(value)
+            for part in value:
+                parts.append(part)  # noqa: PERF402 - what came before an error is kept
+                if len(parts) == returns and inspect.isgenerator(value):
+                    break  # as Ray does: what it would yield beyond is not asked for
             if len(parts) != returns:
                 raise ValueError(
                     f"Task returned {len(parts)} objects, but num_returns={returns}: "
                     f"{self.label}.{name}() must return an iterable of {returns} values"
                 )
         except Exception as error:  # noqa: BLE001 - iterating runs user code
-            self.failed(intake, seq, method, error, call)
-            return
-        wire, named = [], []
+            if not parts or not inspect.isgenerator(value):
+                self.failed(intake, seq, method, error, call)
+                return
+            late = self._packed(error, method)
+        wire: list[list[Any]] = []
+        named: list[Any] = []
         for index, part in enumerate(parts):
             object_id = pack_object_id(intake.caller, number, index)
             status, encoded = self.encode_simple(part)
@@ -563,6 +591,7 @@ class Execution:
                 )
             else:
                 wire.append([status, encoded])
+        wire += [[batches.USER_ERROR, late] for _ in range(returns - len(parts))]
         extras: dict[int, Any] = {}
         if named:
             self.process.objects.value_leaves(
@@ -591,18 +620,26 @@ class Execution:
         ):
             self.is_cancelled = False
             error = interrupted(error)
+        payload = self._packed(error, method)
+        self.settle_references(call, intake.peer, (), ())
+        self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
+
+    def _packed(self, error: BaseException, method: int) -> bytes:
         name = self.names.get(method, "")
-        payload, _, refs = pack_exception(
+        payload: bytes = pack_exception(
             error,
             f"{self.label}.{name}" if self.label else name,
             pid=os.getpid(),
             actor_repr=self.repr,
             actor_id=self.actor_id,
-        )
-        peer = intake.peer
-        self.settle_references(call, peer, (), ())
-        del refs
-        self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
+        )[0]
+        return payload
+
+    def cancelled_while_running(
+        self, intake: Intake, seq: int, method: int, call: bytes = b""
+    ) -> None:
+        """Reply to a call that was told that it is cancelled, and returned all the same."""
+        self.failed(intake, seq, method, cancelled_to_the_end(), call)
 
     def not_run(self, intake: Intake, seq: int, method: int, error: BaseException) -> None:
         """Reply to a call whose arguments could not be had."""
@@ -682,6 +719,14 @@ def interrupted(error: BaseException) -> TaskCancelledError:
     found = TaskCancelledError(executed="unknown").with_traceback(error.__traceback__)
     found.__suppress_context__ = True
     return found
+
+
+def cancelled_to_the_end() -> TaskCancelledError:
+    """Return what a call raises at `get` that was told of its cancelling, and went on to its end."""
+    return TaskCancelledError(
+        "It was cancelled while it ran, and has returned; what it returned is dropped.",
+        executed="yes",
+    )
 
 
 def _send_cancel() -> None:

@@ -13,10 +13,10 @@ from zactor.wire.codec import CANCEL
 
 if TYPE_CHECKING:
     from zactor.core.calls import Result
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 
-def cancel_result(process: Process, result: Result, *, force: bool, recursive: bool) -> None:
+def cancel_result(process: Offered, result: Result, *, force: bool, recursive: bool) -> None:
     """Cancel a pending call: at once if it has not left this process, else where it runs."""
     flags = (C_RECURSIVE if recursive else 0) | (C_FORCE if force else 0)
     if result.state == PENDING and type(result) is Borrowed:  # its owner has made the call
@@ -42,7 +42,7 @@ def cancel_result(process: Process, result: Result, *, force: bool, recursive: b
     process.flush()
 
 
-def cancel_shared(process: Process, object_id: bytes, flags: int) -> None:
+def cancel_shared(process: Offered, object_id: bytes, flags: int) -> None:
     """Cancel a call of ours for a process that has a reference to its result."""
     result = process.objects.shared(object_id)
     if isinstance(result, Part):
@@ -52,7 +52,7 @@ def cancel_shared(process: Process, object_id: bytes, flags: int) -> None:
         cancel_result(process, result, force=force, recursive=bool(flags & C_RECURSIVE))
 
 
-def cancel_made_since(process: Process, number: int, flags: int) -> None:
+def cancel_made_since(process: Offered, number: int, flags: int) -> None:
     """Cancel what the process's present caller has called since its call number `number`."""
     streams = list(process.identity.streams.values()) + process.tasks.streams()
     made = [

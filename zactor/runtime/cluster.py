@@ -261,7 +261,10 @@ class _Embedded:
         self._abort()  # C1
 
     def _terminated(self) -> None:
-        self.node.stop("the cluster was ended")
+        # The end of each of its actors is nobody's business any more: with a hundred thousand of them
+        # the broker would take seconds to enter it.
+        self._part.broker.retire()
+        self.node.stop("the cluster was ended", with_actors=True)
         self._part.loop.call_later(self._config.exit_grace + 1.0, self._abort)
 
     def _ended(self, reason: str) -> None:  # noqa: ARG002

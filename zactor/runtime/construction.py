@@ -44,14 +44,15 @@ def groups_of(spec: dict[str, Any]) -> Groups:
 def construct(process: Process, execution: Execution, host: Any, spec: dict[str, Any]) -> None:
     """Load the class and run the constructor. What that raises passes on."""
     if isinstance(host, AsyncHost):
-        host.loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(host.loop)
+        asyncio.set_event_loop(asyncio.new_event_loop())
     execution.instance = instance = make_instance(process, spec, spec["id"], spec.get("args"))
     spec.pop("definition", None)
     spec.pop("definition", None)
     for number, row in enumerate(spec.get("methods") or ()):
         name = row[0]
         execution.bind(number, name, getattr(instance, name))
+    if isinstance(host, AsyncHost):
+        host.loop = asyncio.get_event_loop()  # not before: calls begin once it is known
 
 
 def make_instance(process: Process, spec: dict[str, Any], actor: bytes, arguments: Any) -> Any:
@@ -64,16 +65,25 @@ def make_instance(process: Process, spec: dict[str, Any], actor: bytes, argument
     if cls is None:
         cls = definitions.add(key, blob) if blob else definitions.load(key)
     if not arguments:
-        return cls()
+        return _made(cls)
     if type(arguments) is bytes:
         args, kwargs = loads_args(arguments, ())
-        return cls(*args, **kwargs)
+        return _made(cls, *args, **kwargs)
     if not (arguments.get("refs") or arguments.get("slots")):
         if arguments.get("payload") is None:
-            return cls()
+            return _made(cls)
         args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
-        return cls(*args, **kwargs)
+        return _made(cls, *args, **kwargs)
     return _make_with_references(process, cls, spec["owner"], actor, arguments)
+
+
+def _made(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return an instance. An `async def __init__` runs to its end on the actor's loop."""
+    if not inspect.iscoroutinefunction(cls.__init__):
+        return cls(*args, **kwargs)
+    instance = cls.__new__(cls, *args, **kwargs)
+    asyncio.get_event_loop().run_until_complete(instance.__init__(*args, **kwargs))
+    return instance
 
 
 def _make_with_references(
@@ -95,7 +105,7 @@ def _make_with_references(
                 args[slot] = decoded
             else:
                 kwargs[slot] = decoded
-    instance = cls(*args, **kwargs)
+    instance = _made(cls, *args, **kwargs)
     args = kwargs = None  # type: ignore[assignment]
     if arguments.get("refs"):
         objects.call_finishes(actor + b"init", owner, ())

@@ -23,7 +23,7 @@ from zactor.runtime.several import Several
 from zactor.runtime.streaming import Streaming
 
 if TYPE_CHECKING:
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 ACTIVE: dict[int, None] = {}
 """Not empty while a call with a deadline runs in this process: then its calls inherit it."""
@@ -62,7 +62,7 @@ def deadline_of(timeout: float | None) -> float | None:
 class Deadlines:
     """The calls of this process that have a deadline and are not settled."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Offered) -> None:
         self._process = process
         self._heap: list[tuple[float, int, Result, str]] = []
         self._looked = 0  # length of the heap when it was last cleared of what is settled

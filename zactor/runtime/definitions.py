@@ -10,6 +10,8 @@ from zactor.wire.messages import Define, FetchDefinition
 if TYPE_CHECKING:
     from zactor.runtime.process import Process
 
+MOST = 95 << 20  # bytes of a definition
+
 
 class Definitions:
     """What this process has published, and what it has loaded."""
@@ -26,6 +28,8 @@ class Definitions:
         if known is not None:
             return known[1]
         key, blob = pack_definition(definition)
+        if len(blob) > MOST:
+            raise ValueError(_too_large(definition, len(blob)))
         if key not in self._told:
             self._told.add(key)
             self._process.tell(Define(key, blob, self._process.job))
@@ -51,3 +55,15 @@ class Definitions:
         if found is None:
             found = self._loaded[key] = load_definition(blob)
         return found
+
+
+def _too_large(definition: Any, size: int) -> str:
+    name = getattr(definition, "__qualname__", repr(definition))
+    kind = "actor" if isinstance(definition, type) else "remote function"
+    if kind == "actor":
+        name = definition.__name__
+    return (
+        f"The {kind} {name} is too large ({size >> 20} MiB > {MOST >> 20} MiB). Check that its "
+        "definition does not capture a large array or another large object of the scope around it: "
+        "pass such a value as an argument, by a reference that zactor.put() returned."
+    )

@@ -32,9 +32,17 @@ _WAITS = {  # our functions in which a thread waits, and the variable that says 
 }
 
 
-def is_users(file: str) -> bool:
-    """Whether a source file is neither zactor's nor the standard library's."""
-    if file.startswith(("<frozen", "<string>")) or file.startswith(_OWN):
+def is_users(file: str, function: str = "") -> bool:
+    """Whether code is neither zactor's nor the standard library's.
+
+    Args:
+        file: Its source file. That of `python -c` is "<string>", for functions of the user's as well
+            as for the line by which a worker was started.
+        function: Its function.
+    """
+    if file == "<string>":
+        return function not in ("", "<module>")
+    if file.startswith("<frozen") or file.startswith(_OWN):
         return False
     return not file.startswith(_LIBRARY) or "site-packages" in file or "dist-packages" in file
 
@@ -53,7 +61,7 @@ def place_of(frames: Iterable[FrameType]) -> str:
     """Return `file:line in function` of the innermost frame of the user's; "" if there is none."""
     for frame in frames:
         code = frame.f_code
-        if is_users(code.co_filename):
+        if is_users(code.co_filename, code.co_name):
             return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
     return ""
 
@@ -62,7 +70,7 @@ def awaited_in(frames: Iterable[FrameType]) -> list[Result]:
     """Return the pending results for which a thread waits in a `get` or `wait`."""
     for frame in frames:
         code = frame.f_code
-        if is_users(code.co_filename):
+        if is_users(code.co_filename, code.co_name):
             return []  # what is further out is not what it waits for now
         variable = _WAITS.get((code.co_filename, code.co_name))
         if variable is not None:
@@ -78,7 +86,7 @@ def held_up_in(frames: Iterable[FrameType]) -> tuple[Any, str] | None:
     for frame in frames:
         name, file = frame.f_code.co_name, frame.f_code.co_filename
         if file != _OUTFLOW:
-            if outflow is None and is_users(file):
+            if outflow is None and is_users(file, name):
                 return None
             continue
         if name in ("wait_for_credit", "wait_for_credit_async"):

@@ -19,7 +19,8 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime.calling import NATIVE_TYPES, Execution, StopServing
+from zactor.exceptions import to_wire
+from zactor.runtime.calling import NATIVE_TYPES, Execution, StopServing, cancelled_to_the_end
 from zactor.runtime.interrupts import enters_user_code, protected
 from zactor.runtime.reception import Waiter
 from zactor.wire import batches
@@ -32,6 +33,7 @@ FAST = 1e-4  # a method whose last runs all took less may run before gathered re
 FAST_RUNS = 16
 REPLY_AGE = 2e-4  # gathered replies older than this leave before the next method is entered
 HAND_BACK = 0.005  # a task that has run this long has its followers handed back
+LEASE_PATIENCE = 1.0  # seconds that the word on a lease may come later than its first task
 
 Run = tuple[Any, ...]
 
@@ -49,6 +51,8 @@ class MainHost:
         self._waiter: Waiter | None = None
         self._run: Run | None = None  # of tasks, what the main thread is in the middle of
         self.is_task_host = False
+        self.lease = 0  # the latest that the node has told of; they rise
+        self._leased = threading.Event()
         self.ending = ""  # how a call ended the actor, if one did
         self.is_stopping = False
         self._watching = False
@@ -69,6 +73,11 @@ class MainHost:
     def cancel(self, intake: Intake, seq: int, flags: int) -> None:
         """Cancel a call: not run if it waits, interrupted if it runs."""
         self.execution.cancel(intake, seq, flags)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a task runs. Any thread."""
+        return self._run is not None
 
     def hand_back(self) -> None:
         """Give tasks that have not started back to those who sent them. Any thread."""
@@ -124,6 +133,19 @@ class MainHost:
             self.ending = stop.cause
             self.process.callee.flush()
 
+    def told_of_lease(self, lease: int) -> None:
+        """The node has said what the tasks of a lease run with. On the lane's thread."""
+        self.lease = lease
+        self._leased.set()
+
+    def _await_lease(self, lease: int) -> None:
+        """Wait for the node's word on a lease: its first task has overtaken it, on another way."""
+        until = perf_counter() + LEASE_PATIENCE
+        while self.lease < lease and perf_counter() < until:
+            self._leased.clear()
+            if self.lease < lease:
+                self._leased.wait(until - perf_counter())
+
     def stop(self) -> None:
         """Have `serve` return once the queue is empty. Any thread."""
         self.is_stopping = True
@@ -153,6 +175,8 @@ class MainHost:
             gathered_at = began = started
             execution.enter(intake, number - seq, parent)
             if is_task_host:
+                if intake.number > self.lease:
+                    self._await_lease(intake.number)
                 with self.lock:
                     execution.hand_back_rest = False
                     self._run = run
@@ -238,6 +262,10 @@ class MainHost:
         if not flat:
             return
         callee = self.process.callee
+        flagged = self.execution.flagged
+        if flagged is not None and flagged[0] is intake and flagged[1] in flat[::3]:
+            at = 3 * flat[::3].index(flagged[1])  # it looked at is_canceled(), and returned
+            flat[at + 1 : at + 3] = batches.ERROR, to_wire(cancelled_to_the_end())
         with callee.lock:
             group = callee.group_of(intake)
             group += flat

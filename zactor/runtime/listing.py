@@ -123,7 +123,7 @@ def _unsettled(process: Process, times: _Times) -> Iterator[tuple[Row, bytes]]:
         state = WAITS_FOR_ARGUMENTS if result.waiting else WAITS_FOR_WORKER
         if hasattr(result, "queue"):
             row = _row(process, result.stream.caller, result.number)
-            row |= {"name": result.function[1], "func_or_class_name": result.function[1]}
+            _name(process, row, result.stream.caller, result.number, result.function[1])
             row["required_resources"] = dict(result.queue.shape.get("resources") or {})
         else:
             row = _called(process, result.stream, result.number, result.method)
@@ -182,7 +182,7 @@ def _ended(row: Row, failure: Failure | None) -> Row:
 def _never_sent(process: Process, failure: Failure) -> Row:
     if failure.function:
         row = _row(process, failure.stream.caller, failure.number)
-        return row | {"name": failure.function, "func_or_class_name": failure.function}
+        return _name(process, row, failure.stream.caller, failure.number, failure.function)
     return _called(process, failure.stream, failure.number, failure.method)
 
 
@@ -204,7 +204,14 @@ def _called(process: Process, stream: Stream, number: int, method: int) -> Row:
     if place is not None:
         row |= {"worker_id": place.process.hex(), "node_id": place.node.hex()}
         row["worker_pid"] = pid or None
-    return row | {"name": name, "func_or_class_name": name}
+    return _name(process, row, stream.caller, number, name)
+
+
+def _name(process: Process, row: Row, caller: bytes, number: int, function: str) -> Row:
+    """Enter what a call is of, and the name that it was given, if it was."""
+    row["name"] = process.caller.given_names.get((caller, number), function)
+    row["func_or_class_name"] = function
+    return row
 
 
 def _row(process: Process, caller: bytes, number: int) -> Row:

@@ -265,8 +265,13 @@ class Node:
             self._post.request(self.broker, DrainNode(0, self.id))
         self.stop(reason)
 
-    def stop(self, reason: str) -> None:
-        """End in order: `ended` is called when the last worker is dead."""
+    def stop(self, reason: str, *, with_actors: bool = False) -> None:
+        """End in order: `ended` is called when the last worker is dead.
+
+        `with_actors`: actors are killed, as the end of their job would do.
+        """
+        if with_actors:
+            self._machine.kill_actors("its cluster was ended", self._loop.now())
         self._machine.receive(self.broker.process, StopNode(reason), self._loop.now())
         self._step()
 

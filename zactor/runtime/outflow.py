@@ -247,7 +247,7 @@ def run_stream(
     try:
         while True:
             try:
-                iterator = _iterate(function(*args, **kwargs))
+                iterator = iterate(function(*args, **kwargs))
                 for value in iterator:
                     outflow.put(value)
                     if outflow.is_full:
@@ -255,13 +255,13 @@ def run_stream(
                     if outflow.is_dropped:
                         break
                 if outflow.is_dropped:
-                    _close(iterator)
+                    close(iterator)
                 if is_main_thread():
                     execution.seq_over()
                 outflow.end(call)
                 return
             except BaseException as error:  # noqa: BLE001 - user code
-                _close(iterator)
+                close(iterator)
                 if attempts and execution._is_retried(error, extras):  # noqa: SLF001
                     attempts -= attempts > 0
                     outflow.run_again()
@@ -288,7 +288,7 @@ async def run_stream_async(
     turn = perf_counter()
     try:
         while True:
-            iterator = made if hasattr(made, "__aiter__") else _each(made)
+            iterator = made if hasattr(made, "__aiter__") else each(made)
             try:
                 async for value in iterator:
                     outflow.put(value)
@@ -300,7 +300,7 @@ async def run_stream_async(
                         await asyncio.sleep(0)
                         turn = perf_counter()
                 if outflow.is_dropped:
-                    await _aclose(iterator)
+                    await aclose(iterator)
                 outflow.end(call)
                 return
             except Exception as error:
@@ -313,22 +313,28 @@ async def run_stream_async(
         streams.closed(outflow)
 
 
-async def _each(made: Any) -> Any:
-    for value in _iterate(made):
+async def each(made: Any) -> Any:
+    """Yield what a generator yields, where an event loop runs."""
+    for value in iterate(made):
         yield value
 
 
-def _iterate(made: Any) -> Any:
+def iterate(made: Any) -> Any:
+    """Return an iterator of what a call has returned that is to be streamed.
+
+    Raises:
+        TypeError: It cannot be iterated.
+    """
     if hasattr(made, "__aiter__"):
         return _in_a_loop(made)
     if inspect.iscoroutine(made):
         made.close()
-    try:
-        return iter(made)
-    except TypeError:
+    if not hasattr(made, "__next__"):
         raise TypeError(
-            f"num_returns='streaming' needs a generator, but the call returned a {type(made)}"
-        ) from None
+            "num_returns='streaming' and 'dynamic' need a generator, but the call returned a "
+            f"{type(made)}; iter() makes an iterator of it"
+        )
+    return made
 
 
 def _in_a_loop(made: Any) -> Iterator[Any]:
@@ -343,24 +349,26 @@ def _in_a_loop(made: Any) -> Iterator[Any]:
                     return
                 yield value
         finally:
-            runner.run(_aclose(iterator))
+            runner.run(aclose(iterator))
 
 
 async def _next_of(iterator: Any) -> Any:
     return await anext(iterator)
 
 
-async def _aclose(iterator: Any) -> None:
+async def aclose(iterator: Any) -> None:
+    """End an async generator that nobody wants more of."""
     close = getattr(iterator, "aclose", None)
     if close is not None:
         await close()
 
 
-def _close(iterator: Any) -> None:
-    close = getattr(iterator, "close", None)
-    if close is not None:
+def close(iterator: Any) -> None:
+    """End a generator that nobody wants more of."""
+    end = getattr(iterator, "close", None)
+    if end is not None:
         try:
-            close()
+            end()
         except BaseException:  # noqa: BLE001, S110 - the user's clean-up; nobody waits for it
             pass
 

@@ -157,7 +157,7 @@ class ThreadHost:
         """A queued call will not run; a running one is told by `is_canceled()`."""
         call = self.execution.calls.get((id(intake), seq))
         if call is not None:
-            call.is_cancelled = True
+            call.is_cancelled = call.is_told = True
         else:
             intake.cancel(seq)
 
@@ -339,7 +339,9 @@ class AsyncHost:
         except BaseException as error:  # noqa: BLE001 - user code
             self._failed(intake, seq, method, error, call, b"")
             return
-        if type(value) in NATIVE_TYPES and type(value) is not int:
+        if call.is_told:
+            execution.cancelled_while_running(intake, seq, method)
+        elif type(value) in NATIVE_TYPES and type(value) is not int:
             self.process.callee.reply(intake, seq, 0, value)
         else:
             execution.finish(intake, seq, number, method, value, {}, b"")
@@ -359,6 +361,8 @@ class AsyncHost:
             execution.not_run(intake, seq, method, error)
             return
         attempts = extras.get(batches.X_RETRY, (0, None))[0]
+        if extras.get(batches.X_RETURNS, 1) < 0:
+            attempts = 0  # a stream counts its own
         while True:
             try:
                 value = function(*args, **kwargs)
@@ -413,8 +417,10 @@ class AsyncHost:
             intake.cancel(seq)
         else:
             call = self._call_of((id(intake), seq))
-            if call is not None and flags & batches.C_RECURSIVE:
-                call.is_cancelled = True  # what it awaits is cancelled too
+            if call is not None:
+                call.is_told = True
+                if flags & batches.C_RECURSIVE:
+                    call.is_cancelled = True  # what it awaits is cancelled too
             task.get_loop().call_soon_threadsafe(task.cancel)
 
     def _call_of(self, key: tuple[int, int]) -> Call | None:

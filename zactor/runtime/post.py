@@ -561,8 +561,9 @@ class Post:
         if self.is_closed:
             return
         self.is_closed = True
+        deadline = self.now() + linger  # for all of them together
         for peer in list(self.peers.values()):
-            peer.close(linger)
+            peer.close(max(0.0, deadline - self.now()))
         self.connections.close()
         self.inbox.close()
         if self._network is not None:

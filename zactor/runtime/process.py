@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from zactor.core.calls import Result
+    from zactor.runtime.offered import Offered
     from zactor.runtime.progress import ProgressPage
     from zactor.transport.curve import Keys
     from zactor.wire.messages import Address
@@ -50,7 +51,7 @@ BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back 
 
 MOST_WARNED = 1_000  # different warnings of one process; what comes after is not shown
 
-_current: Process | None = None
+_current: Offered | None = None
 _is_fork = False  # `_current` is that of the process this one was forked from
 
 
@@ -238,6 +239,19 @@ class Process:
         """Send a one-way message to the broker."""
         self.post.send(self.broker, message)
 
+    def end_actor(self) -> None:
+        """End the actor that runs here, from whatever task of it asks."""
+        host = self.callee.hosts.get(bytes.fromhex(self.running.actor_id))
+        end_actor = getattr(host, "end_actor", None)
+        if end_actor is not None:
+            end_actor()
+
+    def explain(self, result: Result) -> tuple[list[dict[str, Any]], Any]:
+        """Return causes why a result is not there, and a lead to follow for more, or None."""
+        from zactor.runtime.explaining import explain
+
+        return explain(self, result)
+
     def inherited_session(self) -> dict[str, Any]:
         """Return what actors and tasks made here take over from the session."""
         return dict(self.session)
@@ -328,12 +342,12 @@ def show_warning(text: str) -> None:
             sys.stderr.flush()
 
 
-def current() -> Process | None:
-    """Return this process's `Process`, or None before `init`, after `shutdown`, or in a fork."""
+def current() -> Offered | None:
+    """Return what this process offers, or None before `init`, after `shutdown`, or in a fork."""
     return None if _is_fork else _current
 
 
-def set_current(process: Process | None) -> None:
+def set_current(process: Offered | None) -> None:
     """Make `process` the one that `current` returns."""
     global _current, _is_fork  # noqa: PLW0603 - one runtime a process
     _current = process

@@ -17,7 +17,7 @@ from zactor.runtime import process as processes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 STANDARD = frozenset((*vars(logging.makeLogRecord({})), "asctime", "message", "taskName"))
 """The attributes that Python gives to every record; others are context, ours or the program's."""
@@ -38,7 +38,7 @@ class ContextFilter(logging.Filter):
         return True
 
 
-def context_of(process: Process) -> dict[str, Any]:
+def context_of(process: Offered) -> dict[str, Any]:
     """Return the ids and names of what runs in the asking thread or asyncio task."""
     node = process.node.node if process.node is not None else process.post.address.node
     context: dict[str, Any] = {

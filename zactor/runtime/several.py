@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import NATIVE, Result
@@ -70,6 +72,23 @@ class Part(Result):
     def object_id(self) -> bytes:
         """Return the object id: the call's, with the part's index."""
         return self.call.object_id()[:-4] + self.index.to_bytes(4, "big")
+
+
+def several_values(value: Any, returns: int, label: str) -> list[Any]:
+    """Return the `returns` values of what a call has returned.
+
+    Raises:
+        ValueError: It has another number of values.
+        Exception: What iterating it raised.
+    """
+    # What a generator would yield beyond them is not asked for, as in Ray.
+    parts = list(islice(value, returns) if inspect.isgenerator(value) else value)
+    if len(parts) != returns:
+        raise ValueError(
+            f"Task returned {len(parts)} objects, but num_returns={returns}: {label}() must return "
+            f"an iterable of {returns} values"
+        )
+    return parts
 
 
 def install(process: Process) -> None:

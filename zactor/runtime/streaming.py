@@ -17,7 +17,7 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, Result
+from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, USER_ERROR, Result
 from zactor.exceptions import (
     OwnerDiedError,
     StreamingGeneratorReplayInconsistentError,
@@ -27,6 +27,7 @@ from zactor.exceptions import (
     to_wire,
 )
 from zactor.ids import pack_object_id
+from zactor.runtime import process as processes
 from zactor.runtime.arguments import references_of
 from zactor.runtime.interrupts import protected
 from zactor.runtime.refs import ObjectRef
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from zactor.core.calls import Stream
+    from zactor.runtime.offered import Offered
     from zactor.runtime.outflow import Outflow
     from zactor.runtime.peer import Peer
     from zactor.runtime.process import Process
@@ -93,14 +95,23 @@ class Streaming(Result):
             item = Item(self, self.received + 1)
             item.state, item.value = state, value
             self.arrived.append(item)
-            self._end(state, value)
+            process = processes.current()
+            if (
+                self.is_dynamic
+                and self.received
+                and state == USER_ERROR
+                and process is not None
+            ):
+                self._end_dynamic(process)
+            else:
+                self._end(state, value)
 
     def _end(self, state: int, value: Any) -> None:
         self.is_over = True
         super().settle(state, value)
         self.changed()
 
-    def ended(self, process: Process, length: int) -> None:
+    def ended(self, process: Offered, length: int) -> None:
         """The generator has returned, after `length` items. On the leader."""
         if length < self.received and not self.is_dropped:
             self.settle(
@@ -112,14 +123,16 @@ class Streaming(Result):
             )
             return
         if self.is_dynamic:
-            refs: list[ObjectRef[Any]] = [
-                ObjectRef(item) for item in iter(self.take_nowait, None)
-            ]
-            payload, _, inner = dumps(DynamicObjectRefGenerator(refs))
-            process.objects.hold_value(self, references_of(process, inner))
-            self._end(PICKLED, payload)
+            self._end_dynamic(process)
         else:
             self._end(NATIVE, None)
+
+    def _end_dynamic(self, process: Offered) -> None:
+        """The value is the references of all that came; the last may be that of an error."""
+        refs: list[ObjectRef[Any]] = [ObjectRef(item) for item in iter(self.take_nowait, None)]
+        payload, _, inner = dumps(DynamicObjectRefGenerator(refs))
+        process.objects.hold_value(self, references_of(process, inner))
+        self._end(PICKLED, payload)
 
     def changed(self) -> None:
         """Something has arrived, or nothing more will: tell who waits."""
@@ -193,7 +206,7 @@ class DynamicObjectRefGenerator:
 class RemoteStream:
     """A stream that another process owns, as it is seen here."""
 
-    def __init__(self, process: Process, ref: ObjectRef[Any], owner: Address) -> None:
+    def __init__(self, process: Offered, ref: ObjectRef[Any], owner: Address) -> None:
         self._process = process
         self._ref = ref  # keeps the stream at its owner
         self._peer = process.post.peer(owner)

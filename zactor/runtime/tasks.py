@@ -15,7 +15,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import PENDING, Result, Stream
+from zactor.core.calls import PENDING, Result, Stream, spend_retry
 from zactor.exceptions import WorkerCrashedError, from_wire
 from zactor.runtime.actors import ADVICE, unseen
 from zactor.runtime.interrupts import protected
@@ -165,6 +165,12 @@ class Tasks:
         post.on(DemandFailed, self._failed)
         special = process.caller.special
         special[batches.HANDED_BACK] = self._handed_back
+
+    def has_work(self) -> bool:
+        """Whether a task that was submitted here has not ended."""
+        return any(queue.waiting for queue in list(self._queues.values())) or any(
+            lease.stream.pending for lease in list(self._leases.values())
+        )
 
     def queue(self, key: bytes, shape: dict[str, Any], identity: Identity) -> TaskQueue:
         """Return the queue of a shape, made on first use. `key` is the shape's hash."""
@@ -387,8 +393,7 @@ class Tasks:
             if not ran:
                 again.append(result)
             elif result.retries and not message.cause.get("cancelled"):
-                if result.retries > 0:
-                    result.retries -= 1
+                spend_retry(result)
                 again.append(result)
             else:
                 done = started >= 0 and seq is not None and seq <= finished

@@ -12,7 +12,7 @@ from zactor.serde.values import loads
 from zactor.wire import batches
 
 if TYPE_CHECKING:
-    from zactor.runtime.process import Process
+    from zactor.runtime.offered import Offered
 
 LARGE = 100 << 10
 """Bytes from which a value goes to shared memory; smaller ones travel in the reply."""
@@ -67,7 +67,7 @@ def has_error(result: Result) -> bool:
     return result.state in (USER_ERROR, ERROR)
 
 
-def decode_wire(process: Process, status: int, value: Any, object_id: bytes = b"") -> Any:
+def decode_wire(process: Offered, status: int, value: Any, object_id: bytes = b"") -> Any:
     """Return the value of `[status, value]` as it travels inside a call, or raise its error."""
     if status == batches.NATIVE:
         return value

@@ -7,17 +7,20 @@ actor, or leases for tasks. Shared workers host many actors.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import select
 import signal
 import sys
 import threading
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zactor.ids import caller_id
 from zactor.runtime import process as processes
+from zactor.runtime.assigned import Assigned
 from zactor.runtime.caller import Identity
 from zactor.runtime.calling import CANCEL_SIGNAL, Execution, StopServing
 from zactor.runtime.hosts import MainHost
@@ -32,6 +35,7 @@ from zactor.wire.messages import Address, Blocked
 if TYPE_CHECKING:
     import socket
 
+IDLE, USED_UP = "idle", "used up"  # why a worker is to exit that may answer "keep"
 TASK_EXIT_GRACE = 0.3  # seconds that a running task has when its worker is told to exit
 NODE_DEAD = 70  # exit code when the node is gone
 
@@ -47,6 +51,8 @@ class Worker:
         self.actor: tuple[bytes, int] | None = None
         self.shared: Any = None  # hosts the actors of a worker for shared ones
         self._orders_lock = threading.Lock()
+        self._lane_lock = threading.RLock()  # around receiving from the lane
+        self._assigned = Assigned(os.environ)
         self._stopped: set[tuple[bytes, int]] = set()  # asked to end before they had begun
         self.is_exiting = False
         self._node_sees = os.environ.get(CUDA)  # of GPUs, before any were given to this worker
@@ -98,13 +104,19 @@ class Worker:
             for fd, _ in poll.poll():
                 if fd == self.boot["node_pidfd"]:
                     os._exit(NODE_DEAD)
-                if lane_is_open:
-                    try:
-                        for order in self.lane.receive():
-                            self._ordered(order)
-                    except LaneClosedError:
-                        lane_is_open = False
-                        poll.unregister(fd)
+                if lane_is_open and not self._take_orders():
+                    lane_is_open = False
+                    poll.unregister(fd)
+
+    def _take_orders(self) -> bool:
+        """Do what has been ordered by now; False when nothing more can be. Any thread."""
+        with self._lane_lock:
+            try:
+                for order in self.lane.receive():
+                    self._ordered(order)
+            except LaneClosedError:
+                return False
+        return True
 
     def _ordered(self, order: list[Any]) -> None:
         what = order[0]
@@ -141,10 +153,12 @@ class Worker:
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
             self._set_job(order[2], order[3])
+            if self._tasks is not None:
+                self._tasks.told_of_lease(order[1])
 
     def _exit(self, order: list[Any]) -> None:
         why = order[1] if len(order) > 1 else ""
-        if why == "idle" and self.process.objects.is_needed():
+        if why in (IDLE, USED_UP) and not self._runs_a_task() and self._is_needed():
             self._say(["keep"])
             return
         self.is_exiting = True
@@ -157,6 +171,13 @@ class Worker:
             end = threading.Timer(TASK_EXIT_GRACE, os._exit, (0,))
             end.daemon = True
             end.start()
+
+    def _runs_a_task(self) -> bool:
+        return self._tasks is not None and self._tasks.is_running
+
+    def _is_needed(self) -> bool:
+        """Whether others need what this process owns, or it waits for tasks of its own."""
+        return self.process.objects.is_needed() or self.process.tasks.has_work()
 
     def _bind_tcp(self) -> None:
         address = self.process.post.bind_tcp(self.process.post.host)
@@ -199,6 +220,7 @@ class Worker:
         self.process.session["group"] = shape.get("group")
         self.process.session["runtime_env"] = shape.get("env") or {}
         self._show_gpus(shape)
+        self._assigned.tell(shape)
         if self.process.running is not None:
             self.process.running.spec = shape
 
@@ -216,6 +238,7 @@ class Worker:
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
+        host.told_of_lease(order[1])
         self._tasks = self.host = host
         if self.is_exiting:  # told so before there was a host to tell
             host.stop()
@@ -271,6 +294,7 @@ class Worker:
         execution.actor_id = actor.hex()
         process.running = execution
         execution.spec = spec
+        self._assigned.tell(spec)
         host = self.host = make_host(process, execution, life, spec)
         process.callee.adopt(actor, host)
         if (actor, life) in self._stopped:
@@ -381,9 +405,16 @@ def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:
 
     faulthandler.enable()
     _register_stack_dump(progress_fd, PAGE_SIZE)
+    _die_first()
     worker = Worker(control, progress_fd, boot)
     worker.start()
     return worker.run()
+
+
+def _die_first() -> None:
+    """Have the kernel, when memory runs out, end workers before nodes, brokers and drivers."""
+    with contextlib.suppress(OSError):  # where it may not be said
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _register_stack_dump(fd: int, offset: int) -> None:

@@ -56,7 +56,7 @@ _HOME = {
 }
 
 _MODULES = {
-    "actor_group", "actor_pool", "check_serialize", "helpers", "joblib", "metrics",
+    "accelerators", "actor_group", "actor_pool", "check_serialize", "helpers", "joblib", "metrics",
     "multiprocessing", "queue", "scheduling_strategies", "serialization", "state",
 }  # fmt: skip
 

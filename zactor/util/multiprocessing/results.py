@@ -134,7 +134,7 @@ class IMapIterator:
         return self.next()
 
     def next(self, timeout: float | None = None) -> Any:
-        """Return the next result, or raise the exception of its run.
+        """Return the next result: the value, or the exception that was raised, as Ray does.
 
         Raises:
             StopIteration: There are no more.
@@ -152,4 +152,4 @@ class IMapIterator:
             self._pending.remove(ready[0])
             self._pending.extend(islice(self._sent, 1))
             self._outcomes.extend(zactor.get(ready[0]))
-        return self._outcomes.popleft().unwrap()
+        return self._outcomes.popleft().value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.api import logs
-from zactor.api.session import process
+from zactor.api.session import process_of_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def list_logs(
     Raises:
         ValueError: There is no such node.
     """
-    rows = logs.list_files(process(), node_id, glob_filter or "*", timeout)
+    rows = logs.list_files(process_of_cluster("logs"), node_id, glob_filter or "*", timeout)
     found: dict[str, list[str]] = {"worker_out": [], "worker_err": []}
     for row in rows:
         found[f"worker_{row['stream']}"].append(row["filename"])
@@ -72,7 +72,8 @@ def get_log(
     if isinstance(tail, bool) or not isinstance(tail, int) or tail < -1:
         raise ValueError(f"tail must be a number of lines, or -1 for all, not {tail!r}")
     which = {"actor_id": actor_id, "task_id": task_id, "pid": pid, "filename": filename}
-    log = logs.find(process(), {**which, "node_id": node_id}, suffix, timeout)
+    runtime = process_of_cluster("logs")
+    log = logs.find(runtime, {**which, "node_id": node_id}, suffix, timeout)
     return logs.lines_of(
-        process(), log, tail=tail, follow=_always if follow else None, timeout=timeout
+        runtime, log, tail=tail, follow=_always if follow else None, timeout=timeout
     )
