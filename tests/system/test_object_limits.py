@@ -46,3 +46,19 @@ def test_a_value_on_a_node_that_dies_is_made_again_on_another(world: Machines) -
     far.kill()
     for each in refs:
         assert zactor.get(each, timeout=PATIENCE)[0] == 7
+
+
+def test_values_that_take_turns_in_little_room_are_not_lost() -> None:
+    zactor.init(object_store_memory=20 << 20, num_cpus=3, log_to_driver=False)
+
+    @zactor.remote(max_retries=0)
+    def firsts(refs: list[Any], at: int) -> list[float]:
+        return [float(zactor.get(refs[(at + step) % len(refs)])[0]) for step in range(len(refs))]
+
+    try:
+        refs = [zactor.put(numpy.full(1 << 20, number)) for number in range(8)]  # 8 MiB each
+        found = zactor.get([firsts.remote(refs, at) for at in (0, 3, 6)], timeout=60)
+        for at, numbers in zip((0, 3, 6), found, strict=True):
+            assert numbers == [(at + step) % 8 for step in range(8)]
+    finally:
+        zactor.shutdown()

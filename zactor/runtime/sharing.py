@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 TELL_DELAY = 0.05  # how late the node may hear of a segment
 LOCATE_TIMEOUT = 600.0  # for a pull or a restore
+MOST_MOVES = 100  # how often a value may be moved to disk again before it is mapped
 MOST_TRIES = 8  # how often a value may be lost again while it is being got
 
 
@@ -125,16 +126,18 @@ class Sharing:
         deadline: float | None = None,
     ) -> Any:
         name = self._moved.get((object_id, place[0]), place[0])
-        for attempt in range(3):
+        same = 0  # how often the node has said the same name
+        for _ in range(MOST_MOVES):
             try:
                 value = self._pool.get(name, object_id)
             except SegmentMissingError:
-                if attempt == 2:
-                    break
                 if self._process.node is None:
                     return _read_far(self._process, object_id, place, WarmMemory(0), deadline)
-                name = self._locate(object_id, place, deadline)
-                continue
+                before, name = name, self._locate(object_id, place, deadline)
+                same = same + 1 if name == before else 0
+                if same == 2:
+                    break
+                continue  # where there is little room, what was restored may go before it is mapped
             if value.is_new_view and owner:
                 self._mapped(object_id, owner)
             return loads(value.payload, value.buffers, found)

@@ -12,7 +12,9 @@ Invariants
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -139,7 +141,13 @@ class WorkerProcess:
                 setattr(self, name, -1)
 
     def open_ends(self) -> list[int]:
-        """Make the descriptors; return the worker's ends, to be sent and closed."""
+        """Make the descriptors; return the worker's ends, to be sent and closed.
+
+        Raises:
+            OSError: There are none left, or no more than the workers that start need to connect.
+        """
+        if not _has_descriptors():
+            raise OSError(errno.EMFILE, "too many open files; raise the limit (ulimit -n)")
         self.lane, control = Lane.pair()
         self.stdout, stdout = os.pipe2(os.O_CLOEXEC)
         self.stderr, stderr = os.pipe2(os.O_CLOEXEC)
@@ -151,6 +159,17 @@ class WorkerProcess:
         for message in unsent:
             self.lane.send(message)
         return [control.detach(), stdout, stderr, os.dup(self.page)]
+
+
+def _has_descriptors() -> bool:
+    """Whether some are left beside a quarter, by which workers and programs connect."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        probe = os.dup(2)
+    except OSError:
+        return False
+    os.close(probe)
+    return probe < limit - limit // 4  # the lowest free number
 
 
 class _ForkServer:
