@@ -287,12 +287,15 @@ class Reception:
     def _run_deferred(self) -> None:
         while True:
             try:
-                self.deferred.popleft()()
+                callback = self.deferred.popleft()
             except IndexError:
                 self._calling.release()
                 # Who came in between found the thread still there.
                 if not self.deferred or not self._calling.acquire(False):
                     return
+                continue
+            try:
+                callback()
             except BaseException:  # noqa: BLE001 - a user's callback
                 threading.excepthook(
                     threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
