@@ -36,7 +36,7 @@ from zactor.ids import (
     TaskID,
     WorkerID,
 )
-from zactor.runtime.refs import ObjectRef
+from zactor.runtime.calls.refs import ObjectRef
 
 ObjectID = ObjectRef  # its name of old, which Ray still has
 

@@ -10,8 +10,8 @@ from bench.micro import Piece
 from zactor.core.calls import NATIVE, PENDING, Result, Stream
 from zactor.core.link import Link
 from zactor.ids import PROCESS_ID_SIZE
-from zactor.runtime.callee import Callee
-from zactor.runtime.caller import Caller
+from zactor.runtime.calls.caller import Caller
+from zactor.runtime.hosting.callee import Callee
 from zactor.wire import batches, codec
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ def actor(number: int, name: str = "", state: str = "ALIVE", **more: Any) -> dic
 
 STACK = """Current thread 0x1 (most recent call first):
   File "app.py", line 6 in nap
-  File "/site/zactor/runtime/hosts.py", line 166 in _run_ready
+  File "/site/zactor/runtime/hosting/hosts.py", line 166 in _run_ready
 """
 
 

@@ -17,7 +17,7 @@ BUSY = """Current thread 0x02 (most recent call first):
   File "/site/zactor/api/values.py", line 7 in get
   File "/home/me/app.py", line 6 in fetch
   File "/home/me/app.py", line 9 in nap
-  File "/site/zactor/runtime/hosts.py", line 166 in _run_ready
+  File "/site/zactor/runtime/hosting/hosts.py", line 166 in _run_ready
   File "<string>", line 1 in <module>
 """
 
@@ -37,7 +37,7 @@ def test_an_empty_dump_is_nothing() -> None:
 def test_what_python_was_given_on_its_command_line_is_the_users() -> None:
     dump = """Current thread 0x02 (most recent call first):
   File "<string>", line 6 in nap
-  File "/site/zactor/runtime/hosts.py", line 166 in _run_ready
+  File "/site/zactor/runtime/hosting/hosts.py", line 166 in _run_ready
   File "<string>", line 1 in <module>
 """
     assert of_user(dump) == dump.splitlines()[:2]

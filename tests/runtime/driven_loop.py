@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime.loop import Loop
+from zactor.runtime.links.loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

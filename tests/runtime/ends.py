@@ -17,10 +17,10 @@ from typing import Any
 
 from zactor.core.calls import Result, Stream
 from zactor.ids import caller_id
-from zactor.runtime.callee import Callee
-from zactor.runtime.caller import Caller
-from zactor.runtime.post import Post
-from zactor.runtime.reception import Reception, Waiter
+from zactor.runtime.calls.caller import Caller
+from zactor.runtime.hosting.callee import Callee
+from zactor.runtime.links.post import Post
+from zactor.runtime.links.reception import Reception, Waiter
 from zactor.testing.proxy import Proxy
 from zactor.wire import batches
 from zactor.wire.messages import Address

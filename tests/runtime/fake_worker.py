@@ -9,8 +9,8 @@ import socket
 import sys
 from typing import Any
 
-from zactor.runtime.lane import Lane, LaneClosedError
-from zactor.runtime.progress import ProgressPage
+from zactor.runtime.hosting.progress import ProgressPage
+from zactor.runtime.nodes.lane import Lane, LaneClosedError
 
 
 def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:

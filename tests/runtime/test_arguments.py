@@ -12,7 +12,7 @@ import pytest
 
 from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
 from zactor.runtime import process as processes
-from zactor.runtime.arguments import (
+from zactor.runtime.calls.arguments import (
     SMALL,
     are_here,
     complete,
@@ -20,8 +20,8 @@ from zactor.runtime.arguments import (
     wait_for_arguments,
     with_known_values,
 )
-from zactor.runtime.objects import Objects, Put
-from zactor.runtime.refs import ObjectRef
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.objects.objects import Objects, Put
 from zactor.wire.batches import X_FRAMES, X_SLOTS, X_STORED
 from zactor.wire.messages import Address
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zactor.runtime.assigned import Assigned
+from zactor.runtime.hosting.assigned import Assigned
 
 
 @pytest.mark.parametrize(

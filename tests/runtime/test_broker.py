@@ -12,7 +12,7 @@ from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
 from zactor.core.state import Change, MemoryState
 from zactor.runtime.broker import start_broker
-from zactor.runtime.gate import GatedPost
+from zactor.runtime.links.gate import GatedPost
 from zactor.store.state import SqliteState
 from zactor.transport.network import close_context
 from zactor.wire import messages as m
@@ -30,7 +30,7 @@ def posts(tmp_path, loop, monkeypatch):
     """Make posts; the first, the broker's, is driven by the loop."""
     made = []
     # They share this process's context, which goes when the last of them is closed.
-    monkeypatch.setattr("zactor.runtime.post.close_context", lambda: None)
+    monkeypatch.setattr("zactor.runtime.links.post.close_context", lambda: None)
 
     def make():
         post = GatedPost(os.urandom(12), str(tmp_path), machine=b"m")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from zactor.runtime.calling import Execution
+from zactor.runtime.hosting.calling import Execution
 from zactor.wire import batches
 
 

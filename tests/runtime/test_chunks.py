@@ -12,7 +12,7 @@ import pytest
 
 from zactor.core.pulls import CHUNK, CHUNKS_IN_FLIGHT
 from zactor.exceptions import GetTimeoutError, ObjectLostError, ZactorSystemError
-from zactor.runtime import chunks
+from zactor.runtime.objects import chunks
 from zactor.wire.codec import CHUNK as KIND
 from zactor.wire.messages import Address, ReadSegment
 

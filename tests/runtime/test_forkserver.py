@@ -17,8 +17,8 @@ import pytest
 
 from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
-from zactor.runtime.lane import LaneClosedError
-from zactor.runtime.spawn import Spawner, Status, WorkerProcess
+from zactor.runtime.nodes.lane import LaneClosedError
+from zactor.runtime.nodes.spawn import Spawner, Status, WorkerProcess
 
 pytestmark = pytest.mark.system
 HERE = str(Path(__file__).parent)
@@ -366,7 +366,7 @@ class NodeByHand:
 SERVER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3, inheritable=False)
-from zactor.runtime.forkserver import main
+from zactor.runtime.nodes.forkserver import main
 main()
 """
 
@@ -407,7 +407,7 @@ def test_a_lane_that_breaks_before_the_death_is_seen_costs_no_worker_its_end(  #
 
 
 def test_a_lane_refuses_garbage() -> None:
-    from zactor.runtime.lane import Lane
+    from zactor.runtime.nodes.lane import Lane
 
     for garbage in (b"\xff\xff\xff\xff", b"\0\0\0\1\xc1", b"\0\0\0\1\x01"):
         lane, end = Lane.pair()
@@ -419,7 +419,7 @@ def test_a_lane_refuses_garbage() -> None:
 
 
 def test_a_lane_keeps_what_the_socket_does_not_take() -> None:  # L1 L2
-    from zactor.runtime.lane import Lane
+    from zactor.runtime.nodes.lane import Lane
 
     lane, end = Lane.pair()
     other = Lane(end)

@@ -9,8 +9,8 @@ import pytest
 
 from zactor.core.calls import ERROR, PENDING, PICKLED, Result
 from zactor.exceptions import ActorAlreadyExistsError, TaskPlacementGroupRemoved
-from zactor.runtime import groups
-from zactor.runtime.groups import GroupViews
+from zactor.runtime.calls import groups
+from zactor.runtime.calls.groups import GroupViews
 from zactor.wire.messages import CreateGroup, RemoveGroup, WatchGroup
 
 

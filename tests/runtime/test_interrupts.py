@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from zactor.runtime import interrupts
+from zactor.runtime.links import interrupts
 
 
 def may() -> bool:
@@ -76,7 +76,8 @@ def test_what_runs_user_code_is_protected_itself() -> None:
 
 
 def test_whole_modules_are_protected() -> None:
-    from zactor.runtime import caller, post, reception
+    from zactor.runtime.calls import caller
+    from zactor.runtime.links import post, reception
 
     for module in (caller, post, reception):
         assert module.__file__ in interrupts._protected_files

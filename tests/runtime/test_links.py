@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.runtime.ends import UNIT, End, until
-from zactor.runtime.relay import Relay
-from zactor.runtime.routing import Routing
+from zactor.runtime.links.relay import Relay
+from zactor.runtime.links.routing import Routing
 from zactor.testing.proxy import Faults, Proxy
 from zactor.wire import batches
 

@@ -12,9 +12,9 @@ import pytest
 
 from tests.runtime.test_forkserver import HERE, is_gone
 from zactor.config import Config
-from zactor.runtime.loop import Loop
-from zactor.runtime.node import Node, NodeSetup
-from zactor.runtime.post import Post
+from zactor.runtime.links.loop import Loop
+from zactor.runtime.links.post import Post
+from zactor.runtime.nodes.node import Node, NodeSetup
 from zactor.runtime.session import open_session
 from zactor.wire.messages import (
     ActorExited,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
-from zactor.runtime.node_definitions import CACHED, LARGEST, NodeDefinitions
+from zactor.runtime.nodes.node_definitions import CACHED, LARGEST, NodeDefinitions
 from zactor.wire.messages import Address, FetchDefinition, StartActor, StopActor
 
 BROKER = Address(b"b", b"", b"", "ipc://b", "")

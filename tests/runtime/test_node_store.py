@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.runtime.driven_loop import DrivenLoop
-from zactor.runtime.node_store import NodeStore
-from zactor.runtime.post import Post
-from zactor.runtime.storage import StorageShell
+from zactor.runtime.links.post import Post
+from zactor.runtime.nodes.node_store import NodeStore
+from zactor.runtime.nodes.storage import StorageShell
 from zactor.wire.messages import LocateSegment, ReserveSegment, SegmentFilled, WatchProcess
 
 OWNER = b"owner" + bytes(7)

@@ -11,13 +11,13 @@ import pytest
 
 from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
-from zactor.runtime.output import (
+from zactor.runtime.nodes.output import (
     LINE_LIMIT,
     PARTIAL_AFTER,
     LogFile,
     Output,
 )
-from zactor.runtime.spawn import WorkerProcess
+from zactor.runtime.nodes.spawn import WorkerProcess
 
 JOB = b"job1"
 
@@ -118,7 +118,7 @@ def test_what_a_worker_printed_last_is_shown_when_it_dies(printing: Printing) ->
 def test_a_line_without_end_is_broken(
     printing: Printing, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # O2
-    monkeypatch.setattr("zactor.runtime.output.PARTIAL_AFTER", 60.0)
+    monkeypatch.setattr("zactor.runtime.nodes.output.PARTIAL_AFTER", 60.0)
     worker = printing.worker(b"a")
     written = 0
     while written < LINE_LIMIT:

@@ -16,7 +16,7 @@ import zmq
 
 from tests.runtime.ends import End, until
 from tests.transport.side import Side
-from zactor.runtime.peer import UP
+from zactor.runtime.links.peer import UP
 from zactor.transport.curve import make_keys
 from zactor.wire import codec
 from zactor.wire.messages import Answer, Query

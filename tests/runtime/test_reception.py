@@ -11,7 +11,7 @@ import pytest
 
 from tests.runtime.ends import UNIT, End, until
 from zactor.exceptions import ZactorSystemError
-from zactor.runtime.reception import Waiter
+from zactor.runtime.links.reception import Waiter
 
 
 @pytest.fixture

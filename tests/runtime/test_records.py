@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import zactor
-from zactor.runtime.records import JsonFormatter, RecordHandler, TextFormatter, set_up
+from zactor.runtime.insight.records import JsonFormatter, RecordHandler, TextFormatter, set_up
 
 
 def record(text: str, **more: Any) -> logging.LogRecord:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zactor.runtime.routing import Routing
+from zactor.runtime.links.routing import Routing
 from zactor.wire.messages import Address
 
 HERE, THERE = b"here", b"there"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.runtime.driven_loop import DrivenLoop
-from zactor.runtime import stacks
-from zactor.runtime.stacks import StackDumps
+from zactor.runtime.insight import stacks
+from zactor.runtime.insight.stacks import StackDumps
 
 HEAD = "Current thread (most recent call first):\n"
 WHOLE = HEAD + '  File "a.py", line 1 in search\n'

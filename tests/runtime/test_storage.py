@@ -15,7 +15,7 @@ import pytest
 from zactor.core.pulls import CHUNK
 from zactor.core.storage_effects import Ask, Reply, Tell, Watch
 from zactor.exceptions import ObjectStoreFullError, from_wire
-from zactor.runtime.storage import StorageShell
+from zactor.runtime.nodes.storage import StorageShell
 from zactor.store.segments import SegmentMissingError, SegmentPool
 from zactor.wire.messages import FreeSegment, LocateSegment, ReserveSegment
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.ends import End, until
-from zactor.runtime.succession import hand_over
+from zactor.runtime.links.succession import hand_over
 from zactor.wire.messages import Address, FindActor, NodeUp, ReleaseActor, UnwatchActor
 
 

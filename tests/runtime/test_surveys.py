@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zactor.runtime.surveys import Surveys
+from zactor.runtime.insight.surveys import Surveys
 from zactor.wire.messages import Address, Survey
 
 ASKER = Address(b"asker", b"", b"", "ipc://asker", "")

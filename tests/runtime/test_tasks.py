@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from zactor.core.calls import Stream
-from zactor.runtime.tasks import QUEUE_SECONDS, Lease, TaskQueue
+from zactor.runtime.calls.tasks import QUEUE_SECONDS, Lease, TaskQueue
 from zactor.wire.messages import Address
 
 WORKER = Address(b"w" * 8, b"", b"", "", "")

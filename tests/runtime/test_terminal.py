@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from zactor.runtime.terminal import FOLD_TEXTS, FOLD_WINDOW, Fold, Terminal, show
+from zactor.runtime.insight.terminal import FOLD_TEXTS, FOLD_WINDOW, Fold, Terminal, show
 
 HOME, OTHER = b"h" * 12, b"o" * 12
 
@@ -114,5 +114,5 @@ def test_the_end_waits_for_what_is_being_printed_but_not_for_ever(
 ) -> None:
     process: Any = FakeProcess()
     process.call_soon = lambda callback: None  # a terminal that is stuck
-    monkeypatch.setattr("zactor.runtime.terminal.PATIENCE", 0.01)
+    monkeypatch.setattr("zactor.runtime.insight.terminal.PATIENCE", 0.01)
     Terminal(process, folds=True).finish()

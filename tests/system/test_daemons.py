@@ -105,7 +105,7 @@ def test_another_wire_version_is_refused_with_the_reason(
 ) -> None:
     world.broker()
     import zactor.wire.codec
-    from zactor.runtime import greetings, peer, post
+    from zactor.runtime.links import greetings, peer, post
 
     for module in (post, peer, greetings, zactor.wire.codec):
         monkeypatch.setattr(module, "VERSION", 2)

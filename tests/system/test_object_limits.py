@@ -53,7 +53,9 @@ def test_values_that_take_turns_in_little_room_are_not_lost() -> None:
 
     @zactor.remote(max_retries=0)
     def firsts(refs: list[Any], at: int) -> list[float]:
-        return [float(zactor.get(refs[(at + step) % len(refs)])[0]) for step in range(len(refs))]
+        return [
+            float(zactor.get(refs[(at + step) % len(refs)])[0]) for step in range(len(refs))
+        ]
 
     try:
         refs = [zactor.put(numpy.full(1 << 20, number)) for number in range(8)]  # 8 MiB each

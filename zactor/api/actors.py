@@ -13,11 +13,11 @@ from zactor.exceptions import ActorClassInheritanceError
 from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
 from zactor.runtime import process as processes
-from zactor.runtime.arguments import with_known_values
-from zactor.runtime.deadlines import ACTIVE
-from zactor.runtime.outgoing import BATCH_CALLS
-from zactor.runtime.refs import ObjectRef
-from zactor.runtime.signatures import UNKNOWN, positional_range, signature
+from zactor.runtime.calls.arguments import with_known_values
+from zactor.runtime.calls.deadlines import ACTIVE
+from zactor.runtime.calls.outgoing import BATCH_CALLS
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.signatures import UNKNOWN, positional_range, signature
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import collect, dumps_args, loaded
 from zactor.wire import batches
@@ -25,8 +25,8 @@ from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
     from zactor.core.calls import Stream
-    from zactor.runtime.actors import ActorView
-    from zactor.runtime.objects import Guard
+    from zactor.runtime.calls.actors import ActorView
+    from zactor.runtime.objects.objects import Guard
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -144,7 +144,7 @@ class ActorMethod(Calls[P, Ref]):
         return method._submit(*(args or ()), **(kwargs or {}))
 
     def _parameters(self) -> str:
-        """Return the method's parameters, see `runtime.signatures`."""
+        """Return the method's parameters, see `runtime.calls.signatures`."""
         if self._number < 0:
             return UNKNOWN
         found: str = self._handle.methods[self._number][1].get("takes", UNKNOWN)
@@ -413,7 +413,7 @@ class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
         self._check()
 
     def _check(self) -> None:
-        from zactor.runtime.construction import is_async_class
+        from zactor.runtime.hosting.construction import is_async_class
 
         self._options.resolved(is_async=is_async_class(self._class))
 

@@ -13,7 +13,7 @@ from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
     from zactor.api.actors import ActorHandle
-    from zactor.runtime.calling import Call, Execution
+    from zactor.runtime.hosting.calling import Call, Execution
 
 __all__ = ["RuntimeContext", "call_id", "get_gpu_ids", "get_runtime_context"]
 

@@ -8,10 +8,10 @@ from zactor.api.actors import ActorHandle, weak_handle
 from zactor.api.session import process
 from zactor.api.typed import Actor
 from zactor.exceptions import ActorHandleNotFoundError
-from zactor.runtime.calling import StopServing
-from zactor.runtime.cancelling import cancel_result
-from zactor.runtime.refs import ObjectRef
-from zactor.runtime.several import Part
+from zactor.runtime.calls.cancelling import cancel_result
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.several import Part
+from zactor.runtime.hosting.calling import StopServing
 from zactor.wire.messages import FindActor, KillActor, ListNames
 
 

@@ -10,10 +10,10 @@ from zactor.api.session import process
 from zactor.api.submission import undeclared_group
 from zactor.core.calls import PENDING, Result
 from zactor.exceptions import ActorAlreadyExistsError
-from zactor.runtime.arguments import complete, encode, wait_for_arguments
-from zactor.runtime.construction import describe_methods, is_async_class
-from zactor.runtime.refs import ObjectRef
-from zactor.runtime.values import LARGE
+from zactor.runtime.calls.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.values import LARGE
+from zactor.runtime.hosting.construction import describe_methods, is_async_class
 from zactor.serde.values import dumps_args
 from zactor.wire.batches import X_FRAMES, X_REFS, X_SLOTS
 from zactor.wire.messages import CreateActor
@@ -137,7 +137,7 @@ def _create_named(runtime: Offered, spec: Any, carrier: Result, awaited: list[Re
     if pending:
         runtime.wait_for(pending, len(pending), None)
     if not _complete(runtime, spec, carrier, awaited):
-        from zactor.runtime.values import error_of
+        from zactor.runtime.calls.values import error_of
 
         raise error_of(carrier)
     try:
@@ -148,7 +148,7 @@ def _create_named(runtime: Offered, spec: Any, carrier: Result, awaited: list[Re
 
 def _send_spec(runtime: Offered, spec: Any, carrier: Result, view: Any) -> None:
     if carrier.state != PENDING or not _complete(runtime, spec, carrier, []):
-        from zactor.runtime.values import error_of
+        from zactor.runtime.calls.values import error_of
 
         runtime.actors.fail(view, error_of(carrier))
         return

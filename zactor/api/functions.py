@@ -14,11 +14,11 @@ from zactor.api.submission import call_extras, references
 from zactor.api.typed import Calls
 from zactor.core.calls import PENDING
 from zactor.options import TaskOptions
-from zactor.runtime.arguments import are_here, complete, encode, wait_for_arguments
-from zactor.runtime.deadlines import deadline_of
-from zactor.runtime.refs import ObjectRef
-from zactor.runtime.several import Several
-from zactor.runtime.tasks import TaskResult
+from zactor.runtime.calls.arguments import are_here, complete, encode, wait_for_arguments
+from zactor.runtime.calls.deadlines import deadline_of
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.several import Several
+from zactor.runtime.calls.tasks import TaskResult
 from zactor.wire.batches import X_DEADLINE
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _result_type(returns: Any) -> Any:
     if returns == 1:
         return TaskResult
     if returns in ("streaming", "dynamic"):
-        from zactor.runtime.streaming import StreamingTask
+        from zactor.runtime.calls.streaming import StreamingTask
 
         return StreamingTask
     return SeveralTask

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zactor.api.session import process
 from zactor.runtime import process as processes
-from zactor.runtime.refs import ObjectRef
-from zactor.runtime.streaming import DynamicObjectRefGenerator, RemoteStream, Streaming
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.streaming import DynamicObjectRefGenerator, RemoteStream, Streaming
 from zactor.serde.pickling import is_collecting
 from zactor.wire.messages import Address
 

@@ -11,8 +11,8 @@ from zactor.core.calls import PENDING, PICKLED
 from zactor.core.groups import Group
 from zactor.exceptions import ActorAlreadyExistsError, ZactorError
 from zactor.ids import PlacementGroupID
-from zactor.runtime.objects import Put
-from zactor.runtime.refs import ObjectRef
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.objects.objects import Put
 from zactor.serde.values import dumps
 from zactor.wire.messages import Query, WatchGroup
 

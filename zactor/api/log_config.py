@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from zactor.runtime.records import FORMATTERS, STANDARD
+from zactor.runtime.insight.records import FORMATTERS, STANDARD
 
 
 @dataclass

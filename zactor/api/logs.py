@@ -1,7 +1,7 @@
 """What workers have printed: the log files that nodes keep of it.
 
 Files are read through their nodes, from any machine of the cluster; of a worker that is dead as well,
-while its node keeps them (see `runtime.output`).
+while its node keeps them (see `runtime.nodes.output`).
 
 Does not set up how workers log (`api.log_config`).
 """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         RemoteDecorator,
         StreamingFunction,
     )
-    from zactor.runtime.refs import ObjectRef
+    from zactor.runtime.calls.refs import ObjectRef
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -154,7 +154,7 @@ def init(
         processes.set_current(_driver.process)
         _driver.process.session["runtime_env"] = environment
         if logging_config is not None:
-            from zactor.runtime.records import set_up
+            from zactor.runtime.insight.records import set_up
 
             wishes = _driver.process.session["logging"] = logging_config.wishes()
             set_up(wishes)

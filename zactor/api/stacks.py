@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from zactor.runtime.frames import is_users
+from zactor.runtime.insight.frames import is_users
 
 _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)')
 _NOT_THE_USERS = re.compile(

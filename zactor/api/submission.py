@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from zactor.api.session import process
 from zactor.core.calls import PENDING, Result
 from zactor.exceptions import PendingCallsLimitExceeded
-from zactor.runtime.arguments import are_here, complete, encode, wait_for_arguments
-from zactor.runtime.deadlines import deadline_of
-from zactor.runtime.interrupts import protected
-from zactor.runtime.refs import ObjectRef
-from zactor.runtime.several import Several
+from zactor.runtime.calls.arguments import are_here, complete, encode, wait_for_arguments
+from zactor.runtime.calls.deadlines import deadline_of
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.several import Several
+from zactor.runtime.links.interrupts import protected
 from zactor.serde.values import dumps
 from zactor.wire import batches
 
@@ -152,7 +152,7 @@ def make_result(
     if returns == 1:
         return Result(stream, number, method, None, pin, retries)
     if returns in ("streaming", "dynamic"):
-        from zactor.runtime.streaming import Streaming
+        from zactor.runtime.calls.streaming import Streaming
 
         return Streaming(stream, number, method, None, pin, retries)
     several = Several(stream, number, method, None, pin, retries)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zactor.core.filters import Filters
 from zactor.exceptions import ZactorError
-from zactor.runtime.listing import CALLEE_SAYS, RUNNING, survey
-from zactor.runtime.reception import Waiter
+from zactor.runtime.insight.listing import CALLEE_SAYS, RUNNING, survey
+from zactor.runtime.links.reception import Waiter
 from zactor.wire.messages import Address, Query, Survey
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zactor.api.actors import ActorClass, ActorHandle, ActorMethod
     from zactor.api.functions import RemoteFunction
     from zactor.api.generators import ObjectRefGenerator
-    from zactor.runtime.refs import ObjectRef
+    from zactor.runtime.calls.refs import ObjectRef
 
 P = ParamSpec("P")
 T = TypeVar("T")

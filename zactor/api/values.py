@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from zactor.api.session import process
 from zactor.core.calls import NATIVE, PICKLED, STORED, Result, error_watchers
 from zactor.exceptions import GetTimeoutError
-from zactor.runtime.arguments import references_of
-from zactor.runtime.calling import current_call
-from zactor.runtime.objects import Put
-from zactor.runtime.reception import Waiter
-from zactor.runtime.refs import ObjectRef
-from zactor.runtime.values import LARGE, decode, error_of, has_error
+from zactor.runtime.calls.arguments import references_of
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.values import LARGE, decode, error_of, has_error
+from zactor.runtime.hosting.calling import current_call
+from zactor.runtime.links.reception import Waiter
+from zactor.runtime.objects.objects import Put
 from zactor.serde.values import dumps
 
 if TYPE_CHECKING:

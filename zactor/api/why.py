@@ -1,6 +1,6 @@
 """`why`: one chain of causes from a result that is not there to what it waits for in the end.
 
-Follows the leads that processes give (see `runtime.why`): to the actor that has the call, to the call
+Follows the leads that processes give (see `runtime.insight.why`): to the actor that has the call, to the call
 that this one waits for, and so on; the broker says what an actor or task without a place lacks. A
 process that does not answer (C code may hold its interpreter) is looked at through its node.
 
@@ -17,16 +17,16 @@ from zactor.api import stacks
 from zactor.api.generators import ObjectRefGenerator
 from zactor.api.session import process
 from zactor.exceptions import GetTimeoutError, ZactorError
-from zactor.runtime.explaining import cause
-from zactor.runtime.refs import ObjectRef
-from zactor.runtime.streaming import RemoteStream
-from zactor.runtime.why import whys_of
+from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.streaming import RemoteStream
+from zactor.runtime.insight.explaining import cause
+from zactor.runtime.insight.why import whys_of
 from zactor.wire.messages import Address, Query, StackDump, WatchActor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from zactor.runtime.explaining import Explained, Lead
+    from zactor.runtime.insight.explaining import Explained, Lead
     from zactor.runtime.offered import Offered
     from zactor.runtime.process import Process
 

@@ -4,7 +4,7 @@ A `Result` is the one outcome of a call: pending, then settled for ever. A `Stre
 run of calls from one caller to one actor: it numbers calls as they leave, keeps them until they
 are settled, and holds back those that cannot leave yet.
 
-Does not send, pickle, lock or time anything: `runtime.caller` does.
+Does not send, pickle, lock or time anything: `runtime.calls.caller` does.
 
 Invariants
     C1  A result settles once; a later outcome for the same seq finds nothing pending.

@@ -18,17 +18,17 @@ from zactor.core.broker_config import BrokerConfig
 from zactor.core.journal import Send, Watch
 from zactor.core.state import ForgetfulState, StaleError
 from zactor.exceptions import RemoteProtocolError
-from zactor.runtime.gate import GatedPost
-from zactor.runtime.relay import Relay
+from zactor.runtime.links.gate import GatedPost
+from zactor.runtime.links.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zactor.config import Config
     from zactor.core.state import State
-    from zactor.runtime.loop import Loop, Timer
-    from zactor.runtime.peer import Peer
-    from zactor.runtime.post import Post
+    from zactor.runtime.links.loop import Loop, Timer
+    from zactor.runtime.links.peer import Peer
+    from zactor.runtime.links.post import Post
     from zactor.wire.messages import Address
 
 PROBE_EVERY = 2.0

@@ -36,9 +36,9 @@ from zactor.wire.messages import Address
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from zactor.runtime.loop import Loop
-    from zactor.runtime.node import Node
-    from zactor.runtime.post import Post
+    from zactor.runtime.links.loop import Loop
+    from zactor.runtime.links.post import Post
+    from zactor.runtime.nodes.node import Node
     from zactor.runtime.session import Session
     from zactor.transport.curve import Keys
 
@@ -107,7 +107,7 @@ def launch(
     Raises:
         LaunchError: It did not come up.
     """
-    from zactor.runtime.forkserver import python_command
+    from zactor.runtime.nodes.forkserver import python_command
 
     options = {
         "resources": dict(resources or {}),
@@ -297,8 +297,8 @@ class _Part:
         has_node: bool = True,
         name: str = "",
     ) -> None:
-        from zactor.runtime.gate import GatedPost
-        from zactor.runtime.loop import Loop
+        from zactor.runtime.links.gate import GatedPost
+        from zactor.runtime.links.loop import Loop
         from zactor.runtime.session import machine_token, open_session
 
         self.config = config
@@ -339,8 +339,8 @@ class _Part:
             ip_address,
             store_capacity,
         )
-        from zactor.runtime.node import Node, NodeSetup
-        from zactor.runtime.storage import StorageShell
+        from zactor.runtime.nodes.node import Node, NodeSetup
+        from zactor.runtime.nodes.storage import StorageShell
 
         capacity = store_capacity(self.config)
         storage = StorageShell(
@@ -506,7 +506,7 @@ def _fork_early() -> tuple[socket.socket, int]:
     """Fork the fork server of the default environment; return its lane and pid."""
     # What both need is imported once, and shared.
     import zactor.transport.network  # noqa: F401 - not used here: its pages are
-    from zactor.runtime.forkserver import serve
+    from zactor.runtime.nodes.forkserver import serve
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.config import Config
 from zactor.exceptions import GetTimeoutError, SessionLostError, ZactorSystemError
-from zactor.runtime import interrupts
 from zactor.runtime import process as processes
+from zactor.runtime.insight.terminal import Terminal
+from zactor.runtime.links import interrupts
+from zactor.runtime.links.reception import Waiter
+from zactor.runtime.objects.sharing import FarStore, Sharing
 from zactor.runtime.process import Process
-from zactor.runtime.reception import Waiter
-from zactor.runtime.sharing import FarStore, Sharing
-from zactor.runtime.terminal import Terminal
 from zactor.wire.messages import (
     Address,
     Answer,
@@ -196,7 +196,7 @@ class Driver:
         self.process.end(SessionLostError(message.reason))
 
     def _survey(self, peer: bytes, address: Address, message: Survey) -> None:  # noqa: ARG002
-        from zactor.runtime.listing import survey
+        from zactor.runtime.insight.listing import survey
 
         try:
             answer = Answer(message.request, True, survey(self.process, *message[1:]))

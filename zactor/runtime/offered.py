@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from zactor.core.calls import Result, Stream
-    from zactor.runtime.actors import ActorView
-    from zactor.runtime.caller import Identity
-    from zactor.runtime.deadlines import Deadlines
-    from zactor.runtime.reception import Waiter
+    from zactor.runtime.calls.actors import ActorView
+    from zactor.runtime.calls.caller import Identity
+    from zactor.runtime.calls.deadlines import Deadlines
+    from zactor.runtime.links.reception import Waiter
     from zactor.wire.messages import Address
 
 

@@ -17,23 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import GetTimeoutError, SessionLostError
 from zactor.ids import caller_id
-from zactor.runtime import chunks, several
-from zactor.runtime.actors import ActorViews
-from zactor.runtime.callee import Callee
-from zactor.runtime.caller import Caller, Identity
-from zactor.runtime.cancelling import cancel_shared
-from zactor.runtime.creations import Creations
-from zactor.runtime.deadlines import Deadlines
-from zactor.runtime.deadlocks import Deadlocks
-from zactor.runtime.definitions import Definitions
-from zactor.runtime.groups import GroupViews
-from zactor.runtime.objects import Objects
-from zactor.runtime.post import Post
-from zactor.runtime.reception import Reception, Waiter
-from zactor.runtime.routing import Routing
-from zactor.runtime.streaming import Streams
-from zactor.runtime.succession import hand_over
-from zactor.runtime.tasks import Tasks
+from zactor.runtime.calls import several
+from zactor.runtime.calls.actors import ActorViews
+from zactor.runtime.calls.caller import Caller, Identity
+from zactor.runtime.calls.cancelling import cancel_shared
+from zactor.runtime.calls.creations import Creations
+from zactor.runtime.calls.deadlines import Deadlines
+from zactor.runtime.calls.definitions import Definitions
+from zactor.runtime.calls.groups import GroupViews
+from zactor.runtime.calls.streaming import Streams
+from zactor.runtime.calls.tasks import Tasks
+from zactor.runtime.hosting.callee import Callee
+from zactor.runtime.insight.deadlocks import Deadlocks
+from zactor.runtime.links.post import Post
+from zactor.runtime.links.reception import Reception, Waiter
+from zactor.runtime.links.routing import Routing
+from zactor.runtime.links.succession import hand_over
+from zactor.runtime.objects import chunks
+from zactor.runtime.objects.objects import Objects
 from zactor.wire.codec import WHY
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from zactor.core.calls import Result
+    from zactor.runtime.hosting.progress import ProgressPage
     from zactor.runtime.offered import Offered
-    from zactor.runtime.progress import ProgressPage
     from zactor.transport.curve import Keys
     from zactor.wire.messages import Address
 
@@ -248,7 +249,7 @@ class Process:
 
     def explain(self, result: Result) -> tuple[list[dict[str, Any]], Any]:
         """Return causes why a result is not there, and a lead to follow for more, or None."""
-        from zactor.runtime.explaining import explain
+        from zactor.runtime.insight.explaining import explain
 
         return explain(self, result)
 
@@ -268,7 +269,7 @@ class Process:
         self.reception.call_soon(lambda: show_warning(text))
 
     def _why(self, peer: Any, body: Any, frames: Any) -> None:  # noqa: ARG002
-        from zactor.runtime.why import whys_of
+        from zactor.runtime.insight.why import whys_of
 
         whys_of(self).received(peer, body)
 

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.ids import caller_id
 from zactor.runtime import process as processes
-from zactor.runtime.assigned import Assigned
-from zactor.runtime.caller import Identity
-from zactor.runtime.calling import CANCEL_SIGNAL, Execution, StopServing
-from zactor.runtime.hosts import MainHost
-from zactor.runtime.lane import Lane, LaneClosedError
+from zactor.runtime.calls.caller import Identity
+from zactor.runtime.hosting.assigned import Assigned
+from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution, StopServing
+from zactor.runtime.hosting.hosts import MainHost
+from zactor.runtime.hosting.progress import ProgressPage
 from zactor.runtime.machine import CUDA, use_gpus
+from zactor.runtime.nodes.lane import Lane, LaneClosedError
 from zactor.runtime.process import Process
-from zactor.runtime.progress import ProgressPage
 from zactor.serde.exceptions import pack_exception
 from zactor.store.segments import SHM
 from zactor.wire.messages import Address, Blocked
@@ -77,7 +77,7 @@ class Worker:
         self._attach_store()
 
     def _attach_store(self) -> None:
-        from zactor.runtime.sharing import Sharing
+        from zactor.runtime.objects.sharing import Sharing
 
         Sharing(self.process, self.boot.get("segments") or SHM)
 
@@ -135,7 +135,7 @@ class Worker:
             self._survey(*order[1:4])
 
     def _survey(self, number: int, table: str, args: dict[str, Any]) -> None:
-        from zactor.runtime.listing import survey
+        from zactor.runtime.insight.listing import survey
 
         try:
             said = survey(self.process, table, args)
@@ -248,7 +248,7 @@ class Worker:
             shared.create(*order[1:4])
 
     def _run_shared(self, order: list[Any], spec: dict[str, Any]) -> None:
-        from zactor.runtime.shared import SharedHost
+        from zactor.runtime.hosting.shared import SharedHost
 
         self.process.job = spec["job"]
         self.process.namespace = spec.get("namespace") or ""
@@ -271,7 +271,7 @@ class Worker:
         shared.serve()
 
     def _run_actor(self, actor: bytes, life: int, spec: dict[str, Any]) -> None:
-        from zactor.runtime.construction import construct, make_host
+        from zactor.runtime.hosting.construction import construct, make_host
 
         process = self.process
         process.job = spec["job"]
@@ -308,7 +308,7 @@ class Worker:
         self._end_actor(host)
 
     def _end_actor(self, host: Any) -> None:
-        from zactor.runtime.construction import run_shutdown_hook
+        from zactor.runtime.hosting.construction import run_shutdown_hook
 
         assert self.actor is not None
         actor, life = self.actor
@@ -368,7 +368,7 @@ def adopt_session(session: dict[str, Any]) -> None:
         if path not in sys.path:
             sys.path.append(path)
     if session.get("logging"):
-        from zactor.runtime.records import set_up
+        from zactor.runtime.insight.records import set_up
 
         set_up(session["logging"])
 
@@ -394,7 +394,7 @@ def _keys(boot: dict[str, Any]) -> Any:
 
 def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:
     """Run a worker. Called by the fork server in a fresh process, on its main thread."""
-    from zactor.runtime.progress import PAGE_SIZE
+    from zactor.runtime.hosting.progress import PAGE_SIZE
 
     faulthandler.enable()
     _register_stack_dump(progress_fd, PAGE_SIZE)

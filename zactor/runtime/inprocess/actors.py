@@ -23,15 +23,15 @@ from zactor.core.placement import shape_of_actor
 from zactor.core.restarts import NO_FAULT_KINDS, CrashRecord, is_restarted
 from zactor.exceptions import Executed, TaskCancelledError
 from zactor.ids import caller_id
-from zactor.runtime.caller import Identity
-from zactor.runtime.calling import StopServing
-from zactor.runtime.construction import groups_of, make_instance, run_shutdown_hook
+from zactor.runtime.calls.caller import Identity
+from zactor.runtime.calls.streaming import Streaming
+from zactor.runtime.hosting.calling import StopServing
+from zactor.runtime.hosting.construction import groups_of, make_instance, run_shutdown_hook
 from zactor.runtime.inprocess.execution import OWN_NAMES, LocalExecution
 from zactor.runtime.inprocess.loop import WorldLoop
 from zactor.runtime.inprocess.process import LocalProcess
 from zactor.runtime.inprocess.running import Run
 from zactor.runtime.inprocess.scheduler import Unwinding
-from zactor.runtime.streaming import Streaming
 from zactor.runtime.worker import EXIT_TEXT, constructor_error, repr_of
 from zactor.wire import batches
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zactor.core.placement import Obstacle
-    from zactor.runtime.actors import ActorView
+    from zactor.runtime.calls.actors import ActorView
     from zactor.runtime.inprocess.placing import Held
     from zactor.runtime.inprocess.scheduler import Strand
     from zactor.runtime.inprocess.world import World

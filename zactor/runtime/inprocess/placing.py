@@ -16,7 +16,7 @@ from zactor.core.membership import Node
 from zactor.core.placement import Placement
 from zactor.core.resources import show_amounts
 from zactor.exceptions import ActorAlreadyExistsError, ZactorError
-from zactor.runtime.groups import GroupViews
+from zactor.runtime.calls.groups import GroupViews
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, PENDING, Result, Stream
 from zactor.exceptions import TaskCancelledError
 from zactor.ids import caller_id
-from zactor.runtime.actors import ActorView
-from zactor.runtime.caller import Identity
-from zactor.runtime.cancelling import cancel_result
-from zactor.runtime.deadlines import Deadlines
+from zactor.runtime.calls.actors import ActorView
+from zactor.runtime.calls.caller import Identity
+from zactor.runtime.calls.cancelling import cancel_result
+from zactor.runtime.calls.deadlines import Deadlines
+from zactor.runtime.calls.streaming import Streaming
+from zactor.runtime.calls.tasks import TaskQueue
 from zactor.runtime.inprocess.loop import WorldLoop
-from zactor.runtime.reception import Waiter
-from zactor.runtime.streaming import Streaming
-from zactor.runtime.tasks import TaskQueue
+from zactor.runtime.links.reception import Waiter
 from zactor.serde.definitions import load_definition, pack_definition
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, PICKLED, Result
 from zactor.exceptions import ObjectFreedError, OwnerDiedError, to_wire
-from zactor.runtime.objects import Put
-from zactor.runtime.streaming import Streaming
+from zactor.runtime.calls.streaming import Streaming
+from zactor.runtime.objects.objects import Put
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from zactor.runtime.inprocess.world import World
-    from zactor.runtime.objects import Guard
+    from zactor.runtime.objects.objects import Guard
 
 
 MOST_LOADED = 10_000  # references of earlier loads that are remembered

@@ -24,15 +24,15 @@ from zactor.exceptions import (
     TaskError,
     ZactorError,
 )
-from zactor.runtime.arguments import references_of
-from zactor.runtime.calling import StopServing, current_call, interrupted
-from zactor.runtime.deadlines import Inherited
+from zactor.runtime.calls.arguments import references_of
+from zactor.runtime.calls.deadlines import Inherited
+from zactor.runtime.calls.several import Several, several_values
+from zactor.runtime.calls.streaming import Item, Streaming
+from zactor.runtime.calls.values import decode_wire
+from zactor.runtime.hosting.calling import StopServing, current_call, interrupted
+from zactor.runtime.hosting.outflow import aclose, close, each, iterate
 from zactor.runtime.inprocess.execution import LocalCall, LocalExecution
 from zactor.runtime.inprocess.scheduler import Unwinding
-from zactor.runtime.outflow import aclose, close, each, iterate
-from zactor.runtime.several import Several, several_values
-from zactor.runtime.streaming import Item, Streaming
-from zactor.runtime.values import decode_wire
 from zactor.serde.exceptions import pack_exception
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps, loads_args

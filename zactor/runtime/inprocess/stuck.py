@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import PENDING
 from zactor.exceptions import DeadlockError
-from zactor.runtime.several import Part
+from zactor.runtime.calls.several import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,12 @@ from zactor.core.calls import ERROR, PENDING, Result, Stream
 from zactor.core.placement import shape_of_demand
 from zactor.exceptions import Executed, TaskCancelledError, WorkerCrashedError, from_wire
 from zactor.ids import caller_id
-from zactor.runtime.caller import Identity
+from zactor.runtime.calls.caller import Identity
+from zactor.runtime.calls.streaming import Streaming
 from zactor.runtime.inprocess.actors import interrupt
 from zactor.runtime.inprocess.execution import LocalExecution
 from zactor.runtime.inprocess.process import LocalProcess
 from zactor.runtime.inprocess.running import Run
-from zactor.runtime.streaming import Streaming
 from zactor.wire import batches
 
 if TYPE_CHECKING:

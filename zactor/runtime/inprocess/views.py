@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, PENDING, Result, Stream
-from zactor.runtime.actors import ActorView, ActorViews
+from zactor.runtime.calls.actors import ActorView, ActorViews
 
 if TYPE_CHECKING:
-    from zactor.runtime.caller import Identity
+    from zactor.runtime.calls.caller import Identity
     from zactor.runtime.inprocess.world import World
 
 

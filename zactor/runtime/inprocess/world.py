@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from zactor.core.calls import Result
-    from zactor.runtime.actors import ActorView
+    from zactor.runtime.calls.actors import ActorView
     from zactor.runtime.inprocess.scheduler import Strand
 
 MEMORY = 1 << 40  # bytes that the node claims to have: an in-process world is for logic

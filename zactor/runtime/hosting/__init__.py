@@ -1,0 +1,1 @@
+"""The callee's half: actors and tasks, run. In workers."""

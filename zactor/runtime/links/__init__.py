@@ -1,0 +1,1 @@
+"""How messages travel between processes: links, connections, who receives. In every process."""
