@@ -58,6 +58,8 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:  # noqa: FBT00
 def kill(actor: ActorHandle[Any] | Actor, *, no_restart: bool = True) -> None:
     """End an actor's process now: no clean-up, and its unsettled calls fail.
 
+    With `no_restart`, a call that this process makes afterwards never runs.
+
     Args:
         actor: Its handle.
         no_restart: False lets it be restarted, as after a crash.
@@ -76,6 +78,8 @@ def kill(actor: ActorHandle[Any] | Actor, *, no_restart: bool = True) -> None:
         raise ActorHandleNotFoundError(
             f"{actor!r} is not of this cluster: it was made in another session."
         )
+    if no_restart:
+        runtime.actors.was_killed(actor._facts.id)
 
 
 def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:

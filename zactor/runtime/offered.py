@@ -60,6 +60,9 @@ class OffersActors(Protocol):
     def begin(self, view: ActorView, kind: dict[str, Any]) -> None:
         """An actor is about to be created; `kind` is what it shares with others."""
 
+    def was_killed(self, actor: bytes) -> None:
+        """This process has had an actor killed for good: none of its calls from now on runs."""
+
     def refuse(self, result: Result) -> bool:
         """Settle a call whose actor cannot take it."""
 

@@ -124,6 +124,20 @@ class ActorViews:
             self._update(found, entry, [])
         return found
 
+    def was_killed(self, actor: bytes) -> None:
+        """This process has had an actor killed for good: none of its calls from now on runs.
+
+        They are held until the news of the death arrive, which takes its own way.
+        """
+        view = self._views.get(actor)
+        if view is None or view.is_dead:
+            return
+        self.watch(view)
+        caller = self._process.caller
+        with caller.lock:
+            for stream in list(view.streams):
+                caller.make_way(stream, None, view.life)
+
     def all(self) -> list[ActorView]:
         """Return the views of all actors known here."""
         return list(self._views.values())

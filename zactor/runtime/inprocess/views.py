@@ -20,6 +20,9 @@ class LocalViews(ActorViews):
         self._views: dict[bytes, ActorView] = {}
         self.killed: dict[bytes, bool] = {}  # before they were created, and whether for good
 
+    def was_killed(self, actor: bytes) -> None:
+        """Nothing is left to be done: it is dead already."""
+
     def known(self, actor: bytes) -> ActorView | None:
         """Return the view of an actor, if there is one."""
         return self._views.get(actor)

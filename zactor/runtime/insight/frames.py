@@ -24,7 +24,7 @@ _OWN = tuple(
     _PACKAGE + name + os.sep
     for name in ("runtime", "transport", "api", "serde", "core", "store", "wire", "util")
 )
-_OUTFLOW = _PACKAGE + os.path.join("runtime", "outflow.py")
+_OUTFLOW = _PACKAGE + os.path.join("runtime", "hosting", "outflow.py")
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _WAITS = {  # our functions in which a thread waits, and the variable that says for what
     (_PACKAGE + os.path.join("runtime", "process.py"), "wait_for"): "results",
