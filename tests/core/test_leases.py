@@ -430,3 +430,25 @@ def test_what_an_absent_node_says_of_a_lease_does_not_end_it(world, node, driver
     driver.attach()
     assert granted(driver) == [lease]
     assert worker.lease == lease
+
+
+def test_a_lease_whose_end_was_lost_does_not_take_what_another_has_since(world, driver):
+    node = world.node(9, b"m1", CPU=2, GPU=1)
+    driver.demand(1, resources={"GPU": 1})  # the node has not begun with it
+    group = world.ids.new_id()
+    spec = {"id": group, "job": driver.job, "owner": driver.process, "bundles": [{"GPU": 1}]}
+    driver.get(m.CreateGroup, spec)
+
+    def everybody_attaches() -> None:
+        world.restart()
+        for each in world.nodes.values():
+            each.attach()
+        driver.attach()
+
+    everybody_attaches()  # the lease is given back, and the group has the GPU
+    node.work(1)  # the start of the lease; its end is still to come
+    everybody_attaches()
+    world.machine.check()
+    node.work()
+    world.machine.check()
+    assert not [worker for worker in node.workers.values() if worker.lease]

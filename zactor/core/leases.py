@@ -378,8 +378,13 @@ class Leases:
                 self._settle(party, now)
                 return False
             pool = bundle[0].pool
+        holding = _holding_of(raw)
+        if not pool.has_room_for(holding):
+            # It was given back, and what it held to another, and its end never got to the node.
+            self._settle(party, now)
+            return False
         lease = Lease(number, party, node, pool)
-        lease.holding = _holding_of(raw)
+        lease.holding = holding
         pool.take_again(lease.holding)
         lease.state, lease.since = HELD, now
         lease.address, lease.pid = Address(*row["address"]), row.get("pid", 0)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SCALE = 10_000
+CPU = "CPU"
 GPU = "GPU"
 
 Amounts = dict[str, int]
@@ -103,6 +104,15 @@ class Pool:
         picked = self._pick_gpus(need[GPU]) if GPU in need else ()
         assert picked is not None
         return self._hold(need, picked)
+
+    def has_room_for(self, holding: Holding) -> bool:
+        """Say whether `holding` can be taken again without lending more than there is, but for CPUs."""
+        available = self.available
+        return all(
+            available.get(name, 0) >= units
+            for name, units in holding.amounts.items()
+            if name != CPU
+        ) and all(self.gpus.get(gpu, 0) >= units for gpu, units in holding.gpus)
 
     def take_again(self, holding: Holding) -> None:
         """Take exactly `holding`, fitting or not: it is held already (after a broker restart)."""
