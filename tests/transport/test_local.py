@@ -102,6 +102,25 @@ def test_the_last_words_leave_before_the_connection_is_closed(
     assert len(theirs.heard[0][0]) == 8 << 20
 
 
+def test_a_descriptor_above_a_thousand_is_as_good(side: Side, other: Side, path: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 1_200:
+        pytest.skip("fewer descriptors are allowed")
+    taken = [os.dup(0) for _ in range(1_100)]
+    try:
+        other.listen(path)
+        made = side.connect(path)
+        assert made.fd > 1_024
+        made.send(b"x" * (8 << 20), ())
+        reader = threading.Thread(target=other.until, args=(lambda: other.heard,))
+        reader.start()
+        made.close(linger=10)
+        reader.join()
+    finally:
+        for fd in taken:
+            os.close(fd)
+
+
 def test_the_end_of_the_other_side_is_told_once(side: Side, path: str) -> None:
     listener = side.listen(path)
     made = side.connect(path)

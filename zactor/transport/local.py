@@ -141,7 +141,10 @@ class LocalConnection:
     def _wait_for_room(self, *, is_needed: bool) -> None:
         if is_needed != self._is_blocked and not self._is_ended:
             self._is_blocked = is_needed
-            self._arrivals.modify(self.fd, READABLE | WRITABLE if is_needed else READABLE)
+            try:
+                self._arrivals.modify(self.fd, READABLE | WRITABLE if is_needed else READABLE)
+            except (OSError, ValueError):
+                pass  # the receiving thread has just found that the other side is gone
 
     def is_connected(self) -> bool:
         """Whether it is not known to be gone."""
@@ -208,9 +211,11 @@ class LocalConnection:
         self._socket.close()
 
     def _send_all(self, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
         while self.flush() and self._unsent:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select((), (self._socket,), (), left)[1]:
+            if left <= 0 or not poll.poll(left * 1000):
                 return
 
 
