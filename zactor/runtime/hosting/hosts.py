@@ -38,6 +38,7 @@ FAST = 1e-4  # a method whose last runs all took less may run before gathered re
 FAST_RUNS = 16
 REPLY_AGE = 2e-4  # gathered replies older than this leave before the next method is entered
 HAND_BACK = 0.005  # a task that has run this long has its followers handed back
+LEASES_KEPT = 256  # of those that the node has told of
 LEASE_PATIENCE = 1.0  # seconds that the word on a lease may come later than its first task
 
 Run = tuple[Any, ...]
@@ -56,7 +57,9 @@ class MainHost:
         self._waiter: Waiter | None = None
         self._run: Run | None = None  # of tasks, what the main thread is in the middle of
         self.is_task_host = False
-        self.lease = 0  # the latest that the node has told of; they rise
+        # Leases that the node has told of, the latest last. A node that has two of them to place may
+        # give this worker the younger one first: the numbers do not rise.
+        self._leases: dict[int, None] = {}
         self._leased = threading.Event()
         self.ending = ""  # how a call ended the actor, if one did
         self.is_stopping = False
@@ -140,15 +143,17 @@ class MainHost:
 
     def told_of_lease(self, lease: int) -> None:
         """The node has said what the tasks of a lease run with. On the lane's thread."""
-        self.lease = lease
+        self._leases[lease] = None
+        if len(self._leases) > LEASES_KEPT:
+            del self._leases[next(iter(self._leases))]
         self._leased.set()
 
     def _await_lease(self, lease: int) -> None:
         """Wait for the node's word on a lease: its first task has overtaken it, on another way."""
         until = perf_counter() + LEASE_PATIENCE
-        while self.lease < lease and perf_counter() < until:
+        while lease not in self._leases and perf_counter() < until:
             self._leased.clear()
-            if self.lease < lease:
+            if lease not in self._leases:
                 self._leased.wait(until - perf_counter())
 
     def stop(self) -> None:
@@ -180,7 +185,7 @@ class MainHost:
             gathered_at = began = started
             execution.enter(intake, number - seq, parent)
             if is_task_host:
-                if intake.number > self.lease:
+                if intake.number not in self._leases:
                     self._await_lease(intake.number)
                 with self.lock:
                     execution.hand_back_rest = False
