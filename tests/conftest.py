@@ -223,12 +223,15 @@ class Program:
 
 
 def _python_path() -> str:
-    # The zactor that the tests import, wherever that comes from.
+    # The zactor that the tests import, wherever that comes from; after it these tests themselves.
     import zactor
 
     assert zactor.__file__ is not None
     package = str(Path(zactor.__file__).resolve().parent.parent)
-    return os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+    tests = str(Path(__file__).resolve().parent.parent)
+    if package == tests:
+        tests = ""
+    return os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", ""), tests]))
 
 
 @pytest.fixture

@@ -119,12 +119,15 @@ class Worker:
                     self.orders.put(order)
                     return
             self._host_shared(self.shared, order)
-        elif what in ("lease", "exit"):
+        elif what == "exit":
             self.orders.put(order)
-            if what == "exit":
-                self._exit(order)
-            elif self._tasks is not None:
-                self._task_order(order)
+            self._exit(order)
+        elif what == "lease":
+            with self._orders_lock:
+                if self._tasks is None:  # the main thread takes it once it is there for tasks
+                    self.orders.put(order)
+                    return
+            self._task_order(order)
         elif what == "unlease":
             pass
         elif what in ("stop", "kill"):
@@ -146,8 +149,8 @@ class Worker:
     def _task_order(self, order: list[Any]) -> None:
         if order[0] == "lease":
             self._set_job(order[2], order[3])
-            if self._tasks is not None:
-                self._tasks.told_of_lease(order[1])
+            assert self._tasks is not None
+            self._tasks.told_of_lease(order[1])
 
     def _exit(self, order: list[Any]) -> None:
         why = order[1] if len(order) > 1 else ""
@@ -232,7 +235,13 @@ class Worker:
         host = MainHost(process, execution, 0)
         host.is_task_host = True
         host.told_of_lease(order[1])
-        self._tasks = self.host = host
+        with self._orders_lock:
+            self._tasks = self.host = host
+            # The first lease may have been given back unused, and the next be here already.
+            while not self.orders.empty():
+                late = self.orders.get()
+                if late[0] == "lease":
+                    self._task_order(late)
         if self.is_exiting:  # told so before there was a host to tell
             host.stop()
         process.callee.adopt(process.id, host)
