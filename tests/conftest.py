@@ -26,6 +26,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Workers import what tests import. Last: the zactor that is installed comes first.
+if (_root := str(Path(__file__).resolve().parent.parent)) not in sys.path:
+    sys.path.append(_root)
+
 MARK = f"ZACTOR_TEST_MARK={uuid.uuid4().hex}"
 SHM = Path("/dev/shm")  # until this run has a directory of its own there
 
