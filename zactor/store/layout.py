@@ -3,7 +3,7 @@
     bytes 0-127   magic, object id, process id of the owner, bytes in use, payload length, count
                   of buffers; the rest zero
     from 128      (offset, length) of each buffer, 8 bytes each
-    then          payload, buffers; each starts at a multiple of 64 bytes, large buffers at a page
+    then          payload, buffers; each starts at a multiple of 64 bytes
 
 A segment that holds no object has zeros for its object id. All numbers are little-endian. The
 same bytes make up a spilled value's file and what nodes send each other.
@@ -17,11 +17,6 @@ from typing import NamedTuple
 MAGIC = b"zactor\x00\x01"
 HEADER_SIZE = 128
 ALIGNMENT = 64
-# Large arrays start near the start of a page in their own process. Where the copy starts a few hundred
-# bytes after that, each store looks to the CPU as if it were to what is loaded next: 22 GB/s against
-# 30 for what is in the cache.
-PAGE = 4096
-LARGE = 1 << 20
 _HEADER = struct.Struct("<8s28s12sQQI")
 _OBJECT_AT = 8
 NO_OBJECT = bytes(28)
@@ -53,7 +48,7 @@ def plan(object_id: bytes, owner: bytes, payload: int, buffers: list[int]) -> Pl
     table: list[int] = []
     offsets = []
     for length in buffers:
-        at = _aligned(at, PAGE if length >= LARGE else ALIGNMENT)
+        at = _aligned(at)
         offsets.append(at)
         table += (at, length)
         at += length
@@ -90,5 +85,5 @@ def pieces(header: Header, table: bytes) -> tuple[tuple[int, int], list[tuple[in
     return (_aligned(HEADER_SIZE + 16 * header.buffers), header.payload), spans
 
 
-def _aligned(offset: int, boundary: int = ALIGNMENT) -> int:
-    return -(-offset // boundary) * boundary
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
