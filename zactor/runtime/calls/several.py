@@ -74,21 +74,21 @@ class Part(Result):
         return self.call.object_id()[:-4] + self.index.to_bytes(4, "big")
 
 
-def several_values(value: Any, returns: int, label: str) -> list[Any]:
-    """Return the `returns` values of what a call has returned.
+def take_values(value: Any, returns: int, label: str, parts: list[Any]) -> None:
+    """Append the `returns` values of what a call has returned to `parts`, also those before an error.
 
     Raises:
         ValueError: It has another number of values.
         Exception: What iterating it raised.
     """
     # What a generator would yield beyond them is not asked for, as in Ray.
-    parts = list(islice(value, returns) if inspect.isgenerator(value) else value)
+    for part in islice(value, returns) if inspect.isgenerator(value) else value:
+        parts.append(part)  # noqa: PERF402 - what came before an error is kept
     if len(parts) != returns:
         raise ValueError(
             f"Task returned {len(parts)} objects, but num_returns={returns}: {label}() must return "
             f"an iterable of {returns} values"
         )
-    return parts
 
 
 def install(process: Process) -> None:

@@ -28,6 +28,7 @@ from zactor.exceptions import (
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.cancelling import cancel_made_since
+from zactor.runtime.calls.several import take_values
 from zactor.runtime.calls.values import LARGE, decode, decode_wire
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.interrupts import enters_user_code, protected
@@ -558,15 +559,7 @@ class Execution:
         parts: list[Any] = []
         late = b""  # the error of a generator that had yielded some
         try:
-            for part in value:
-                parts.append(part)  # noqa: PERF402 - what came before an error is kept
-                if len(parts) == returns and inspect.isgenerator(value):
-                    break  # as Ray does: what it would yield beyond is not asked for
-            if len(parts) != returns:
-                raise ValueError(
-                    f"Task returned {len(parts)} objects, but num_returns={returns}: "
-                    f"{self.label}.{name}() must return an iterable of {returns} values"
-                )
+            take_values(value, returns, f"{self.label}.{name}", parts)
         except Exception as error:  # noqa: BLE001 - iterating runs user code
             if not parts or not inspect.isgenerator(value):
                 self.failed(intake, seq, method, error, call)

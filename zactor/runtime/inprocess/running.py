@@ -26,7 +26,7 @@ from zactor.exceptions import (
 )
 from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.deadlines import Inherited
-from zactor.runtime.calls.several import Several, several_values
+from zactor.runtime.calls.several import Several, take_values
 from zactor.runtime.calls.streaming import Item, Streaming
 from zactor.runtime.calls.values import decode_wire
 from zactor.runtime.hosting.calling import StopServing, current_call, interrupted
@@ -271,8 +271,10 @@ class Run:
         self.settle(*encoded)
 
     def _returned_several(self, value: Any) -> None:
+        parts: list[Any] = []
         try:
-            parts = several_values(value, self.returns, self.text) if self.returns else []
+            if self.returns:
+                take_values(value, self.returns, self.text, parts)
         except Exception as error:  # noqa: BLE001 - iterating runs user code
             self.failed(error)
             return
