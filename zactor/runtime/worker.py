@@ -147,10 +147,9 @@ class Worker:
         self._say(["surveyed", number, said])
 
     def _task_order(self, order: list[Any]) -> None:
-        if order[0] == "lease":
-            self._set_job(order[2], order[3])
-            assert self._tasks is not None
-            self._tasks.told_of_lease(order[1])
+        self._set_job(order[2], order[3])
+        assert self._tasks is not None
+        self._tasks.told_of_lease(order[1])
 
     def _exit(self, order: list[Any]) -> None:
         why = order[1] if len(order) > 1 else ""

@@ -45,8 +45,9 @@ class Groups:
         if type(arguments) is list:
             named: str | None = arguments[1].get(batches.X_GROUP)
             if named is not None:
-                return named
-        return self.methods.get(method, DEFAULT_GROUP)
+                return named if named in self.limits else DEFAULT_GROUP
+        group = self.methods.get(method, DEFAULT_GROUP)
+        return group if group in self.limits else DEFAULT_GROUP
 
 
 def _calls_of(run: Any) -> Any:
@@ -93,8 +94,6 @@ class ThreadHost:
                 return
         for call in _calls_of(run):
             group = self.groups.of(call[3], call[4])
-            if group not in self._queues:
-                group = DEFAULT_GROUP
             with self._lock:
                 self._unfinished += 1
                 self._queued[call[0].caller, call[2]] = group
@@ -237,8 +236,6 @@ class AsyncHost:
         while self._arrived:
             for call in _calls_of(self._arrived.popleft()):
                 group = self.groups.of(call[3], call[4])
-                if group not in self._waiting:
-                    group = DEFAULT_GROUP
                 if (
                     self._running[group] < self.groups.limits[group]
                     and not self._waiting[group]
