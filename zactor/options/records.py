@@ -64,6 +64,8 @@ class _Record:
         return self._with(overrides)
 
     def _with(self, options: dict[str, Any]) -> Self:
+        if not options:
+            return self
         tables.validate(self._table, self._what, options)
         options = self._plain(options)
         changes = {_PRIVATE.get(name, name): value for name, value in options.items()}
