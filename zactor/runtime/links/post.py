@@ -525,6 +525,7 @@ class Post:
                 self._allow_list = AllowList(context(), {self.keys.client_public})
                 if self._network is None:
                     self._network = ReceivingSocket()
+                    self._network.on_arrival = self._network_shows
                     self.arrivals.register(self._network.fd, self._drain_network)
                 endpoint = self._network.bind_tcp(host, self.keys, port)
                 if advertise:
@@ -535,8 +536,10 @@ class Post:
     def network_inbox(self) -> ReceivingSocket:
         """Return the socket that is bound to tcp; something has come over it."""
         assert self._network is not None
-        self._network_has_more = True  # to use it may hide from its descriptor what is there
         return self._network
+
+    def _network_shows(self) -> None:
+        self._network_has_more = True  # sending has hidden from its descriptor what is there
 
     def probe(self, peer: Peer) -> None:
         """Send a peer something, if it counts as connected, so that it shows if it is not."""
