@@ -24,8 +24,8 @@ class Table:
 
 @pytest.mark.parametrize("is_cyclic", [False, True])
 def test_a_guard_whose_end_is_told_is_found_by_nobody(is_cyclic: bool) -> None:
-    table = Table()
-    guard = Guard(b"o" * 20, table)  # type: ignore[arg-type]
+    table: Any = Table()
+    guard = Guard(b"o" * 20, table)
     table.weak = weakref.ref(guard)
     holder: list[Any] = [guard]
     if is_cyclic:
