@@ -66,6 +66,7 @@ class Worker:
             progress=ProgressPage(progress_fd),
             transport=boot.get("transport") or "",
             host=boot.get("host") or "",
+            busy_poll=boot.get("busy_poll") or 0.0,
         )
         processes.set_current(self.process)
         self.process.session = dict(boot.get("session") or {})
