@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zactor.config import Config
@@ -83,13 +83,11 @@ def join(
     Raises:
         ConnectionError: Nobody answers there.
     """
-    from zactor.runtime.driver import Driver
-
     config = Config.from_environment()
     where = address if address is not None else config.address or "local"
     metadata = {
         "pid": os.getpid(),
-        "hostname": socket.gethostname(),
+        "hostname": os.uname().nodename,
         "python": list(sys.version_info[:3]),
         "entrypoint": " ".join(sys.argv)[:200],
         "log_to_driver": log_to_driver and config.log_to_driver,
@@ -98,17 +96,20 @@ def join(
         "cwd": os.getcwd(),
     }
     if where == "local":
-        from zactor.runtime.cluster import LaunchError, launch
+        from zactor.runtime.launching import LaunchError, launch
 
         settings: dict[str, Any] = {}
         if store_bytes:
             settings["store_bytes"] = store_bytes
         try:
             launched = launch(
-                resources=resources, labels=labels, preload=preload, settings=settings
-            )
+                resources=resources, labels=labels, preload=preload, settings=settings,
+                meanwhile=_import_runtime,
+            )  # fmt: skip
         except LaunchError as error:
             raise ConnectionError(f"the cluster could not be started: {error}") from None
+        from zactor.runtime.driver import Driver
+
         try:
             return Driver(
                 broker=launched.broker,
@@ -128,6 +129,8 @@ def join(
             f"{', '.join(given)}: resources and labels are given where nodes are started "
             "(zactor node), not when an existing cluster is joined"
         )
+    from zactor.runtime.driver import Driver
+
     place = locate(where, config)
     try:
         driver = Driver(
@@ -146,6 +149,12 @@ def join(
     except BaseException:
         place.session.close()
         raise
+
+
+def _import_runtime() -> None:
+    """Import what the program is about to need: it would only wait meanwhile."""
+    for name in ("runtime.driver", "api.remote", "api.creation", "api.control", "api.values"):
+        import_module(f"zactor.{name}")
 
 
 def locate(where: str, config: Config) -> Any:
