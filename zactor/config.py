@@ -52,6 +52,9 @@ class Config(NamedTuple):
     """How long a worker without work is kept for the next task of its job."""
     start_timeout: float = 60.0
     """How long a worker may take from its fork to its first word."""
+    busy_poll: float = 0.0003
+    """How long a wait for the next message may look for it before it sleeps, while that pays; 0 never
+    does. It trades CPU time of an otherwise idle core for the time of one call after another."""
 
     # -- limits
     spare_workers: int = -1

@@ -248,8 +248,9 @@ class _Part:
             "labels": dict(options.get("labels") or {}),
             "store": capacity,
         }
+        boot = {**(boot or {}), "busy_poll": self.config.busy_poll}
         setup = NodeSetup(
-            entry, broker, boot or {}, list(options.get("sys_path") or ()),
+            entry, broker, boot, list(options.get("sys_path") or ()),
             list(options.get("preload") or ()), options.get("entry_point", ""),
         )  # fmt: skip
         node = Node(

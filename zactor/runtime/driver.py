@@ -72,6 +72,7 @@ class Driver:
             keys=keys,
             transport=config.transport,
             host=config.host or _own_host(broker, machine),
+            busy_poll=config.busy_poll,
         )
         self.cluster: dict[str, Any] = {}
         self._cluster_end: threading.Thread | None = None

@@ -75,6 +75,7 @@ class Process:
         features: dict[str, Any] | None = None,
         transport: str = "",
         host: str = "",
+        busy_poll: float = 0.0,
     ) -> None:
         self.id = process_id
         self.pid = os.getpid()
@@ -113,7 +114,7 @@ class Process:
         self.blocking: Callable[[bool], None] | None = None  # told around long waits
         self.caller = Caller(self.post, self._gathered)
         self.callee = Callee(self.post, progress)
-        self.reception = Reception(self.post, self.flush)
+        self.reception = Reception(self.post, self.flush, busy_poll=busy_poll)
         self.definitions = Definitions(self)
         self.objects = Objects(self)
         self.actors = ActorViews(self)

@@ -22,6 +22,7 @@ from zactor.runtime.hosting.assigned import Assigned
 from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution, StopServing
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.runtime.hosting.progress import PAGE_SIZE, ProgressPage
+from zactor.runtime.insight.origins import name_output, say_name
 from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.nodes.lane import Lane, LaneClosedError
 from zactor.runtime.process import Process
@@ -63,6 +64,7 @@ class Worker:
             progress=ProgressPage(progress_fd),
             transport=boot.get("transport") or "",
             host=boot.get("host") or "",
+            busy_poll=boot.get("busy_poll") or 0.0,
         )
         processes.set_current(self.process)
         self.process.session = dict(boot.get("session") or {})
@@ -227,6 +229,7 @@ class Worker:
         process = self.process
         execution = process.running = Execution(process, None, "")
         self._set_job(order[2], order[3])
+        name_output(execution.printing)
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
@@ -308,6 +311,8 @@ class Worker:
             self.orders.get()  # "exit"
             return
         execution.repr = repr_of(execution.instance)
+        if execution.repr and " object at 0x" not in execution.repr:
+            say_name(execution.repr)
         self._say(["ready", actor, life, execution.repr])
         host.serve()
         self._end_actor(host)
