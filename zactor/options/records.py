@@ -36,7 +36,7 @@ _PRIVATE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class _Record:
     """What the three kinds of options have in common. `given` are the names that were set."""
 
@@ -102,7 +102,7 @@ class _Record:
         return options
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class _Placed(_Record):
     """Options of what is placed on a node by the resources it needs."""
 

@@ -224,8 +224,10 @@ class _Server:
             if self._lane.fileno() in ready and not self._serve_one():
                 poller.unregister(self._lane)
                 self._retired = True
-            if self._retired and not self._children:
-                return 0
+            if self._retired:
+                if not self._children:
+                    return 0
+                self._later.clear()  # there are none to come
 
     def _import_next(self) -> None:
         """Nobody waits for a worker: import one more thing for those to come."""
