@@ -20,6 +20,7 @@ from zactor.core.calls import ERROR, NATIVE, PENDING, USER_ERROR, Result
 from zactor.core.calls import STORED as STORED_STATE
 from zactor.exceptions import ObjectStoreFullError
 from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.unhandled import handled
 from zactor.runtime.calls.values import LARGE
 from zactor.runtime.objects.objects import Put
 from zactor.serde.values import dumps_args
@@ -198,6 +199,7 @@ def complete(process: Offered, result: Result) -> bool:
         values = [ref._result for ref in named]  # noqa: SLF001
         for value in values:
             if value.state in (USER_ERROR, ERROR):
+                handled(value)
                 result.settle(value.state, value.value)
                 result.waiting = 0
                 return False
@@ -275,6 +277,7 @@ class Awaited:
             return
         if dependency.state in (USER_ERROR, ERROR):
             self._all.pop(result, None)
+            handled(dependency)
             result.settle(dependency.state, dependency.value)
             result.waiting = 0
             self._ready(result)
