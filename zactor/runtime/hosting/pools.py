@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.deadlines import Inherited
+from zactor.runtime.hosting.again import runs_again
 from zactor.runtime.hosting.calling import (
     NATIVE_TYPES,
     Call,
@@ -357,9 +358,6 @@ class AsyncHost:
             execution.settle_references(object_id, intake.peer, refs, ())
             execution.not_run(intake, seq, method, error)
             return
-        attempts = extras.get(batches.X_RETRY, (0, None))[0]
-        if extras.get(batches.X_RETURNS, 1) < 0:
-            attempts = 0  # a stream counts its own
         while True:
             try:
                 value = function(*args, **kwargs)
@@ -374,11 +372,10 @@ class AsyncHost:
                 break
             except BaseException as error:  # noqa: BLE001 - user code
                 if (
-                    attempts
-                    and isinstance(error, Exception)
-                    and execution._is_retried(error, extras)
-                ):  # noqa: SLF001
-                    attempts -= attempts > 0
+                    isinstance(error, Exception)
+                    and extras.get(batches.X_RETURNS, 1) >= 0  # a stream does it by itself
+                    and runs_again(self.process, intake, seq, error, extras)
+                ):
                     continue
                 args = kwargs = None
                 self._failed(intake, seq, method, error, call, object_id if refs else b"")
