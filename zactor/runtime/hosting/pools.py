@@ -25,9 +25,12 @@ from zactor.runtime.hosting.calling import (
 )
 from zactor.runtime.hosting.outflow import run_stream_async
 from zactor.runtime.links.reception import Waiter
+from zactor.runtime.objects.fetching import are_here
 from zactor.wire import batches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zactor.core.intake import Intake
     from zactor.runtime.process import Process
 
@@ -351,8 +354,11 @@ class AsyncHost:
         object_id = pack_object_id(intake.caller, number, 0)
         refs: list[Any] = []
         try:
-            function, args, kwargs, refs = execution.prepare(
-                object_id, intake, method, payload, extras, frames
+            prepare = partial(
+                execution.prepare, object_id, intake, method, payload, extras, frames
+            )
+            function, args, kwargs, refs = (
+                prepare() if are_here(self.process, extras) else await self._fetched(prepare)
             )
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             execution.settle_references(object_id, intake.peer, refs, ())
@@ -382,6 +388,11 @@ class AsyncHost:
                 return
         args = kwargs = None
         execution.finish(intake, seq, number, method, value, extras, object_id if refs else b"")
+
+    async def _fetched(self, prepare: Callable[[], Any]) -> Any:
+        """Take a call's arguments from elsewhere, while other calls run."""
+        fetching = self.process.objects.store.fetching
+        return (await fetching.outcome(asyncio.get_running_loop(), prepare)).get()
 
     def _failed(
         self,
