@@ -12,9 +12,9 @@ from zactor.core.calls import PENDING, Result
 from zactor.exceptions import ActorAlreadyExistsError
 from zactor.runtime.calls.arguments import complete, encode, wait_for_arguments
 from zactor.runtime.calls.dependents import Constructor, fail_unconstructed
+from zactor.runtime.calls.methods import describe_methods, is_async_class
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.values import LARGE
-from zactor.runtime.hosting.construction import describe_methods, is_async_class
 from zactor.serde.values import dumps_args
 from zactor.wire.batches import X_FRAMES, X_REFS, X_SLOTS
 from zactor.wire.messages import CreateActor, FindActor

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import STORED
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.calls.cancelling import cancel_result
 from zactor.runtime.calls.values import decode
 from zactor.runtime.hosting.calling import current_call
