@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import PENDING, STORED
 from zactor.core.filters import Filters
 from zactor.ids import PUT_INDEX, pack_object_id, split_object_id
-from zactor.runtime.calls.tasks import Lease
+from zactor.runtime.calls.task_queues import Lease
 from zactor.runtime.insight.explaining import OWN_METHODS
 from zactor.runtime.insight.why import running_calls
 from zactor.runtime.links.interrupts import protect_module

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zactor.ids import pack_object_id, split_object_id
 from zactor.runtime.calls.several import Part
-from zactor.runtime.calls.tasks import is_task
+from zactor.runtime.calls.task_queues import is_task
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.runtime.insight.explaining import (
     OWN_METHODS,
