@@ -83,6 +83,7 @@ class Run:
         finally:
             current_call.reset(token)
             self.pin = None
+            self.world.listing.over(self)
 
     def _deadline(self) -> Any:
         deadline = self.extras.get(batches.X_DEADLINE)
@@ -123,6 +124,7 @@ class Run:
                 await self._run_async()
         finally:
             self.pin = None
+            self.world.listing.over(self)
 
     async def _run_async(self) -> None:
         prepared = self._begin()
@@ -153,6 +155,7 @@ class Run:
     def _begin(self) -> Any:
         """Return `(function, args, kwargs)`, or None if there is nothing to run any more."""
         self.world.note("starts", self.host.label, self.name)
+        self.world.listing.began(self)
         if self.method == batches.TERMINATE:
             self.settle(NATIVE, None)
             raise StopServing("terminated")
@@ -235,6 +238,7 @@ class Run:
         self.world.note(
             "ends" if state in (NATIVE, PICKLED) else "raises", self.host.label, self.name
         )
+        self.world.listing.settled(self, result, state, value)
         if refs:
             self._hold(result, refs)
         if result.state == PENDING:
