@@ -14,14 +14,9 @@ import zmq
 
 from tests.runtime.ends import until
 from zactor.transport import network
+from zactor.transport.context import close_context, context
 from zactor.transport.curve import AllowList, Keys, make_keys
-from zactor.transport.network import (
-    LARGE,
-    ReceivingSocket,
-    SendingSocket,
-    close_context,
-    context,
-)
+from zactor.transport.network import LARGE, ReceivingSocket, SendingSocket
 
 
 class Ends:

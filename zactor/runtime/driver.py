@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.config import Config
 from zactor.exceptions import GetTimeoutError, SessionLostError, ZactorSystemError
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.insight.terminal import Terminal
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.reception import Waiter

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from zactor.transport.context import context, inboxes
 from zactor.transport.curve import client_options, server_options
-from zactor.transport.limits import BACKLOG, MAX_MESSAGE, MAX_SOCKETS
+from zactor.transport.limits import BACKLOG, MAX_MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,33 +39,6 @@ _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 
-_context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
-
-
-def context() -> zmq.Context[zmq.Socket[bytes]]:
-    """Return this process's ZeroMQ context, made on first use; a forked child makes its own."""
-    global _context  # noqa: PLW0603 - one context a process is ZeroMQ's own rule
-    pid = os.getpid()
-    if _context is None or _context[0] != pid:
-        made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        made.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
-        _context = (pid, made)
-        _inboxes.clear()
-    return _context[1]
-
-
-def close_context() -> None:
-    """End this process's context if no inbox is left; every socket must be closed by then."""
-    global _context  # noqa: PLW0603
-    if _context is not None and _context[0] == os.getpid():
-        if _inboxes:
-            return  # tests have several in one process
-        _context[1].term()
-    _context = None
-
-
-_inboxes: set[int] = set()  # ids of the receiving sockets that are open
-
 
 class ReceivingSocket:
     """The ROUTER of a process, bound to tcp. Used by one thread at a time: the one that leads.
@@ -77,7 +51,7 @@ class ReceivingSocket:
 
     def __init__(self) -> None:
         self._socket = context().socket(zmq.ROUTER)
-        _inboxes.add(id(self))
+        inboxes.add(id(self))
         self._socket.set_hwm(0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
@@ -146,7 +120,7 @@ class ReceivingSocket:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close(0)
-        _inboxes.discard(id(self))
+        inboxes.discard(id(self))
 
 
 def _content(frame: zmq.Frame) -> bytes:
@@ -158,6 +132,7 @@ class SendingSocket:
     """One connection to one peer's inbox. Guarded by the lock of whoever owns it."""
 
     __slots__ = ("_send", "_socket", "fd", "on_arrival", "probe")
+    tells_its_end = False
 
     def __init__(self, endpoint: str, keys: Keys | None) -> None:
         """Connect to a tcp endpoint.
@@ -253,6 +228,7 @@ class ReturnRoute:
     """
 
     __slots__ = ("_inbox", "_route", "fd", "probe")
+    tells_its_end = True
 
     def __init__(self, inbox: ReceivingSocket, route: bytes) -> None:
         self._inbox = inbox

@@ -35,8 +35,8 @@ from zactor.runtime.links.interrupts import protect_module
 from zactor.runtime.links.peer import UP, Peer
 from zactor.runtime.links.timers import Timers
 from zactor.transport.arrivals import Arrivals
+from zactor.transport.context import close_context, context
 from zactor.transport.local import LocalListener
-from zactor.transport.network import close_context
 from zactor.wire.codec import (
     ACK,
     HELLO,
@@ -516,7 +516,7 @@ class Post:
     def bind_tcp(self, host: str, port: int = 0, advertise: str = "") -> Address:
         """Bind tcp too, behind CURVE and an allow-list. On the receiving thread only."""
         from zactor.transport.curve import AllowList
-        from zactor.transport.network import ReceivingSocket, context
+        from zactor.transport.network import ReceivingSocket
 
         if self.keys is None:
             raise ValueError("a process without the cluster's keys binds no tcp port")
