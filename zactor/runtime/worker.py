@@ -26,7 +26,7 @@ from zactor.runtime.insight.origins import name_output, say_name
 from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.nodes.lane import Lane, LaneClosedError
 from zactor.runtime.process import Process
-from zactor.serde.exceptions import pack_exception
+from zactor.serde.exceptions import describe, pack_exception
 from zactor.store.segments import SHM
 from zactor.wire.messages import Address, Blocked
 
@@ -307,7 +307,7 @@ class Worker:
             self._exited("exited")
             return
         except Exception as error:  # noqa: BLE001 - the user's constructor
-            self._say(["failed", actor, life, constructor_error(error, execution)])
+            self._say(["failed", actor, life, shown_constructor_error(error, execution)])
             self.orders.get()  # "exit"
             return
         execution.repr = repr_of(execution.instance)
@@ -370,6 +370,21 @@ def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
         error, f"{execution.label}.__init__", pid=os.getpid(), actor_id=execution.actor_id
     )
     return ["constructor", str(error), {"exception": payload}]
+
+
+def shown_constructor_error(error: BaseException, execution: Execution) -> list[Any]:
+    """Print why there is no actor, since it may be long until a caller is told; return the wire form."""
+    wire = constructor_error(error, execution)
+    text = describe(wire[2]["exception"])[1]
+    try:
+        sys.stderr.write(
+            "Exception raised in creation task: The actor died because of an error raised in its "
+            f"creation task, {text}\n"
+        )
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # closed: nobody reads it
+    return wire
 
 
 def adopt_session(session: dict[str, Any]) -> None:
