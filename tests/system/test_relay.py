@@ -245,7 +245,7 @@ def test_ipc_is_not_taken_for_a_way_to_another_machine(world: Machines) -> None:
     assert zactor.get(log.add.remote(1), timeout=PATIENCE) == 1
     tokens = {node["machine"] for node in query("nodes")}
     assert len(tokens) == 1
-    process = processes.current()
+    process: Any = processes.current()
     links = [peer for peer in process.post.peers.values() if peer.is_remote]
     assert links
     assert all(peer.address.tcp for peer in links)

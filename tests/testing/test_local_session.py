@@ -183,6 +183,6 @@ def test_a_reference_that_outlives_its_module_goes_quietly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As at the end of a program, when modules have forgotten what they had names for."""
-    kept = references.Kept(None, b"owner", deque())  # type: ignore[arg-type]
+    kept = references.Kept(None, b"owner", deque())
     monkeypatch.setattr(references, "Streaming", None)
     del kept
