@@ -541,6 +541,14 @@ class Post:
     def _network_shows(self) -> None:
         self._network_has_more = True  # sending has hidden from its descriptor what is there
 
+    def counted(self) -> dict[str, int]:
+        """Return what was refused, dropped and repaired since the start; for `zactor status`.
+
+        `strangers` are attempts to connect over tcp without the cluster's keys.
+        """
+        allowed = self._allow_list
+        return {**self.counters, "strangers": allowed.refused if allowed is not None else 0}
+
     def probe(self, peer: Peer) -> None:
         """Send a peer something, if it counts as connected, so that it shows if it is not."""
         with peer.lock:
