@@ -67,7 +67,7 @@ def memory() -> int:
 
 
 GREETING = b"\xff" + b"\0" * 8 + b"\x7f\x03\0NULL" + b"\0" * 48
-READY = b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"
+READY = b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"
 STRANGERS = {
     "nothing": [b""],
     "random": [RANDOM(1_000)],
@@ -105,6 +105,42 @@ def test_strangers_are_refused_and_the_process_goes_on(make: Any, network: str) 
                     pass
     assert ask(friend, end, "still") == "still"
     assert memory() - before < 32 << 20
+
+
+HALF_OPEN = {
+    "nothing": b"",
+    "half a greeting": GREETING[:20],
+    "the head of a huge frame": GREETING
+    + READY
+    + b"\2"
+    + (200 << 20).to_bytes(8, "big")
+    + b"x",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", HALF_OPEN)
+@pytest.mark.parametrize("network", ["ipc", "tcp"])
+def test_hundreds_that_say_half_of_something_and_stay_hinder_nobody(
+    make: Any, network: str, said: str
+) -> None:
+    keys = make_keys()
+    end, friend = answering(make("end", keys=keys)), make("friend", keys=keys)
+    if network == "tcp":
+        bind(end)
+    assert ask(friend, end) == "x"
+    before, open_before = memory(), len(os.listdir("/proc/self/fd"))
+    strangers = [raw(end) for _ in range(400)]
+    try:
+        for stranger in strangers:
+            stranger.sendall(HALF_OPEN[said])
+        assert ask(friend, end, "still") == "still"
+        assert memory() - before < 32 << 20
+    finally:
+        for stranger in strangers:
+            stranger.close()
+    until(lambda: len(os.listdir("/proc/self/fd")) <= open_before + 2)  # none is kept for them
+    assert ask(friend, end, "and after") == "and after"
 
 
 def bind(end: End) -> None:
