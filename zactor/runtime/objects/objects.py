@@ -30,6 +30,7 @@ from zactor.exceptions import (
     to_wire,
 )
 from zactor.ids import PUT_INDEX, pack_object_id
+from zactor.runtime.calls.unhandled import handled
 from zactor.runtime.links.interrupts import protected
 from zactor.runtime.objects.wanted import STATUS_OF, Wanted
 from zactor.wire import batches, references
@@ -166,6 +167,7 @@ class Objects:
         object_id = result.object_id()
         if isinstance(result, Borrowed):
             return self.guard(object_id, result.owner), result.owner
+        handled(result)  # whom it is passed on to may ask for it
         with self.lock:
             if object_id not in self._shared:
                 self._shared[object_id] = result
@@ -178,6 +180,10 @@ class Objects:
                 self._guards[object_id] = weakref.ref(guard)
                 return guard, self._process.post.address
             return self.guard(object_id, self._process.post.address), self._process.post.address
+
+    def is_shared(self, result: Result) -> bool:
+        """Whether other processes may know of an object of ours."""
+        return bool(self._shared) and result.object_id() in self._shared
 
     def plain(self, owner: Address) -> tuple[Any, ...]:
         """Return an owner's address as it is pickled: always the same tuple."""
