@@ -8,7 +8,8 @@ while there is some; when there is not, it takes back what costs least, and olde
     3. values that are on disk already and were brought back to be read,
     4. other values, which it moves to disk,
 
-and when nothing is left that nobody is looking at, it refuses. What somebody looks at is found out
+and when nothing is left that nobody is looking at, it refuses; only what is on disk already, and finds no
+room to come back, is looked at there. What somebody looks at is found out
 by trying (`store.segments`): a segment in use is left alone and tried again a little later.
 
 A value that is asked for on this machine is answered with the segment it is in, after it was
@@ -56,6 +57,7 @@ from zactor.core.storage_effects import (
     ReadChunk,
     Remove,
     Reply,
+    ReplyFile,
     Restore,
     Spill,
     StorageStats,
@@ -154,7 +156,8 @@ class Storage:
         ] = {}  # living processes that have made segments -> address
         self._watched: dict[bytes, None] = {}
         self._retry_at: float | None = None
-        self._is_disk_full = False
+        self._is_disk_full = False  # the disk said so
+        self._is_over_limit = False  # something was not spilled that would be more than we may
         self._counts = dict.fromkeys(("taken", "spills", "restores", "pulls", "refused"), 0)
         self._effects: list[Effect] = []
 
@@ -366,7 +369,7 @@ class Storage:
             if want.size <= room.capacity:
                 if self._reclaim(room.used + want.size - room.capacity):
                     return
-                if now < want.deadline:
+                if want.restore is None and now < want.deadline:
                     self._retry_at = min(now + RETRY, want.deadline)
                     return
             self._wants.popleft()
@@ -376,7 +379,7 @@ class Storage:
     def _try_anew(self) -> None:
         self._retry_at = None
         self._room.in_use.clear()
-        self._is_disk_full = False
+        self._is_disk_full = self._is_over_limit = False
 
     def _reclaim(self, needed: int) -> bool:
         """Start to take back that many bytes; False if nothing is going, nor can go."""
@@ -389,6 +392,8 @@ class Storage:
                 size = self._objects[segment.object_id].size
                 if self._on_disk + size <= self._spill_limit:
                     self._start(segment, SPILLING)
+                else:
+                    self._is_over_limit = self._spill_limit > 0
         return self._room.going > 0
 
     def _start(self, segment: Segment, state: str) -> None:
@@ -433,6 +438,10 @@ class Storage:
         return want.restore if is_current else None
 
     def _refuse(self, want: _Want) -> None:
+        if want.restore is not None:
+            if self._wanted(want) is not None:
+                self._show_file(want.restore)
+            return
         self._counts["refused"] += 1
         error = self._full(want.size)
         if want.asker is not None:
@@ -444,12 +453,12 @@ class Storage:
             self._fail(known, error)
 
     def _full(self, size: int) -> list[Any]:
-        why = (
-            "the disk for spilled values is full too" if self._is_disk_full else "all is in use"
-        )
+        is_disk_full = self._is_disk_full or self._is_over_limit
+        why = "the disk for spilled values is full too" if is_disk_full else "all is in use"
         taken = f"{self._room.used} of {self._room.capacity} are taken"
         fields = {"size": size, "capacity": self._room.capacity, "node_id": self._node.hex()}
-        return ["ObjectStoreFullError", f"{size} bytes do not fit: {taken}, {why}", fields]
+        kind = "OutOfDiskError" if is_disk_full else "ObjectStoreFullError"
+        return [kind, f"{size} bytes do not fit: {taken}, {why}", fields]
 
     # -- inside: segments and objects -------------------------------------------------------------
 
@@ -599,10 +608,10 @@ class Storage:
                 self._remove(segment)
             if known is not None:
                 known.segment = None
-                is_there = known.is_spilled  # but could not be written to memory
-                self._fail(
-                    known, self._full(known.size) if is_there else _lost(known.object_id)
-                )
+                if known.is_spilled:  # but could not be written to memory
+                    self._show_file(known)
+                else:
+                    self._fail(known, _lost(known.object_id))
         self._serve(now)
 
     def _rest(self, segment: Segment, known: _Object) -> None:
@@ -662,6 +671,13 @@ class Storage:
             self._pulls.start(known.object_id, known.home, known.address)
         else:
             self._wants.append(_Want(known.size, now + self._patience, restore=known))
+
+    def _show_file(self, known: _Object) -> None:
+        """There is no room for it in memory: who asks looks at it on the disk."""
+        known.is_moving = False
+        for asker in known.waiters:
+            self._effects.append(ReplyFile(*asker, known.home))
+        known.waiters.clear()
 
     def _fail(self, known: _Object, error: list[Any]) -> None:
         """Nobody gets the object now; unless it is on disk, it is forgotten."""

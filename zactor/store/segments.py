@@ -256,7 +256,7 @@ class SegmentPool:
     # -- reading ----------------------------------------------------------------------------------
 
     def get(self, name: str, object_id: bytes) -> Value:
-        """Map a value and return views of it.
+        """Map a value and return views of it. The name may be the path of a file on disk.
 
         Raises:
             SegmentMissingError: Ask the node where it is now.
@@ -390,9 +390,10 @@ class SegmentPool:
     # -- inside: making and filling ---------------------------------------------------------------
 
     def _path(self, name: str) -> str:
-        if "/" in name or not name.startswith("zactor-"):
+        directory, _, last = name.rpartition("/")
+        if not last.startswith("zactor-") or not (directory.startswith("/") or last == name):
             raise SegmentMissingError(name)
-        return f"{self._directory}/{name}"
+        return f"{directory or self._directory}/{last}"
 
     def _claim_warm(self, size: int) -> _Segment | None:
         """The smallest warm segment that fits and that nobody looks at, locked."""
