@@ -36,15 +36,20 @@ Invariants
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import gc
 import os
 import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgpack
+
+from zactor.runtime.commands import complete_package, python_command
+from zactor.runtime.nodes.heap import fill_holes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,61 +59,34 @@ PROGRESS_SIZE = 64 * 1024
 """Bytes of the progress page; in the same memfd, stack dumps are written behind it."""
 
 _MESSAGE = 256 * 1024  # longer than what a sequenced-packet socket takes by default
-# What workers import sooner or later: after the fork it would cost each of them time (asyncio and
-# what comes with it 30 ms) and memory of its own (8 MiB).
-_ALWAYS = (
-    "zmq",
-    "msgpack",
+# Without these no worker can begin.
+_FIRST = (
     "cloudpickle",
-    "zactor.runtime.hosting.construction",
-    "zactor.runtime.hosting.pools",
-    "zactor.runtime.calls.several",
-    "zactor.runtime.objects.sharing",
-    "zactor.runtime.calls.streaming",
-    "zactor.runtime.calls.futures",
-    "asyncio",
     "faulthandler",
-    "atexit",
+    "zactor.runtime.hosting.construction",
+    "zactor.runtime.objects.sharing",
 )
+# What workers import sooner or later: after the fork it would cost each of them time (asyncio and
+# what comes with it 30 ms) and memory of its own (8 MiB). The first workers do not wait for it.
+_LATER = (
+    "atexit",
+    "subprocess",  # asyncio in pieces: a death is to be told at once
+    "ssl",
+    "asyncio.base_events",
+    "asyncio",
+    "zactor.api.remote",
+    "zactor.api.creation",
+    "zactor.api.control",
+    "zactor.api.values",
+    "zactor.runtime.calls.futures",
+    "zactor.runtime.hosting.group_loops",
+    "zactor.runtime.hosting.pools",
+)
+_YIELDS = 100_000
+_NETWORK = "zactor.transport.network"  # of clusters on several machines; libzmq comes with it
 _EXEC = "from zactor.runtime.nodes.forkserver import exec_worker; exec_worker()"
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _EXEC_FDS = ("control", "progress", "node_pidfd", "payload")
 _EXEC_BASE = 3  # the first descriptor number of an exec'd worker's own
-
-
-def python_command(program: str, *args: str) -> list[str]:
-    """Return the command that runs `program` with this interpreter and this zactor.
-
-    The current directory stays off the module search path (-P): a `socket.py` that lies there is
-    none of ours. What users import comes with the set-up.
-
-    The package `zactor` itself is a bare one there, since its `__init__` imports the whole public API,
-    which takes longer than all that a broker and a node need. `complete_package` mends that.
-    """
-    find = (
-        "import sys, types; package = types.ModuleType('zactor'); "
-        f"package.__path__ = [{_PACKAGE!r}]; sys.modules['zactor'] = package; "
-    )
-    return [sys.executable, "-P", "-c", find + program, *args]
-
-
-def complete_package() -> None:
-    """Import the `zactor` that users know, in a process that has begun with a bare one."""
-    bare = sys.modules["zactor"]
-    if bare.__spec__ is not None:
-        return
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    path = os.path.join(_PACKAGE, "__init__.py")
-    spec = spec_from_file_location("zactor", path, submodule_search_locations=[_PACKAGE])
-    assert spec is not None
-    assert spec.loader is not None
-    whole = module_from_spec(spec)
-    for name, value in vars(bare).items():
-        if isinstance(value, type(sys)):
-            setattr(whole, name, value)  # the modules that are imported already
-    sys.modules["zactor"] = whole
-    spec.loader.exec_module(whole)
 
 
 class _BrokenEnvironment(Exception):  # noqa: N818 - never leaves this module
@@ -125,7 +103,7 @@ def serve(lane: socket.socket, *, warm: bool) -> NoReturn:
     try:
         if warm:
             complete_package()
-            _import_all((*_ALWAYS, WORKER_ENTRY.partition(":")[0]), optional=True)
+            _import_all((*_FIRST, WORKER_ENTRY.partition(":")[0]), optional=True)
         code = _Server(lane).run()
     except _BrokenEnvironment as error:
         _tell(lane, ["broken", str(error)])
@@ -182,7 +160,9 @@ def prepare(setup: dict[str, Any]) -> None:
     front = [*here, *modules, *(setup.get("sys_path") or ())]
     sys.path[:] = dict.fromkeys([*front, *sys.path])
     complete_package()
-    _import_all(_ALWAYS, optional=True)
+    _import_all(_FIRST, optional=True)
+    if setup.get("boot", {}).get("keys"):
+        _import_all((_NETWORK,))
     _import_all(
         (setup.get("entry", WORKER_ENTRY).partition(":")[0], *(setup.get("preload") or ()))
     )
@@ -223,9 +203,9 @@ class _Server:
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         sys.stdout.flush()
         sys.stderr.flush()
-        gc.collect()
         gc.disable()
         gc.freeze()
+        self._later = list(_LATER) if self._mode == "fork" else []
         _tell(lane, ["ready", self._mode, warning])
 
     def run(self) -> int:
@@ -233,7 +213,9 @@ class _Server:
         for fd in (self._lane.fileno(), self._node_pidfd, self._wake.fileno()):
             poller.register(fd, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poller.poll()}
+            ready = {fd for fd, _ in poller.poll(0 if self._later else None)}
+            if not ready:
+                self._import_next()
             if self._node_pidfd in ready:
                 self._kill_all()  # F1
                 return 0
@@ -242,8 +224,34 @@ class _Server:
             if self._lane.fileno() in ready and not self._serve_one():
                 poller.unregister(self._lane)
                 self._retired = True
-            if self._retired and not self._children:
-                return 0
+            if self._retired:
+                if not self._children:
+                    return 0
+                self._later.clear()  # there are none to come
+
+    def _import_next(self) -> None:
+        """Nobody waits for a worker: import one more thing for those to come."""
+        _import_all((self._later.pop(0),), optional=True)
+        if not self._later:
+            gc.unfreeze()
+            self._rehearse()
+            gc.collect()
+            fill_holes()
+            gc.freeze()
+
+    def _rehearse(self) -> None:
+        """Be a worker for a moment: what each would fill and write for the first time, each would
+        have a copy of (measured on Python 3.11: 0.4 MiB and 160 page faults a worker)."""
+        module = sys.modules[self._setup.get("entry", WORKER_ENTRY).partition(":")[0]]
+        rehearse = getattr(module, "rehearse", None)
+        if rehearse is not None:
+            with suppress(OSError, RuntimeError):  # short of descriptors, disk or threads
+                rehearse(self._setup.get("boot", {}))
+            for _ in range(_YIELDS):
+                if _thread_count() == 1:
+                    return
+                os.sched_yield()  # the thread that it had is about to be gone
+            self._mode = "exec"  # F4
 
     def _receive_setup(self) -> tuple[dict[str, Any], list[int]]:
         message, fds = _hear(self._lane)
@@ -397,14 +405,15 @@ def _refresh(progress: int) -> None:
     """Undo in a new process what it must not share with its siblings."""
     import faulthandler
 
-    for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    if sys.stdout is not None:
+    # The names of signals, which the functions of `signal` come with, are 0.15 MiB in each worker.
+    for number in (_signal.SIGTERM, _signal.SIGCHLD, _signal.SIGHUP):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    if sys.stdout is not None and not sys.stdout.line_buffering:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # Stacks are written behind the progress page by the C handler, so also while C code holds the
     # interpreter lock. The node sets the file offset, which all descriptors share, and signals.
-    faulthandler.register(signal.SIGUSR1, file=progress, all_threads=True)
+    faulthandler.register(_signal.SIGUSR1, file=progress, all_threads=True)
     faulthandler.enable()
     if "numpy.random" in sys.modules:  # `random` re-seeds itself
         sys.modules["numpy.random"].seed()
@@ -452,6 +461,8 @@ def _take_over_output(log: int) -> None:
     os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for fd in (null, log):
         if fd > 2:
             os.close(fd)
