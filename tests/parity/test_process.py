@@ -232,6 +232,77 @@ def output_of_a_worker(ray):
 
 
 @table.script(
+    "Output is shown with who printed it: the function, the actor's class, or its repr.",
+    prints="(reckon pid=N) in a task\n(Plain pid=N) in an actor\n(Bird#7 pid=N) with a repr",
+)
+def output_with_its_origin(ray):
+    import re
+    import subprocess
+
+    program = (
+        "import time\n"
+        f"import {ray.__name__} as ray\n"
+        "ray.init(num_cpus=1, include_dashboard=False)\n"
+        "@ray.remote\n"
+        "def reckon():\n"
+        "    print('in a task')\n"
+        "@ray.remote(num_cpus=0)\n"
+        "class Plain:\n"
+        "    def say(self, text):\n"
+        "        print(text)\n"
+        "class Bird:\n"
+        "    def __repr__(self):\n"
+        "        return 'Bird#7'\n"
+        "    def say(self, text):\n"
+        "        print(text)\n"
+        "ray.get(reckon.remote())\n"
+        "plain = Plain.remote()\n"
+        "ray.get(plain.say.remote('in an actor'))\n"
+        "bird = ray.remote(num_cpus=0)(Bird).remote()\n"
+        "ray.get(bird.say.remote('with a repr'))\n"
+        "time.sleep(2)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        plain = re.sub(r"\x1b\[\d*m", "", line)
+        if " pid=" in plain:
+            say(re.sub(r"pid=\d+", "pid=N", plain))
+
+
+@table.script(
+    "What fails and nobody asks for is shown all the same; what was asked for is not shown again.",
+    prints="1 of a task\n1 of a constructor\n0 of what was asked for",
+)
+def errors_that_nobody_asks_for(ray):
+    import subprocess
+
+    program = (
+        "import time\n"
+        f"import {ray.__name__} as ray\n"
+        "ray.init(num_cpus=1, include_dashboard=False)\n"
+        "@ray.remote(max_retries=0)\n"
+        "def fail(text):\n"
+        "    raise ValueError(text)\n"
+        "@ray.remote(num_cpus=0)\n"
+        "class Bird:\n"
+        "    def __init__(self):\n"
+        "        raise ValueError('no bird')\n"
+        "fail.remote('nobody' + ' asks')\n"
+        "bird = Bird.remote()\n"
+        "try:\n"
+        "    ray.get(fail.remote('asked' + ' for'))\n"
+        "except ValueError:\n"
+        "    pass\n"
+        "time.sleep(5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    said = done.stderr
+    say(said.count("ValueError: nobody asks"), "of a task")
+    say(said.count("Exception raised in creation task"), "of a constructor")
+    say(said.count("ValueError: asked for"), "of what was asked for")
+
+
+@table.script(
     "runtime_env working_dir: files of it are at hand, modules importable.", prints="content 7"
 )
 def a_working_directory(ray):

@@ -44,6 +44,9 @@ class OffersCalls(Protocol):
     def fail(self, result: Result, error: BaseException) -> None:
         """Settle a call with an error that was made here."""
 
+    def note_failure(self, result: Result, state: int, value: Any) -> None:
+        """Remember, for listings, that a call has failed."""
+
     def cancel_sent(self, stream: Stream, seq: int, flags: int) -> None:
         """Have a call cancelled where it is."""
 
@@ -112,6 +115,9 @@ class OffersObjects(Protocol):
 
     def want(self, result: Result) -> None:
         """The value is waited for."""
+
+    def want_all(self, results: Iterable[Result]) -> None:
+        """`want`, of many."""
 
     def watch_end(self, result: Result) -> None:
         """The end of a stored value is to be noticed."""

@@ -30,9 +30,11 @@ from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.cancelling import cancel_made_since
 from zactor.runtime.calls.several import take_values
 from zactor.runtime.calls.values import LARGE, decode, decode_wire
+from zactor.runtime.hosting.again import runs_again
+from zactor.runtime.hosting.functions import Functions
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.interrupts import enters_user_code, protected
-from zactor.serde.exceptions import pack_exception
+from zactor.serde.exceptions import failed_argument, pack_exception, pack_task_error
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps, loads_args
 from zactor.wire import batches
@@ -99,36 +101,9 @@ current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
 """The call that runs in this thread or asyncio task; the main host says it by its execution instead."""
 
 
-class Functions(dict[int, Any]):
-    """What method numbers stand for; those of tasks are loaded when they are first asked for.
-
-    A number is defined by the first call that is sent with it. That one may not be run here: then what
-    it brought is `promised` to those after it.
-    """
-
-    def __init__(self, process: Process) -> None:
-        super().__init__()
-        self._process = process
-        self._promised: dict[int, bytes] = {}
-
-    def promise(self, number: int, key: bytes) -> None:
-        """Have a number stand for the function with this definition key from now on. Any thread."""
-        self._promised[number] = key
-        self.pop(number, None)  # of an earlier lease
-
-    def get(self, number: int, default: Any = None) -> Any:
-        """Return what a number stands for, if anything."""
-        try:
-            return self[number]
-        except KeyError:
-            return default
-
-    def __missing__(self, number: int) -> Any:
-        key = self._promised.get(number)
-        if key is None:
-            raise KeyError(number)
-        function = self[number] = self._process.definitions.load(key)
-        return function
+def _given(arguments: Any) -> str:
+    """Return the name that a call's arguments give it, if any."""
+    return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
 
 
 class Execution:
@@ -235,31 +210,37 @@ class Execution:
             return Call(intake, self.seq, self.seq + self.offset, self.label, self.parent)
         return None
 
-    def _main_call(self, call: Call) -> tuple[int, Any]:
+    def _main_call(self, seq: int) -> tuple[int, Any]:
         """Return method number and arguments of a call that the main thread runs."""
         first, calls = self.run_calls
-        at = 2 * (call.seq - first)
+        at = 2 * (seq - first)
         return (calls[at], calls[at + 1]) if 0 <= at < len(calls) else (0, None)
 
     def name_of(self, call: Call) -> str:
         """Return the name of the method or function that runs."""
         if call.task is not None:
             return call.function
-        return self.names.get(self._main_call(call)[0], "")
+        return self.names.get(self._main_call(call.seq)[0], "")
 
     def module_of(self, call: Call) -> str:
         """Return the module of what runs."""
         if self.label:
             return type(self.instance).__module__
-        function = self.functions.get(self._main_call(call)[0])
+        function = self.functions.get(self._main_call(call.seq)[0])
         return str(getattr(function, "__module__", None) or "")
 
     def name_given(self, call: Call) -> str:
         """Return the name that the caller gave the call, if any."""
         if call.task is not None:
             return ""
-        arguments = self._main_call(call)[1]
-        return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
+        return _given(self._main_call(call.seq)[1])
+
+    def printing(self) -> str:
+        """Return what a worker's tasks print under: the name of the one that runs. Any thread."""
+        if not self.seq:
+            return ""
+        method, arguments = self._main_call(self.seq)
+        return _given(arguments) or self.names.get(method, "")
 
     # -- one call that is not plain ------------------------------------------------------------
 
@@ -337,7 +318,6 @@ class Execution:
             name = call if refs else b""
             run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)
             return
-        attempts = extras.get(batches.X_RETRY, (0, None))[0]
         while True:
             try:
                 value = function(*args, **kwargs)
@@ -345,8 +325,7 @@ class Execution:
             except StopServing:
                 raise
             except BaseException as error:  # noqa: BLE001 - user code
-                if attempts and self._is_retried(error, extras):
-                    attempts -= attempts > 0
+                if runs_again(self.process, intake, seq, error, extras):
                     continue
                 args = kwargs = None
                 self.failed(intake, seq, method, error, call if refs else b"")
@@ -396,7 +375,10 @@ class Execution:
         if slots:
             args = list(args)
             for slot, status, value, *name in slots:
-                value = self._slot(status, value, name, refs)
+                try:
+                    value = self._slot(status, value, name, refs)
+                except ZactorError as error:
+                    raise failed_argument(error) from None
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)
@@ -618,15 +600,18 @@ class Execution:
         self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
 
     def _packed(self, error: BaseException, method: int) -> bytes:
-        name = self.names.get(method, "")
         payload: bytes = pack_exception(
             error,
-            f"{self.label}.{name}" if self.label else name,
+            self._named(method),
             pid=os.getpid(),
             actor_repr=self.repr,
             actor_id=self.actor_id,
         )[0]
         return payload
+
+    def _named(self, method: int) -> str:
+        name = self.names.get(method, "")
+        return f"{self.label}.{name}" if self.label else name
 
     def cancelled_while_running(
         self, intake: Intake, seq: int, method: int, call: bytes = b""
@@ -636,8 +621,8 @@ class Execution:
 
     def not_run(self, intake: Intake, seq: int, method: int, error: BaseException) -> None:
         """Reply to a call whose arguments could not be had."""
-        if isinstance(error, TaskError):
-            payload, _, _ = pack_exception(error, self.names.get(method, ""), pid=os.getpid())
+        if isinstance(error, TaskError):  # of an argument
+            payload = pack_task_error(error, self._named(method))
             self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
         elif isinstance(error, ZactorError):
             self.reply_error(intake, seq, error)
@@ -652,15 +637,6 @@ class Execution:
         """The call is over without a value that has references."""
         if call:
             self.process.objects.call_finishes(call, peer.id, ())
-
-    @staticmethod
-    def _is_retried(error: BaseException, extras: dict[int, Any]) -> bool:
-        kinds = extras[batches.X_RETRY][1]
-        if kinds is True:
-            return isinstance(error, Exception)
-        allowed = unpickle_plain(kinds)
-        cause = getattr(error, "cause", None)
-        return isinstance(error, tuple(allowed)) or isinstance(cause, tuple(allowed))
 
     # -- cancel --------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from zactor.runtime.calls.caller import Identity
 from zactor.runtime.calls.cancelling import cancel_result
 from zactor.runtime.calls.deadlines import Deadlines
 from zactor.runtime.calls.streaming import Streaming
-from zactor.runtime.calls.tasks import TaskQueue
+from zactor.runtime.calls.task_queues import TaskQueue
 from zactor.runtime.inprocess.loop import WorldLoop
 from zactor.runtime.links.reception import Waiter
 from zactor.serde.definitions import load_definition, pack_definition
@@ -288,6 +288,9 @@ class LocalCaller:
         self.lock = nullcontext()  # one strand runs at a time
 
     def note_name(self, result: Result, name: str) -> None:
+        """There are no listings of calls."""
+
+    def note_failure(self, result: Result, state: int, value: Any) -> None:
         """There are no listings of calls."""
 
     def fail(self, result: Result, error: BaseException) -> None:
