@@ -137,11 +137,31 @@ def test_what_is_not_offered_says_so() -> None:
     from zactor.util import state
 
     with local():
-        with pytest.raises(NotImplementedError, match=r"world\.trace"):
-            state.list_tasks()
-        with pytest.raises(NotImplementedError, match="listings of workers"):
-            state.list_workers()
+        with pytest.raises(NotImplementedError, match=r"listings of objects: use world\.trace"):
+            state.list_objects()
+        with pytest.raises(NotImplementedError, match="logs"):
+            state.list_logs()
         assert [row["class_name"] for row in state.list_actors()] == []
+
+
+def test_calls_are_listed_while_they_wait_and_run_and_after_their_end() -> None:
+    from zactor.util.state import list_tasks
+
+    with local():
+        counter = Counter.remote()
+        zactor.get(counter.increment.remote())
+        nap, behind = counter.nap.remote(100.0), counter.increment.remote()
+        zactor.wait([behind], timeout=1.0)
+        states = {row["task_id"]: row["state"] for row in list_tasks()}
+        assert states[nap.task_id().hex()] == "RUNNING"
+        assert states[behind.task_id().hex()].startswith("PENDING")
+        assert "FINISHED" in states.values()
+
+        zactor.kill(counter)
+        zactor.wait([nap, behind], num_returns=2)
+        left = {row["task_id"]: row["state"] for row in list_tasks()}
+        assert "RUNNING" not in left.values()
+        assert behind.task_id().hex() not in left
 
 
 def test_why_tells_what_a_result_hangs_on() -> None:
