@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zactor.api.constructors import TYPE as CONSTRUCTOR
+from zactor.api.constructors import constructor_rows
 from zactor.api.session import process, process_of_cluster
 from zactor.api.surveys import ask_all, missing_text
 from zactor.core.filters import Filters
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _BROKERS = ("actors", "nodes", "workers", "jobs", "groups", "events")
 _SURVEYED = ("tasks", "objects")
+_FOR_PROCESSES = {"nodes": "process_address", "jobs": "address"}  # what says nothing to people
 MAX_LIMIT = 10_000
 TIMEOUT = 30.0
 
@@ -79,14 +82,20 @@ def find_rows(
     conditions = [_plain(each) for each in filters or ()]
     Filters(conditions)  # says at once what makes no sense in them
     if what in _SURVEYED:
-        found = ask_all(
-            process_of_cluster(f"listings of {what}"), what, conditions, limit, timeout
-        )
-        return [StateRow(row) for row in found.rows], found.missing, found.is_cut
+        cluster = process_of_cluster(f"listings of {what}")
+        found = ask_all(cluster, what, conditions, limit, timeout)
+        rows, is_cut = found.rows, found.is_cut
+        if what == "tasks" and not is_cut:
+            actors = _broker(runtime, "actors", {"limit": MAX_LIMIT}, timeout)
+            rows = [*rows, *Filters(conditions).over(constructor_rows(actors))]
+            is_cut = len(rows) > limit
+        return [StateRow(row) for row in rows[:limit]], found.missing, is_cut
     if what in _BROKERS:
         rows = _broker(runtime, what, {"filters": conditions, "limit": limit + 1}, timeout)
         if what == "events":
             rows = [{**row, "time": _moment(row["timestamp"])} for row in rows]
+        for row in rows:
+            row.pop(_FOR_PROCESSES.get(what, ""), None)
     else:
         rows = list(Filters(conditions).over(_environments(runtime, timeout)))
     return [StateRow(row) for row in rows[:limit]], [], len(rows) > limit
@@ -154,15 +163,17 @@ def summarize_actor_rows(rows: Rows) -> dict[str, Any]:
 
 
 def summarize_task_rows(rows: Rows) -> dict[str, Any]:
-    """Count the tasks and calls by name and state."""
-    summary = _summary(rows, "func_or_class_name", "type")
+    """Count the tasks, calls and constructors by name and state."""
+    named = [{**row, "func_or_class_name": row["name"]} for row in rows]
+    summary = _summary(named, "func_or_class_name", "type")
     calls = sum(row["type"] == "ACTOR_TASK" for row in rows)
+    constructors = sum(row["type"] == CONSTRUCTOR for row in rows)
     return {
         "cluster": {
             "summary": summary,
-            "total_tasks": len(rows) - calls,
+            "total_tasks": len(rows) - calls - constructors,
             "total_actor_tasks": calls,
-            "total_actor_scheduled": 0,
+            "total_actor_scheduled": constructors,
             "summary_by": "func_name",
         }
     }
