@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from zactor.config import Config
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -116,7 +117,7 @@ def join(wishes: Wishes, environment: dict[str, Any]) -> Driver:
     where = wishes.address if wishes.address is not None else config.address or "local"
     about = {
         "pid": os.getpid(),
-        "hostname": socket.gethostname(),
+        "hostname": os.uname().nodename,
         "python": list(sys.version_info[:3]),
         "entrypoint": " ".join(sys.argv)[:200],
         "log_to_driver": wishes.log_to_driver and config.log_to_driver,
@@ -137,8 +138,7 @@ def join(wishes: Wishes, environment: dict[str, Any]) -> Driver:
 
 
 def _start_cluster(wishes: Wishes, about: dict[str, Any]) -> Driver:
-    from zactor.runtime.cluster import LaunchError, launch
-    from zactor.runtime.driver import Driver
+    from zactor.runtime.launching import LaunchError, launch
 
     store_bytes = wishes.object_store_memory
     try:
@@ -147,9 +147,12 @@ def _start_cluster(wishes: Wishes, about: dict[str, Any]) -> Driver:
             labels=dict(wishes.labels or {}),
             preload=wishes.preload or [],
             settings={"store_bytes": store_bytes} if store_bytes else {},
+            meanwhile=_import_runtime,
         )
     except LaunchError as error:
         raise ConnectionError(f"the cluster could not be started: {error}") from None
+    from zactor.runtime.driver import Driver
+
     try:
         return Driver(
             broker=launched.broker,
@@ -163,6 +166,12 @@ def _start_cluster(wishes: Wishes, about: dict[str, Any]) -> Driver:
     except BaseException:
         launched.stop()
         raise
+
+
+def _import_runtime() -> None:
+    """Import what the program is about to need: it would only wait meanwhile."""
+    for name in ("runtime.driver", "api.remote", "api.creation", "api.control", "api.values"):
+        import_module(f"zactor.{name}")
 
 
 def _join_cluster(where: str, config: Config, namespace: str, about: dict[str, Any]) -> Driver:

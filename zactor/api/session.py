@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from zactor.exceptions import ZactorError
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -247,7 +247,7 @@ def process() -> Offered:
     """
     found = processes.current()
     if found is None:
-        if processes._current is not None:  # noqa: SLF001
+        if processes.is_inherited():
             raise ZactorError(
                 "this process was forked from one that had called zactor.init(): sockets and "
                 "threads do not survive a fork. Call zactor.init() in the child before anything "
@@ -265,8 +265,10 @@ def process_of_cluster(what: str) -> Process:
     Raises:
         NotImplementedError: The session is with an in-process world, which has none.
     """
+    from zactor.runtime.process import Process
+
     found = process()
-    if not isinstance(found, processes.Process):
+    if not isinstance(found, Process):
         raise NotImplementedError(
             f"an in-process world (zactor.testing.local, local_mode) does not offer {what}: use "
             "world.trace, or a real session"

@@ -290,10 +290,9 @@ class Stream:
 
 
 def spend_retry(result: Result) -> None:
-    """Count that a call which ran is sent again.
+    """Count that a call which ran is sent again, or that its callee runs it again for what it raised.
 
-    Retries for what the method raises, which the callee makes by itself, are of the same number.
-    Those that the callee had made before it died are not known, and not counted.
+    Both are of one number.
     """
     if result.retries <= 0:
         return

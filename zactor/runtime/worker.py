@@ -7,19 +7,17 @@ actor, or leases for tasks. Shared workers host many actors.
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import os
 import select
 import signal
 import sys
 import threading
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zactor.ids import caller_id
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.calls.caller import Identity
 from zactor.runtime.hosting.assigned import Assigned
 from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution, StopServing
@@ -67,6 +65,7 @@ class Worker:
             progress=ProgressPage(progress_fd),
             transport=boot.get("transport") or "",
             host=boot.get("host") or "",
+            busy_poll=boot.get("busy_poll") or 0.0,
         )
         processes.set_current(self.process)
         self.process.session = dict(boot.get("session") or {})
@@ -378,12 +377,14 @@ def shown_constructor_error(error: BaseException, execution: Execution) -> list[
     """Print why there is no actor, since it may be long until a caller is told; return the wire form."""
     wire = constructor_error(error, execution)
     text = describe(wire[2]["exception"])[1]
-    with contextlib.suppress(OSError, ValueError):  # closed: nobody reads it
+    try:
         sys.stderr.write(
             "Exception raised in creation task: The actor died because of an error raised in its "
             f"creation task, {text}\n"
         )
         sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # closed: nobody reads it
     return wire
 
 
@@ -431,8 +432,12 @@ def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:
 
 def _die_first() -> None:
     """Have the kernel, when memory runs out, end workers before nodes, brokers and drivers."""
-    with contextlib.suppress(OSError):  # where it may not be said
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    try:
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(score, b"1000")
+        os.close(score)
+    except OSError:
+        pass  # where it may not be said
 
 
 def _register_stack_dump(fd: int, offset: int) -> None:

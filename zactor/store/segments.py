@@ -39,10 +39,11 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from zactor.exceptions import ObjectStoreFullError
+from zactor.named import NamedTuple
 from zactor.store import layout
 from zactor.store.memory import PAGE, Mapping, export, flat, write_file
 from zactor.wire.messages import FreeSegment, SegmentFilled
@@ -254,6 +255,10 @@ class SegmentPool:
             return True
 
     # -- reading ----------------------------------------------------------------------------------
+
+    def is_here(self, name: str) -> bool:
+        """Whether a segment of this name is on this machine, as far as can be told at once."""
+        return name in self._segments or os.path.exists(self._path(name))
 
     def get(self, name: str, object_id: bytes) -> Value:
         """Map a value and return views of it.

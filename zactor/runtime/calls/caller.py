@@ -31,6 +31,7 @@ from zactor.core.calls import (
     Result,
     Stream,
     payload_size,
+    spend_retry,
     tell,
 )
 from zactor.exceptions import (
@@ -80,7 +81,7 @@ class Caller:
         )  # stream, first seq, first number, methods, when
         self.failures: dict[bytes, Failure] = {}
         self.given_names: dict[tuple[bytes, int], str] = {}  # by caller and number
-        self.special: dict[int, Callable[..., int]] = {}
+        self.special: dict[int, Callable[..., int]] = {batches.RETRYING: _retrying}
         # Told of replies that bring references or stored values, before they are settled.
         self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
         # Asked what a call is to keep that is about to fail with a user's error.
@@ -371,6 +372,21 @@ class Caller:
             else:
                 result.settle(state, value)
         return 1
+
+
+def _retrying(
+    peer: Peer,
+    stream: Stream,
+    seq: int,
+    value: Any,
+    extras: Any,
+    frames: Any,  # noqa: ARG001
+) -> int:
+    """The callee runs a call again for what it raised."""
+    result = stream.pending.get(seq)
+    if result is not None:
+        spend_retry(result)
+    return 0
 
 
 def _nothing(peer: Peer, result: Result, status: int, value: Any, extras: Any) -> None:

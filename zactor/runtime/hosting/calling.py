@@ -30,10 +30,11 @@ from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.cancelling import cancel_made_since
 from zactor.runtime.calls.several import take_values
 from zactor.runtime.calls.values import LARGE, decode, decode_wire
+from zactor.runtime.hosting.again import runs_again
 from zactor.runtime.hosting.functions import Functions
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.interrupts import enters_user_code, protected
-from zactor.serde.exceptions import pack_exception
+from zactor.serde.exceptions import failed_argument, pack_exception, pack_task_error
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps, loads_args
 from zactor.wire import batches
@@ -317,7 +318,6 @@ class Execution:
             name = call if refs else b""
             run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)
             return
-        attempts = extras.get(batches.X_RETRY, (0, None))[0]
         while True:
             try:
                 value = function(*args, **kwargs)
@@ -325,8 +325,7 @@ class Execution:
             except StopServing:
                 raise
             except BaseException as error:  # noqa: BLE001 - user code
-                if attempts and self._is_retried(error, extras):
-                    attempts -= attempts > 0
+                if runs_again(self.process, intake, seq, error, extras):
                     continue
                 args = kwargs = None
                 self.failed(intake, seq, method, error, call if refs else b"")
@@ -376,7 +375,10 @@ class Execution:
         if slots:
             args = list(args)
             for slot, status, value, *name in slots:
-                value = self._slot(status, value, name, refs)
+                try:
+                    value = self._slot(status, value, name, refs)
+                except ZactorError as error:
+                    raise failed_argument(error) from None
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)
@@ -598,15 +600,18 @@ class Execution:
         self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
 
     def _packed(self, error: BaseException, method: int) -> bytes:
-        name = self.names.get(method, "")
         payload: bytes = pack_exception(
             error,
-            f"{self.label}.{name}" if self.label else name,
+            self._named(method),
             pid=os.getpid(),
             actor_repr=self.repr,
             actor_id=self.actor_id,
         )[0]
         return payload
+
+    def _named(self, method: int) -> str:
+        name = self.names.get(method, "")
+        return f"{self.label}.{name}" if self.label else name
 
     def cancelled_while_running(
         self, intake: Intake, seq: int, method: int, call: bytes = b""
@@ -616,8 +621,8 @@ class Execution:
 
     def not_run(self, intake: Intake, seq: int, method: int, error: BaseException) -> None:
         """Reply to a call whose arguments could not be had."""
-        if isinstance(error, TaskError):
-            payload, _, _ = pack_exception(error, self.names.get(method, ""), pid=os.getpid())
+        if isinstance(error, TaskError):  # of an argument
+            payload = pack_task_error(error, self._named(method))
             self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
         elif isinstance(error, ZactorError):
             self.reply_error(intake, seq, error)
@@ -632,15 +637,6 @@ class Execution:
         """The call is over without a value that has references."""
         if call:
             self.process.objects.call_finishes(call, peer.id, ())
-
-    @staticmethod
-    def _is_retried(error: BaseException, extras: dict[int, Any]) -> bool:
-        kinds = extras[batches.X_RETRY][1]
-        if kinds is True:
-            return isinstance(error, Exception)
-        allowed = unpickle_plain(kinds)
-        cause = getattr(error, "cause", None)
-        return isinstance(error, tuple(allowed)) or isinstance(cause, tuple(allowed))
 
     # -- cancel --------------------------------------------------------------------------------
 

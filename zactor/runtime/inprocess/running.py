@@ -15,7 +15,15 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, USER_ERROR, Result
+from zactor.core.calls import (
+    ERROR,
+    NATIVE,
+    PENDING,
+    PICKLED,
+    USER_ERROR,
+    Result,
+    spend_retry,
+)
 from zactor.exceptions import (
     AsyncioActorExit,
     DeadlineExceededError,
@@ -29,12 +37,12 @@ from zactor.runtime.calls.deadlines import Inherited
 from zactor.runtime.calls.several import Several, take_values
 from zactor.runtime.calls.streaming import Item, Streaming
 from zactor.runtime.calls.values import decode_wire
+from zactor.runtime.hosting.again import is_retried
 from zactor.runtime.hosting.calling import StopServing, current_call, interrupted
 from zactor.runtime.hosting.outflow import aclose, close, each, iterate
 from zactor.runtime.inprocess.execution import LocalCall, LocalExecution
 from zactor.runtime.inprocess.scheduler import Unwinding
-from zactor.serde.exceptions import pack_exception
-from zactor.serde.pickling import unpickle_plain
+from zactor.serde.exceptions import failed_argument, pack_exception, pack_task_error
 from zactor.serde.values import dumps, loads_args
 from zactor.wire import batches
 
@@ -176,16 +184,12 @@ class Run:
     def _tries_again(self, error: BaseException) -> bool:
         if not self.attempts or isinstance(error, StopServing | Unwinding):
             return False
-        kinds = self.extras[batches.X_RETRY][1]
-        if kinds is True:
-            is_one = isinstance(error, Exception)
-        else:
-            allowed = tuple(unpickle_plain(kinds))
-            is_one = isinstance(error, allowed) or isinstance(
-                getattr(error, "cause", None), allowed
-            )
+        is_one = is_retried(error, self.extras[batches.X_RETRY][1])
         if is_one:
             self.attempts -= self.attempts > 0
+            pending = self.pending()
+            if pending is not None:
+                spend_retry(pending)
             self.world.note("retries", self.host.label, self.name)
             self.call.strand = self.world.scheduler.current
         return is_one
@@ -205,7 +209,10 @@ class Run:
         if slots:
             args = list(args)
             for slot, status, value, *_ in slots:
-                decoded = decode_wire(self.process, status, value)
+                try:
+                    decoded = decode_wire(self.process, status, value)
+                except ZactorError as error:
+                    raise failed_argument(error) from None
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)
@@ -317,8 +324,7 @@ class Run:
 
     def _not_run(self, error: BaseException) -> None:
         if isinstance(error, TaskError):
-            payload, _, refs = pack_exception(error, self.name, pid=self.process.pid)
-            self.settle(USER_ERROR, payload, refs)
+            self.settle(USER_ERROR, pack_task_error(error, self.text))
         elif isinstance(error, ZactorError):
             self.settle(ERROR, error)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, PENDING, Result, Stream
+from zactor.core.calls import ERROR, PENDING, Result, Stream, spend_retry
 from zactor.core.placement import shape_of_demand
 from zactor.exceptions import Executed, TaskCancelledError, WorkerCrashedError, from_wire
 from zactor.ids import caller_id
@@ -144,7 +144,7 @@ class LocalTask:
             return
         is_dropped = isinstance(result, Streaming) and result.is_dropped
         if result.retries and not is_final and not is_dropped:
-            result.retries -= result.retries > 0
+            spend_retry(result)
             self.world.scheduler.sources[self] = None
             return
         if is_dropped:
