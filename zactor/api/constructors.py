@@ -16,11 +16,11 @@ TYPE = "ACTOR_CREATION_TASK"
 
 _STATES = {
     "PENDING": "PENDING_NODE_ASSIGNMENT",
+    "PENDING_CREATION": "PENDING_NODE_ASSIGNMENT",  # in an in-process world, which tells no phase
     "STARTING": "RUNNING",
     "ALIVE": "FINISHED",
     "RESTARTING": "FINISHED",
 }
-_NEVER_BEGUN = 0  # the pid of an actor that had no process
 
 
 def constructor_rows(actors: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
@@ -28,10 +28,13 @@ def constructor_rows(actors: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     for actor in actors:
         name = f"{actor['class_name']}.__init__"
         cause = actor["death_cause"] or {}
-        state, error_type, message = _STATES.get(actor["phase"], "FINISHED"), None, None
+        phase = actor.get("phase", actor["state"])
+        state, error_type, message = _STATES.get(phase, "FINISHED"), None, None
         if cause.get("kind") == "constructor":
             state, error_type, message = "FAILED", "TASK_EXECUTION_EXCEPTION", cause["text"]
-        elif actor["phase"] == "DEAD" and actor["pid"] == _NEVER_BEGUN:
+        elif (
+            phase == "DEAD" and not actor["pid"] and "phase" in actor
+        ):  # it never had a process
             state, error_type, message = "FAILED", "ACTOR_DIED", cause.get("text")
         yield {
             "task_id": "f" * 24 + actor["actor_id"],
@@ -44,7 +47,7 @@ def constructor_rows(actors: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
             "func_or_class_name": name,
             "parent_task_id": None,
             "node_id": actor["node_id"] or None,
-            "worker_id": actor["worker_id"] or None,
+            "worker_id": actor.get("worker_id") or None,
             "worker_pid": actor["pid"] or None,
             "error_type": error_type,
             "error_message": message,
@@ -53,7 +56,7 @@ def constructor_rows(actors: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
             "call_site": None,
             "creation_time_ms": None,
             "start_time_ms": None,
-            "owner_id": actor["owner_id"],
+            "owner_id": actor.get("owner_id"),
             "owner_pid": None,
             "events": [],
         }

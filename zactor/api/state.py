@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zactor.api.constructors import TYPE as CONSTRUCTOR
 from zactor.api.constructors import constructor_rows
-from zactor.api.session import process, process_of_cluster
+from zactor.api.session import is_in_process, process
 from zactor.api.surveys import ask_all, missing_text
 from zactor.core.filters import Filters
 from zactor.exceptions import StateApiError, ZactorError
@@ -21,6 +21,7 @@ from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
     from zactor.runtime.offered import Offered
+    from zactor.runtime.process import Process
 
 _BROKERS = ("actors", "nodes", "workers", "jobs", "groups", "events")
 _SURVEYED = ("tasks", "objects")
@@ -81,24 +82,24 @@ def find_rows(
         raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
     conditions = [_plain(each) for each in filters or ()]
     Filters(conditions)  # says at once what makes no sense in them
-    if what in _SURVEYED:
-        cluster = process_of_cluster(f"listings of {what}")
-        found = ask_all(cluster, what, conditions, limit, timeout)
-        rows, is_cut = found.rows, found.is_cut
-        if what == "tasks" and not is_cut:
-            actors = _broker(runtime, "actors", {"limit": MAX_LIMIT}, timeout)
-            rows = [*rows, *Filters(conditions).over(constructor_rows(actors))]
-            is_cut = len(rows) > limit
-        return [StateRow(row) for row in rows[:limit]], found.missing, is_cut
-    if what in _BROKERS:
+    missing: list[str] = []
+    is_cut = False
+    if what in _SURVEYED and not is_in_process(runtime):
+        rows, missing, is_cut = ask_all(
+            cast("Process", runtime), what, conditions, limit, timeout
+        )
+    elif what in _BROKERS or what in _SURVEYED:  # an in-process world knows all of it itself
         rows = _broker(runtime, what, {"filters": conditions, "limit": limit + 1}, timeout)
-        if what == "events":
-            rows = [{**row, "time": _moment(row["timestamp"])} for row in rows]
         for row in rows:
             row.pop(_FOR_PROCESSES.get(what, ""), None)
+            if what == "events":
+                row["time"] = _moment(row["timestamp"])
     else:
         rows = list(Filters(conditions).over(_environments(runtime, timeout)))
-    return [StateRow(row) for row in rows[:limit]], [], len(rows) > limit
+    if what == "tasks" and not is_cut:
+        actors = _broker(runtime, "actors", {"limit": MAX_LIMIT}, timeout)
+        rows += Filters(conditions).over(constructor_rows(actors))
+    return [StateRow(row) for row in rows[:limit]], missing, is_cut or len(rows) > limit
 
 
 def _plain(condition: Any) -> Any:

@@ -92,9 +92,7 @@ def _values_of(results: list[Result], deadline: float | None) -> list[Any]:
         if not state:
             if not has_waited:
                 has_waited = True
-                want = process().objects.want
-                for each in results:
-                    want(each)
+                process().objects.want_all(results)
             _wait_in_list(results, position, deadline)
             state = result.state
         append(result.value if state == NATIVE else decode(result, deadline))
@@ -265,8 +263,7 @@ def wait(
     ready = _ready(results, num_returns)
     if len(ready) < num_returns:
         if timeout == 0:
-            for result in results:
-                runtime.objects.want(result)
+            runtime.objects.want_all(results)
             runtime.flush()
             runtime.look()
         else:

@@ -157,8 +157,8 @@ class Process:
     def wait_for(self, results: Sequence[Result], count: int, deadline: float | None) -> bool:
         """Wait until `count` of the pending results are settled; False if the deadline came."""
         waiter = Waiter(count)
+        self.objects.want_all(results)
         for result in results:
-            self.objects.want(result)
             result.add_waiter(waiter)
         is_all = count == len(results)
         self.block_on(waiter, deadline, results if is_all else ())

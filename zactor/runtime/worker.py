@@ -7,7 +7,6 @@ actor, or leases for tasks. Shared workers host many actors.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import select
 import signal
@@ -22,7 +21,7 @@ from zactor.runtime.calls.caller import Identity
 from zactor.runtime.hosting.assigned import Assigned
 from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution, StopServing
 from zactor.runtime.hosting.hosts import MainHost
-from zactor.runtime.hosting.progress import ProgressPage
+from zactor.runtime.hosting.progress import PAGE_SIZE, ProgressPage
 from zactor.runtime.insight.origins import name_output, say_name
 from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.nodes.lane import Lane, LaneClosedError
@@ -420,14 +419,26 @@ def _keys(boot: dict[str, Any]) -> Any:
 
 def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:
     """Run a worker. Called by the fork server in a fresh process, on its main thread."""
-    from zactor.runtime.hosting.progress import PAGE_SIZE
-
-    faulthandler.enable()
-    _register_stack_dump(progress_fd, PAGE_SIZE)
     _die_first()
     worker = Worker(control, progress_fd, boot)
     worker.start()
     return worker.run()
+
+
+def rehearse(boot: dict[str, Any]) -> None:
+    """Become a worker and stop at once. Called by the fork server, for what is then made already."""
+    import socket
+
+    control, node = socket.socketpair()
+    progress = os.memfd_create("zactor-rehearsal")
+    os.ftruncate(progress, PAGE_SIZE)
+    with control, node:
+        try:
+            boot = {**boot, "process": os.urandom(12), "broker": boot["node"]}
+            Worker(control, progress, boot).process.close(0.0)
+        finally:
+            os.close(progress)
+            processes.set_current(None)
 
 
 def _die_first() -> None:
@@ -438,11 +449,3 @@ def _die_first() -> None:
         os.close(score)
     except OSError:
         pass  # where it may not be said
-
-
-def _register_stack_dump(fd: int, offset: int) -> None:
-    # faulthandler's handler is C: it answers also while C code holds the GIL. The node reads
-    # the dump from behind the progress page.
-    stack = os.fdopen(os.dup(fd), "wb", buffering=0)
-    stack.seek(offset)
-    faulthandler.register(signal.SIGUSR1, file=stack, all_threads=True, chain=False)

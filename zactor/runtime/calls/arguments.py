@@ -308,7 +308,7 @@ def wait_for_arguments(
     if awaited and result.stream is not None:
         process.awaiting[result] = None
     waiter = Awaited(result, len(awaited) + 1, ready, process)
+    process.objects.want_all(awaited)
     for each in awaited:
-        process.objects.want(each)
         each.add_waiter(waiter)
     waiter.one_less()
