@@ -98,8 +98,8 @@ def unpack_exception(payload: Buffer, found: list[Any] | None = None) -> TaskErr
 
 def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskError:
     """Return the plain `TaskError`."""
-    plain, packed = _without_cause(payload)
-    text = plain.traceback_str
+    whole, packed = _without_cause(payload)
+    text = whole.traceback_str
     cause: BaseException | None = None
     if packed is not None:
         try:
@@ -112,23 +112,26 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
             )
         if not isinstance(cause, BaseException):
             cause = UnserializableException(text)
-    plain.cause = cause
-    plain.args = (plain.function_name, text, cause)
-    return plain
+    whole.cause = cause
+    whole.args = (whole.function_name, text, cause)
+    return whole
+
+
+def _without_cause(payload: Buffer) -> tuple[TaskError, _Packed | None]:
+    """Return what `pack_exception` and `pack_task_error` made, and the cause as it was packed."""
+    function_name, text, where, packed, executed = pickle.loads(payload)
+    pid, ip, actor_repr, actor_id = where
+    error = TaskError(
+        function_name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
+    )
+    error.executed = executed
+    return error, packed
 
 
 def describe(payload: Buffer) -> tuple[str, str]:
     """Return what ran, and the text of the error, without loading the exception."""
     error, _ = _without_cause(payload)
     return error.function_name, str(error)
-
-
-def _without_cause(payload: Buffer) -> tuple[TaskError, Any]:
-    """Return the plain `TaskError`, and its cause as it is packed."""
-    name, text, (pid, ip, actor_repr, actor_id), packed, executed = pickle.loads(payload)
-    error = TaskError(name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id)
-    error.executed = executed
-    return error, packed
 
 
 def text_of(payload: Buffer) -> str:
