@@ -29,6 +29,7 @@ NOT_OFFERED = {
     "the_address_can_be_joined": "an address",
     "the_session_and_its_directory": "a session's directory",
     "threads_of_a_task": "variables of a worker's environment",
+    "what_a_job_says": "a driver's process, and the time of day",
     "workers_are_ended_first": "a process for the system to end",
 }
 

@@ -183,8 +183,7 @@ class LocalActor:
                 return
             self.world.note("raises", self.label, "__init__")
             wire = constructor_error(error, self.execution)  # type: ignore[arg-type]
-            cause = {"kind": "constructor", "text": "", "error": wire}
-            self.life_over({**cause, "text": "its constructor raised"})
+            self.life_over({"kind": "constructor", "text": wire[1], "error": wire})
 
     def _construct(self) -> None:
         process, execution = self.process, self.execution
