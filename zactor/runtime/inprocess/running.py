@@ -273,7 +273,7 @@ class Run:
         try:
             encoded = self.encode(value)
         except SerializationError as error:
-            self.settle(ERROR, error)
+            self.failed(error)
             return
         self.settle(*encoded)
 
@@ -293,7 +293,7 @@ class Run:
             try:
                 state, encoded, refs = self.encode(each_value)
             except SerializationError as error:
-                state, encoded, refs = ERROR, error, ()
+                state, encoded, refs = USER_ERROR, self._packed(error)[0], ()
             if refs:
                 self._hold(part, refs)
             if part.state == PENDING:
@@ -307,12 +307,15 @@ class Run:
             raise error
         if self.call.is_cancelled and isinstance(error, KeyboardInterrupt | TaskCancelledError):
             error = interrupted(error)
+        payload, _, refs = self._packed(error)
+        self.settle(USER_ERROR, payload, refs)
+
+    def _packed(self, error: BaseException) -> Any:
         execution = self.execution
-        payload, _, refs = pack_exception(
+        return pack_exception(
             error, self.text, pid=self.process.pid, actor_repr=execution.repr,
             actor_id=execution.actor_id,
         )  # fmt: skip
-        self.settle(USER_ERROR, payload, refs)
 
     def _failed_async(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):
@@ -359,7 +362,7 @@ class Run:
                 close(iterator)
                 if self._tries_again(error):
                     continue
-                self._stream_failed(error)
+                self.failed(error)
                 return
 
     async def _run_stream_async(self, made: Any) -> None:
@@ -431,12 +434,6 @@ class Run:
         if isinstance(result, Streaming) and not self.process.is_dead:
             self.world.note("ends", self.host.label, self.name)
             result.ended(self.process, self.count)
-
-    def _stream_failed(self, error: BaseException) -> None:
-        if isinstance(error, ZactorError) and not hasattr(error, "cause"):
-            self.settle(ERROR, error)
-        else:
-            self.failed(error)
 
 
 def _yes() -> bool:
