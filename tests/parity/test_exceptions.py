@@ -633,7 +633,7 @@ def results_that_cannot_be_pickled(ray):
         except TypeError as error:
             is_task_error = isinstance(error, ray.exceptions.RayTaskError)
             found.append(
-                (is_task_error, isinstance(error.cause, TypeError), "lock" in str(error))
+                (is_task_error, isinstance(error.cause, TypeError), "serialize" in str(error))
             )
     return found
 
