@@ -91,6 +91,7 @@ class Run:
         finally:
             current_call.reset(token)
             self.pin = None
+            self.world.listing.over(self)
 
     def _deadline(self) -> Any:
         deadline = self.extras.get(batches.X_DEADLINE)
@@ -131,6 +132,7 @@ class Run:
                 await self._run_async()
         finally:
             self.pin = None
+            self.world.listing.over(self)
 
     async def _run_async(self) -> None:
         prepared = self._begin()
@@ -161,6 +163,7 @@ class Run:
     def _begin(self) -> Any:
         """Return `(function, args, kwargs)`, or None if there is nothing to run any more."""
         self.world.note("starts", self.host.label, self.name)
+        self.world.listing.began(self)
         if self.method == batches.TERMINATE:
             self.settle(NATIVE, None)
             raise StopServing("terminated")
@@ -242,6 +245,7 @@ class Run:
         self.world.note(
             "ends" if state in (NATIVE, PICKLED) else "raises", self.host.label, self.name
         )
+        self.world.listing.settled(self, result, state, value)
         if refs:
             self._hold(result, refs)
         if result.state == PENDING:

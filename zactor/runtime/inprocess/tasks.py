@@ -36,6 +36,7 @@ class LocalTask:
         self.shape: dict[str, Any] = result.queue.shape
         self.function_key, self.name = result.function
         self.label = self.name
+        self.submitted = world.scheduler.now
         self.place_shape = shape_of_demand(self.shape)
         self.held: Held | None = None  # its resources, while it runs
         self.run: Run | None = None
