@@ -592,6 +592,76 @@ def a_failed_argument_of_a_generator(ray):
 
 
 @table.row(
+    "A result that cannot be pickled is an error of the task, and a TypeError.",
+    gives=[(True, True, True)] * 6,
+)
+def results_that_cannot_be_pickled(ray):
+    import threading
+
+    @ray.remote
+    def one():
+        return threading.Lock()
+
+    @ray.remote(num_returns=2)
+    def two():
+        return 1, threading.Lock()
+
+    @ray.remote
+    def some():
+        yield threading.Lock()
+
+    @ray.remote
+    class Plain:
+        def m(self):
+            return threading.Lock()
+
+    @ray.remote
+    class Async:
+        async def m(self):
+            return threading.Lock()
+
+        async def some(self):
+            yield threading.Lock()
+
+    plain, other = Plain.remote(), Async.remote()
+    refs = [one.remote(), two.remote()[1], next(some.remote())]
+    refs += [plain.m.remote(), other.m.remote(), next(other.some.remote())]
+    found = []
+    for ref in refs:
+        try:
+            ray.get(ref)
+        except TypeError as error:
+            is_task_error = isinstance(error, ray.exceptions.RayTaskError)
+            found.append(
+                (is_task_error, isinstance(error.cause, TypeError), "serialize" in str(error))
+            )
+    return found
+
+
+@table.row("One of Ray's own errors, raised by a generator, is a task's.", gives=[True, True])
+def an_error_of_rays_in_a_generator(ray):
+    @ray.remote
+    def some():
+        yield 1
+        raise ray.exceptions.GetTimeoutError("late")
+
+    @ray.remote
+    class Async:
+        async def some(self):
+            yield 1
+            raise ray.exceptions.GetTimeoutError("late")
+
+    actor = Async.remote()
+    found = []
+    for items in some.remote(), actor.some.remote():
+        try:
+            ray.get(list(items))
+        except ray.exceptions.GetTimeoutError as error:
+            found.append(isinstance(error, ray.exceptions.RayTaskError))
+    return found
+
+
+@table.row(
     "The error of a call whose argument failed says that it was not run.",
     gives=("no", "no", "yes"), only="zactor",
 )  # fmt: skip

@@ -400,6 +400,15 @@ def a_reference_pickled_plainly(ray):
     return ray.get(pickle.loads(data), timeout=10)
 
 
+@table.row(
+    "A nil reference has a name, and is equal to another.", gives=["ff" * 28, True, True, False]
+)
+def a_nil_reference(ray):
+    nil = ray.ObjectRef.nil()
+    found = repr(nil).removeprefix("ObjectRef(").removesuffix(")")
+    return [found, nil.is_nil(), nil == ray.ObjectRef.nil(), ray.put(1).is_nil()]
+
+
 @table.row("A ref stored in a ref: fetched in two steps.", gives=1)
 def a_reference_to_a_reference(ray):
     outer = ray.put([ray.put([ray.put(1)])])

@@ -35,6 +35,42 @@ def test_three_times_the_store_is_put_and_read_back() -> None:
         zactor.shutdown()
 
 
+def test_a_result_that_finds_no_room_is_an_error_of_the_call() -> None:
+    zactor.init(object_store_memory=20 << 20, num_cpus=2, log_to_driver=False)
+
+    @zactor.remote
+    class Large:
+        def one(self) -> Any:
+            return numpy.ones(10 << 20)
+
+        @zactor.method(num_returns=2)
+        def two(self) -> Any:
+            return 1, numpy.ones(10 << 20)
+
+        def several(self) -> Any:
+            yield 1
+            yield numpy.ones(10 << 20)
+
+    @zactor.remote
+    class Async:
+        async def one(self) -> Any:
+            return numpy.ones(10 << 20)
+
+    try:
+        actor, other = Large.remote(), Async.remote()
+        small, large = actor.two.remote()
+        first, second = actor.several.remote()
+        assert zactor.get([small, first], timeout=PATIENCE) == [1, 1]
+        for ref in (actor.one.remote(), large, second, other.one.remote()):
+            with pytest.raises(exceptions.ObjectStoreFullError) as caught:
+                zactor.get(ref, timeout=PATIENCE)
+            assert isinstance(caught.value, exceptions.TaskError)
+            assert caught.value.executed == "yes"
+        assert zactor.get(actor.__zactor_ready__.remote(), timeout=PATIENCE)
+    finally:
+        zactor.shutdown()
+
+
 def test_a_value_on_a_node_that_dies_is_made_again_on_another(world: Machines) -> None:
     world.broker()
     world.node("--resources", "a=10")

@@ -122,11 +122,11 @@ class ObjectRef(Generic[R]):
     @classmethod
     def nil(cls) -> ObjectRef[Any]:
         """Return a reference to nothing."""
-        return cls(Result(None, 0, 0, None, None, 0))
+        return cls(_Nothing(None, 0, 0, None, None, 0))
 
     def is_nil(self) -> bool:
         """Whether this refers to nothing."""
-        return self._result.stream is None and self._result.number == 0
+        return isinstance(self._result, _Nothing)
 
     def reference(self, process: Process) -> tuple[bytes, bytes]:
         """Return `(object id, owner's process id)`; the object is in the table from now on."""
@@ -141,6 +141,16 @@ class ObjectRef(Generic[R]):
         if owner is not None:
             return bytes(owner.process)
         return process.id if process is not None else b""
+
+
+class _Nothing(Result):
+    """What a nil reference refers to."""
+
+    __slots__ = ()
+
+    def object_id(self) -> bytes:
+        """Return the id that no object has."""
+        return b"\xff" * 28
 
 
 def _load_ref(object_id: bytes, owner: Any) -> ObjectRef[Any]:

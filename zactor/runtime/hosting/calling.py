@@ -481,15 +481,10 @@ class Execution:
             number = seq + self.offset
         object_id = pack_object_id(intake.caller, number, 0)
         peer = intake.peer
-        if isinstance(encoded, SerializationError):
-            self.settle_references(call, peer, (), ())
-            self.reply_error(intake, seq, encoded)
-            return
         try:
             status, value, frames, refs = self.pack_value(object_id, intake, encoded)
         except ZactorError as error:
-            self.settle_references(call, peer, (), ())
-            self.reply_error(intake, seq, error)
+            self.failed(intake, seq, method, error, call)
             return
         extras: dict[int, Any] = {}
         named = references_of(self.process, refs)
@@ -511,7 +506,14 @@ class Execution:
     def pack_value(
         self, object_id: bytes, intake: Intake, encoded: Any
     ) -> tuple[int, Any, Sequence[Any], Sequence[Any]]:
-        """Return `(status, value, frames, references)` of something encoded."""
+        """Return `(status, value, frames, references)` of something encoded.
+
+        Raises:
+            SerializationError: It could not be.
+            ObjectStoreFullError: There is no room for it.
+        """
+        if isinstance(encoded, SerializationError):
+            raise encoded
         if type(encoded[0]) is int:
             return encoded[0], encoded[1], (), ()
         payload, buffers, refs = encoded
@@ -553,10 +555,11 @@ class Execution:
             object_id = pack_object_id(intake.caller, number, index)
             status, encoded = self.encode_simple(part)
             if status < 0:
-                if isinstance(encoded, SerializationError):
-                    wire.append([batches.ERROR, to_wire(encoded)])
+                try:
+                    status, encoded, frames, refs = self.pack_value(object_id, intake, encoded)
+                except ZactorError as error:
+                    wire.append([batches.USER_ERROR, self._packed(error, method)])
                     continue
-                status, encoded, frames, refs = self.pack_value(object_id, intake, encoded)
                 if frames:
                     encoded = [encoded, list(frames)]
                 rows = references_of(self.process, refs)

@@ -18,9 +18,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import (
-    SerializationError,
     StreamingGeneratorReplayInconsistentError,
-    ZactorError,
 )
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.arguments import references_of
@@ -163,8 +161,6 @@ class Outflow:
     def _put_special(self, encoded: Any) -> None:
         """Send a value with references, buffers or of many bytes, by itself."""
         execution, process, intake = self._execution, self._process, self.intake
-        if isinstance(encoded, SerializationError):
-            raise encoded
         object_id = pack_object_id(intake.caller, self._number, self.count + 1)
         status, value, frames, refs = execution.pack_value(object_id, intake, encoded)
         if frames:
@@ -265,7 +261,7 @@ def run_stream(
                 if runs_again(execution.process, intake, seq, error, extras):
                     outflow.run_again()
                     continue
-                if isinstance(error, ZactorError) and not hasattr(error, "cause"):
+                if isinstance(error, StreamingGeneratorReplayInconsistentError):
                     execution.settle_references(call, intake.peer, (), ())
                     execution.reply_error(intake, seq, error)
                 else:

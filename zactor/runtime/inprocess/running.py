@@ -288,7 +288,7 @@ class Run:
             if inspect.isgenerator(value):
                 self._returned_generator(value)
             else:
-                self.settle(ERROR, error)
+                self.failed(error)
             return
         self.settle(*encoded)
 
@@ -321,7 +321,7 @@ class Run:
             try:
                 state, encoded, refs = self.encode(each_value)
             except SerializationError as error:
-                state, encoded, refs = ERROR, error, ()
+                state, encoded, refs = USER_ERROR, self._packed(error)[0], ()
             if refs:
                 self._hold(part, refs)
             if part.state == PENDING:
@@ -394,7 +394,7 @@ class Run:
                 close(iterator)
                 if self._tries_again(error):
                     continue
-                self._stream_failed(error)
+                self.failed(error)
                 return
 
     async def _run_stream_async(self, made: Any) -> None:
@@ -466,12 +466,6 @@ class Run:
         if isinstance(result, Streaming) and not self.process.is_dead:
             self.world.note("ends", self.host.label, self.name)
             result.ended(self.process, self.count)
-
-    def _stream_failed(self, error: BaseException) -> None:
-        if isinstance(error, ZactorError) and not hasattr(error, "cause"):
-            self.settle(ERROR, error)
-        else:
-            self.failed(error)
 
 
 def _yes() -> bool:
