@@ -621,4 +621,42 @@ def a_call_behind_a_crash_did_not_run(ray):
         return error.executed
 
 
+@table.row(
+    "What takes a failed value fails as a call of its own: a RayTaskError with the error as its cause.",
+    gives=[("RayActorError", "use"), ("RayActorError", "A.use"), ("WorkerCrashedError", "use")],
+)
+def a_failed_argument_is_an_error_of_the_call(ray):
+    @ray.remote
+    class A:
+        def die(self):
+            os._exit(1)
+
+        def use(self, x):
+            return x
+
+    @ray.remote
+    def use(x):
+        return x
+
+    @ray.remote(max_retries=0)
+    def crash():
+        os._exit(1)
+
+    dead = A.remote().die.remote()
+    found = []
+    for ref in (
+        use.remote(use.remote(dead)),
+        A.remote().use.remote(dead),
+        use.remote(crash.remote()),
+    ):
+        try:
+            ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            kinds = [each.__name__ for each in type(error.cause).__mro__]
+            kind = "WorkerCrashedError" if "WorkerCrashedError" in kinds else "RayActorError"
+            assert isinstance(error, getattr(ray.exceptions, kind))
+            found.append((kind, error.function_name))
+    return found
+
+
 test_failure = table.test()

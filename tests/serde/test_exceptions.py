@@ -22,6 +22,7 @@ from zactor.serde import exceptions
 from zactor.serde.exceptions import (
     format_traceback,
     pack_exception,
+    pack_failed_argument,
     revive,
     unpack_exception,
     unpack_task_error,
@@ -367,3 +368,25 @@ def test_without_the_exception_the_text_will_do(fields):
 @pytest.mark.parametrize("error", [ActorDiedError("x"), GetTimeoutError("x")])
 def test_other_errors_need_no_reviving(error):
     assert revive(error) is error
+
+
+def test_the_error_of_an_argument_names_the_call_that_does_not_run_and_the_first_that_failed():
+    first, _, _ = pack_exception(raised(ValueError("boom")), "first", pid=3)
+    payload = first
+    for name in ("second", "third", "third"):
+        payload = pack_failed_argument(payload, name)
+    error = unpack_exception(payload)
+    assert isinstance(error, ValueError)
+    assert error.function_name == "third"
+    assert str(error).startswith("zactor::third()\nAt least one argument of this call")
+    assert str(error).count("argument") == 1
+    assert "zactor::first() (pid=3)" in str(error)
+    assert "second" not in str(error)
+
+
+def test_an_error_of_zactors_in_an_argument_is_the_cause():
+    error = unpack_exception(pack_failed_argument(ActorDiedError("it is gone"), "use"))
+    assert isinstance(error, TaskError)
+    assert isinstance(error, ActorDiedError)
+    assert error.function_name == "use"
+    assert "it is gone" in str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import zactor
 from tests.system.daemons import PATIENCE, Machines
 from zactor import exceptions
+from zactor.config import Config
 
 numpy = pytest.importorskip("numpy")
 
@@ -46,6 +48,22 @@ def test_a_value_on_a_node_that_dies_is_made_again_on_another(world: Machines) -
     far.kill()
     for each in refs:
         assert zactor.get(each, timeout=PATIENCE)[0] == 7
+
+
+def test_a_task_that_lacks_an_argument_keeps_nothing_that_making_it_again_needs() -> None:
+    zactor.init(num_cpus=2, resources={"one": 1}, log_to_driver=False)
+
+    @zactor.remote(resources={"one": 1})
+    def total(array: Any) -> float:
+        return float(array.sum())
+
+    try:
+        value = full.options(resources={"one": 1}).remote(3)
+        zactor.wait([value], timeout=PATIENCE)
+        Path(Config.from_environment().shm_dir, value._result.value[0]).unlink()
+        assert zactor.get(total.remote(value), timeout=PATIENCE) == 150_000
+    finally:
+        zactor.shutdown()
 
 
 def test_values_that_take_turns_in_little_room_are_not_lost() -> None:

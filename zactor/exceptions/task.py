@@ -55,14 +55,16 @@ class TaskError(ZactorError):
         self.args = (function_name, traceback_str, cause)
 
     def __str__(self) -> str:
-        where = f"{self.proctitle}() (pid={self.pid}"
-        if self.ip:
-            where += f", ip={self.ip}"
-        if self.actor_id:
-            where += f", actor_id={self.actor_id}"
-        if self.actor_repr:
-            where += f", repr={self.actor_repr}"
-        where += ")"
+        where = f"{self.proctitle}()"
+        if self.pid:  # otherwise it did not run
+            where += f" (pid={self.pid}"
+            if self.ip:
+                where += f", ip={self.ip}"
+            if self.actor_id:
+                where += f", actor_id={self.actor_id}"
+            if self.actor_repr:
+                where += f", repr={self.actor_repr}"
+            where += ")"
         lines = self.traceback_str.strip("\n").split("\n")
         headed = [where if line.startswith("Traceback (") else line for line in lines]
         return "\n".join(headed if where in headed else [where, *headed])

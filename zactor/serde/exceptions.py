@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
+from functools import lru_cache
 from typing import Any
 
 from zactor.exceptions import ActorError, TaskError, UnserializableException, ZactorError
@@ -26,6 +27,7 @@ from zactor.serde.pickling import Buffer, Pickled, failure, pickle_value, unpick
 
 _MAX_TEXT = 200_000  # characters of a traceback; the middle of longer ones is left out
 _MAX_REPR = 1_000
+_FAILED_ARGUMENT = "At least one argument of this call could not be computed:"
 _OWN_FRAMES = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _PICKLES_ITSELF = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 
@@ -91,6 +93,30 @@ def text_of(payload: Buffer) -> str:
     """Return the traceback in what `pack_exception` made, without loading the exception."""
     text: str = pickle.loads(payload)[1]
     return text
+
+
+@lru_cache(maxsize=64)  # thousands of calls may have the same argument
+def pack_failed_argument(error: BaseException | bytes, function_name: str) -> bytes:
+    """Return what `pack_exception` would of a call that does not run because an argument failed.
+
+    Args:
+        error: The argument's: zactor's, or what `pack_exception` made of a user's.
+        function_name: Of the call.
+    """
+    if isinstance(error, bytes):
+        named, text, where, packed = pickle.loads(error)
+        if named == function_name and text.startswith(_FAILED_ARGUMENT):
+            return error
+        if not text.startswith(_FAILED_ARGUMENT):  # of a chain of calls, the first is told of
+            pid, ip, actor_repr, actor_id = where
+            first = TaskError(named, text, None, "", pid, ip, actor_repr, actor_id)
+            text = f"{_FAILED_ARGUMENT}\n{_printed(str, first, _MAX_TEXT)}"
+    else:
+        cause = error.cause if isinstance(error, TaskError) else error
+        packed = _pack_cause(cause)[0]
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        text = f"{_FAILED_ARGUMENT}\n{name}: {_printed(str, error, _MAX_TEXT)}"
+    return pickle.dumps((function_name, text, (0, "", "", ""), packed), 5)
 
 
 def revive(error: ZactorError) -> ZactorError:
@@ -261,10 +287,10 @@ def rebuild(
     return error
 
 
-def _printed(how: Any, value: Any) -> str:
+def _printed(how: Any, value: Any, longest: int = _MAX_REPR) -> str:
     """Return `str` or `repr` of what may not be able to."""
     try:
         text = how(value)
     except Exception as error:  # noqa: BLE001 - user code
         return f"<a {type(value).__qualname__}; printing it failed with {type(error).__name__}>"
-    return text if len(text) <= _MAX_REPR else f"{text[:_MAX_REPR]}..."
+    return text if len(text) <= longest else f"{text[:longest]}..."

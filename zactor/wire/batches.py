@@ -79,7 +79,7 @@ END = 7  # value: number of items: the stream is complete
 BUSY = 8  # value: None: the mailbox is full, the call was not taken
 MOVED = 9  # value: an Address: the actor is there now
 NEEDS_FUNCTION = 10  # value: definition key: send it with the function's definition
-HANDED_BACK = 11  # value: None: a task that was queued and not started
+HANDED_BACK = 11  # value: None: a task that was queued and not started; or what it lacks, [object id, place] each
 NOT_HERE = 12  # value: life of the actor, which is over where the call came to; it did not run
 EXTRA = 64
 

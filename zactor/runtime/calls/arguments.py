@@ -22,6 +22,7 @@ from zactor.exceptions import ObjectStoreFullError
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.values import LARGE
 from zactor.runtime.objects.objects import Put
+from zactor.serde.exceptions import pack_failed_argument
 from zactor.serde.values import dumps_args
 from zactor.wire.batches import STORED, X_FRAMES, X_REFS, X_SLOTS, X_STORED
 
@@ -198,8 +199,7 @@ def complete(process: Offered, result: Result) -> bool:
         values = [ref._result for ref in named]  # noqa: SLF001
         for value in values:
             if value.state in (USER_ERROR, ERROR):
-                result.settle(value.state, value.value)
-                result.waiting = 0
+                argument_failed(process, result, value.state, value.value)
                 return False
         filled = []
         for slot, ref, value in zip(slots, named, values, strict=True):
@@ -222,6 +222,33 @@ def complete(process: Offered, result: Result) -> bool:
         del extras[X_REFS]  # handles that hold nothing
     result.waiting = 0
     return True
+
+
+def argument_failed(process: Offered, result: Result, state: int, value: Any) -> None:
+    """Settle a call that does not run, since an argument of its has failed."""
+    if not hasattr(
+        result, "record"
+    ):  # of a call that is made again the value is lost, with why
+        if state == USER_ERROR:
+            value = bytes(value[0] if isinstance(value, tuple | list) else value)
+        state, value = USER_ERROR, pack_failed_argument(value, called_name(result))
+    if result.stream is not None:  # a constructor's call is not listed
+        process.caller.note_failure(result, state, value)
+    result.settle(state, value)
+    result.waiting = 0
+
+
+def called_name(result: Any) -> str:
+    """Return the name of what a call runs, as `train` or `Counter.increment`."""
+    function = getattr(result, "function", None)
+    if function:
+        return str(function[1])
+    entry = getattr(getattr(result.stream, "target", None), "entry", None)
+    if entry is None:
+        return "__init__"
+    rows = entry.get("methods") or ()
+    name = rows[result.method][0] if 0 <= result.method < len(rows) else "method"
+    return f"{entry.get('class_name') or 'Actor'}.{name}"
 
 
 def references_of(process: Offered, refs: Sequence[Any]) -> list[tuple[bytes, bytes]]:
@@ -252,17 +279,18 @@ class Awaited:
     must not take one whose arguments are all here but not in it yet.
     """
 
-    __slots__ = ("_all", "_left", "_lock", "_ready", "_result")
+    __slots__ = ("_all", "_left", "_lock", "_process", "_ready", "_result")
 
     def __init__(
         self,
+        process: Offered,
         result: Result,
         awaited: int,
         ready: Callable[[Result], None],
-        others: dict[Result, None],
     ) -> None:
+        self._process = process
         self._result = result
-        self._all = others  # all calls of the process that wait like this one, for listings
+        self._all = process.awaiting  # all calls that wait like this one, for listings
         self._left = awaited
         self._lock = threading.Lock()
         self._ready = ready
@@ -275,8 +303,7 @@ class Awaited:
             return
         if dependency.state in (USER_ERROR, ERROR):
             self._all.pop(result, None)
-            result.settle(dependency.state, dependency.value)
-            result.waiting = 0
+            argument_failed(self._process, result, dependency.state, dependency.value)
             self._ready(result)
             return
         self.one_less()
@@ -303,7 +330,7 @@ def wait_for_arguments(
     # One more than there are, so that it cannot become ready before all have been asked.
     if awaited and result.stream is not None:
         process.awaiting[result] = None
-    waiter = Awaited(result, len(awaited) + 1, ready, process.awaiting)
+    waiter = Awaited(process, result, len(awaited) + 1, ready)
     for each in awaited:
         process.objects.want(each)
         each.add_waiter(waiter)

@@ -74,9 +74,8 @@ class Recovery:
                     parents[row[0]] = known
         for row in spec.extras.get(batches.X_SLOTS, ()):
             if row[1] == batches.STORED:
-                pin = by_id.get(row[3])
-                is_others = pin is not None and isinstance(pin._result, Borrowed)  # noqa: SLF001
-                parents[row[3]] = pin if is_others else self.lineage.find(row[3])
+                # What cannot be made again, as what was put, is kept for those that can.
+                parents[row[3]] = self.lineage.find(row[3]) or by_id.get(row[3])
         size = RECORD_BYTES + spec.size
         stored = spec.extras.get(batches.X_STORED)
         if stored is not None:
@@ -208,7 +207,7 @@ class Recovery:
         self._again[record.call] = again
         again.add_waiter(_Made(self, again))
         for object_id, parent in record.parents.items():
-            if isinstance(parent, ObjectRef):
+            if isinstance(parent, ObjectRef) and isinstance(parent._result, Borrowed):  # noqa: SLF001
                 again.parents[object_id] = parent
             elif objects.call_holds(call, object_id):
                 again.parents[object_id] = None
@@ -254,7 +253,7 @@ class Recovery:
             return row
         parent = made.get(row[3])
         if parent is not None:
-            return _made_slot(row, parent)
+            return filled_slot(row, parent)
         place = self._process.objects.place_of(row[3])
         return row if place is None else [row[0], batches.STORED, place, row[3]]
 
@@ -295,8 +294,8 @@ def _failed(wanted: bytes, because_of: bytes, reason: str) -> ObjectReconstructi
     return error
 
 
-def _made_slot(row: list[Any], made: Result) -> list[Any]:
-    """The slot of an argument that was made again."""
+def filled_slot(row: list[Any], made: Result) -> list[Any]:
+    """Return the slot of an argument with the value that it has now."""
     if made.state == STORED:
         return [row[0], batches.STORED, made.value, row[3]]
     status = batches.USER_ERROR if made.state == USER_ERROR else made.state - 1

@@ -1,0 +1,109 @@
+"""The arguments of a call that has arrived: unpickled, with values in the place of references.
+
+A stored value that is not where it should be was lost with its node, or with the memory of one. An actor, which
+keeps what it holds whatever it does, has it made again and waits. A task must not wait: making the value
+again may need what the task holds. It goes back to who sent it (`ArgumentsMissingError`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zactor.exceptions import ObjectLostError
+from zactor.runtime.calls.values import decode, decode_wire
+from zactor.serde.values import loads_args
+from zactor.wire import batches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zactor.runtime.hosting.calling import Execution
+
+
+class ArgumentsMissingError(Exception):
+    """Stored arguments of a task are not where they should be: `[object id, place]` each."""
+
+    def __init__(self, missing: list[list[Any]]) -> None:
+        super().__init__(missing)
+        self.missing = missing
+
+
+class ArgumentFailedError(Exception):
+    """A stored argument is lost for good, with `error`."""
+
+    def __init__(self, error: ObjectLostError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def arrived(
+    execution: Execution, payload: Any, extras: dict[int, Any], frames: Any, refs: list[Any]
+) -> tuple[Any, Any]:
+    """Return `(args, kwargs)` of a call that is about to run.
+
+    Args:
+        execution: What will run it.
+        payload: Its arguments, pickled.
+        extras: What came with it.
+        frames: Its payload frames.
+        refs: The references in it, `(object id, owner)`.
+
+    Raises:
+        ArgumentsMissingError: The task has to wait elsewhere for some of them.
+        ArgumentFailedError: One of them is lost.
+    """
+    args: Sequence[Any] = ()
+    kwargs: dict[str, Any] = {}
+    if payload is not None:
+        buffers = frames if extras.get(batches.X_FRAMES) else ()
+        args, kwargs = loads_args(payload, buffers)
+    stored = extras.get(batches.X_STORED)
+    if stored is not None:
+        try:
+            value = execution.process.objects.store.read_place(*stored)
+        except ObjectLostError as error:
+            raise ArgumentFailedError(error) from None
+        args, kwargs = (value, {}) if type(value) is tuple else value
+    slots = extras.get(batches.X_SLOTS)
+    if not slots:
+        return args, kwargs
+    args = list(args)
+    missing: list[list[Any]] = []
+    for slot, status, value, *name in slots:
+        value = _value(execution, status, value, name, refs, missing)
+        if type(slot) is int:
+            while len(args) <= slot:
+                args.append(None)
+            args[slot] = value
+        else:
+            kwargs[slot] = value
+    if missing:
+        raise ArgumentsMissingError(missing)
+    return args, kwargs
+
+
+def _value(
+    execution: Execution,
+    status: int,
+    value: Any,
+    name: list[bytes],
+    refs: list[Any],
+    missing: list[list[Any]],
+) -> Any:
+    """Return the value of a reference that was an argument of its own; note it if a task lacks it."""
+    try:
+        return decode_wire(execution.process, status, value, *name)
+    except ObjectLostError as error:
+        owner = dict(refs).get(name[0]) if name else None
+        if owner is None:
+            raise ArgumentFailedError(error) from None
+    if not execution.label:
+        missing.append([name[0], value])
+        return None
+    try:
+        found, guard = execution.process.objects.recover_argument(name[0], owner, value)
+        value = decode(found)
+    except ObjectLostError as error:
+        raise ArgumentFailedError(error) from None
+    del guard  # what is mapped is held by its views
+    return value
