@@ -265,7 +265,7 @@ class Cluster:
         self.leases.node_lost(node, cause, now)
         self.lifecycle.node_lost(node, cause, now)
         self.groups.node_lost(node, now)
-        self.membership.remove(node)
+        self.membership.remove(node, reason, now)
         self.waiting.forget_node(node)
         self.waiting.recheck()
         for process in list(self.processes.on_node.get(node.id, {})):
