@@ -50,6 +50,28 @@ def test_a_value_on_a_node_that_dies_is_made_again_on_another(world: Machines) -
         assert zactor.get(each, timeout=PATIENCE)[0] == 7
 
 
+def test_what_several_values_of_a_dead_node_were_made_of_is_made_again_once(
+    world: Machines,
+) -> None:
+    world.broker()
+    world.node("--resources", "a=10")
+    far = world.node("--resources", "b=10", machine="far")
+    world.init()
+
+    @zactor.remote(resources={"b": 1})
+    def plus(array: Any, value: float) -> Any:
+        return array + value
+
+    base = full.options(resources={"a": 1}, max_retries=1).remote(7)
+    refs = [plus.remote(base, number) for number in range(4)]
+    zactor.wait(refs, num_returns=4, timeout=PATIENCE)
+    del base
+    far.kill()
+    world.node("--resources", "b=10", machine="far")
+    for number, ref in enumerate(refs):  # one after another: each alone would need it again
+        assert zactor.get(ref, timeout=PATIENCE)[0] == 7 + number
+
+
 def test_a_task_that_lacks_an_argument_keeps_nothing_that_making_it_again_needs() -> None:
     zactor.init(num_cpus=2, resources={"one": 1}, log_to_driver=False)
 

@@ -531,6 +531,10 @@ class Objects:
         """Return where a stored value of ours should be, or None."""
         return self._places.get(object_id)
 
+    def places(self) -> list[tuple[bytes, Any]]:
+        """Return `(object id, place)` of the stored values of ours."""
+        return list(self._places.items())
+
     def recover(self, result: Result, lost: Any, deadline: float | None = None) -> None:
         """A value is not at the place `lost`: have its owner find or make it, and wait for that.
 
@@ -656,6 +660,9 @@ class Objects:
                         OwnerDiedError(f"the owner of object {borrowed.id.hex()} is dead"),
                     )
                     self._asked_again.pop(borrowed.id, None)
+
+        if self.recovery is not None:
+            self._process.post.call_later(0, lambda: self.recovery.node_died(process))
 
     def fail_all(self, error: Exception) -> None:
         """No value will come any more."""

@@ -2,7 +2,8 @@
 
 The owner of a stored value keeps how the call was made (`core.lineage`) for as long as the value lives or
 anything that was made from it does. Whoever finds that a value is not where it should be asks
-the owner, naming the place where it was, and waits for a new one.
+the owner, naming the place where it was, and waits for a new one. What tasks have made, and a node took with
+it when it died, is made again at once.
 
 Made again are tasks with `max_retries` left, and actors' calls with `max_task_retries` left; what was put
 is not. What a call returned beside the lost value (`num_returns`, the items of a stream) is made anew
@@ -59,6 +60,9 @@ class Recovery:
         if result.retries or isinstance(result, Again):
             with self._lock:
                 self.lineage.note(object_id, lambda: self._record(result, object_id))
+            place = self._process.objects.place_of(object_id)
+            if place is not None:
+                self._process.objects.watch(place[3][0])
 
     def _record(self, result: Result, object_id: bytes) -> Record | None:
         if isinstance(result, Again):
@@ -121,6 +125,30 @@ class Recovery:
             ]
             wait_for_arguments(self._process, each, awaited, self._submit)
         return part
+
+    def node_died(self, process: bytes) -> None:
+        """If the process was a node, have tasks make again at once what lay there. On the leader.
+
+        Waiting until somebody wants the values, one after another, would make what several of them
+        were made from anew for each of them. Calls of actors change these: they wait.
+        """
+        with self._lock:
+            lost = [
+                (object_id, place)
+                for object_id, place in self._process.objects.places()
+                if place[3][0] == process and self._is_tasks(object_id)
+            ]
+        for object_id, place in lost:
+            self.make_later(object_id, place, Result(None, 0, 0, None, None, 0))
+
+    def _is_tasks(self, object_id: bytes) -> bool:
+        record = self.lineage.find(object_id)
+        return (
+            record is not None
+            and not record.is_evicted
+            and record.spec.queue is not None
+            and record.retries != 0
+        )
 
     def under_way(self, object_id: bytes) -> Again | None:
         """Return the call that is made again for an object, if one is."""
