@@ -486,4 +486,4 @@ def test_the_text_of_a_task_error_names_the_process():
     first, *rest = str(error).split("\n")
     assert first == "zactor::f() (pid=3, ip=10.0.0.1, actor_id=ab, repr=C(1))"
     assert rest[-1] == "ValueError: boom"
-    assert str(TaskError("f", "no header")).startswith("zactor::f()\nno header")
+    assert str(TaskError("f", "no header")).startswith("zactor::f() (pid=0)\nno header")

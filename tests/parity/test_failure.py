@@ -379,6 +379,67 @@ def exceptions_of_a_method_are_retried(ray, tmp_path):
     return ray.get(A.remote().m.remote())
 
 
+@table.row(
+    "Retries after exceptions and after crashes are counted together.",
+    gives=[("KeyError", 3)] * 3 + [("ActorUnavailableError", 3)] * 3,
+    only="zactor",  # in Ray, each attempt while the actor restarts counts too
+)
+def retries_of_both_kinds_are_of_one_number(ray, tmp_path):
+    import asyncio
+    import os
+
+    def run(path, actions):
+        action = actions[tally_at(path)() - 1]
+        if action == "exit":
+            os._exit(1)
+        raise KeyError(action)
+
+    class Plain:
+        def m(self, path, actions):
+            run(path, actions)
+
+    class Async:
+        async def m(self, path, actions):
+            await asyncio.sleep(0)
+            run(path, actions)
+
+    found = []
+    for at, actions in enumerate([("raise", "exit", "raise"), ("raise", "raise", "exit")]):
+        for kind, options in ("plain", {}), ("threaded", {"max_concurrency": 2}), ("async", {}):
+            path = tmp_path / f"{kind}{at}"
+            cls = ray.remote(Async if kind == "async" else Plain)
+            actor = cls.options(max_restarts=1, **options).remote()
+            method = actor.m.options(max_task_retries=2, retry_exceptions=True)
+            error = error_of(lambda: ray.get(method.remote(path, actions), timeout=30))  # noqa: B023
+            found.append((error.removeprefix("RayTaskError(").strip(")"), count_at(path)))
+    return found
+
+
+@table.row(
+    "So are those of a task.", gives=[("RETRIED", 3), ("LAST", 3)],
+)  # fmt: skip
+def retries_of_a_task_of_both_kinds(ray, tmp_path):
+    import os
+
+    @ray.remote(max_retries=2, retry_exceptions=True)
+    def f(path, actions):
+        action = actions[tally_at(path)() - 1]
+        if action == "exit":
+            os._exit(1)
+        raise KeyError(action)
+
+    found = []
+    for at, actions in enumerate([("raise", "exit", "raise"), ("raise", "raise", "exit")]):
+        path = tmp_path / str(at)
+        try:
+            ray.get(f.remote(path, actions), timeout=30)
+        except KeyError:
+            found.append(("RETRIED", count_at(path)))
+        except ray.exceptions.WorkerCrashedError:
+            found.append(("LAST", count_at(path)))
+    return found
+
+
 @table.row("max_task_retries without retry_exceptions: exceptions are not retried.", gives=1)
 def exceptions_of_a_method_are_not_retried_by_default(ray, tmp_path):
     tally = tally_at(tmp_path / "n")
@@ -619,44 +680,6 @@ def a_call_behind_a_crash_did_not_run(ray):
         ray.get(ref)
     except ray.exceptions.RayActorError as error:
         return error.executed
-
-
-@table.row(
-    "What takes a failed value fails as a call of its own: a RayTaskError with the error as its cause.",
-    gives=[("RayActorError", "use"), ("RayActorError", "A.use"), ("WorkerCrashedError", "use")],
-)
-def a_failed_argument_is_an_error_of_the_call(ray):
-    @ray.remote
-    class A:
-        def die(self):
-            os._exit(1)
-
-        def use(self, x):
-            return x
-
-    @ray.remote
-    def use(x):
-        return x
-
-    @ray.remote(max_retries=0)
-    def crash():
-        os._exit(1)
-
-    dead = A.remote().die.remote()
-    found = []
-    for ref in (
-        use.remote(use.remote(dead)),
-        A.remote().use.remote(dead),
-        use.remote(crash.remote()),
-    ):
-        try:
-            ray.get(ref)
-        except ray.exceptions.RayTaskError as error:
-            kinds = [each.__name__ for each in type(error.cause).__mro__]
-            kind = "WorkerCrashedError" if "WorkerCrashedError" in kinds else "RayActorError"
-            assert isinstance(error, getattr(ray.exceptions, kind))
-            found.append((kind, error.function_name))
-    return found
 
 
 test_failure = table.test()

@@ -22,7 +22,6 @@ from zactor.serde import exceptions
 from zactor.serde.exceptions import (
     format_traceback,
     pack_exception,
-    pack_failed_argument,
     revive,
     unpack_exception,
     unpack_task_error,
@@ -345,6 +344,52 @@ def test_deep_recursion_is_printed_short():
     assert isinstance(unpack_exception(pack_exception(RecursionError("x"))[0]), RecursionError)
 
 
+# -- of a call whose argument failed -----------------------------------------------------------
+
+
+class Unloadable(Exception):
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_a_failed_argument_is_passed_on_without_being_loaded():
+    payload = pickle.dumps(
+        ("f", "boom", (7, "", "", ""), (pickle.dumps(Unloadable()), []), "yes")
+    )
+    again = exceptions.repack_failed_argument(payload, "g")
+    assert exceptions.text_of(again).endswith("TaskError: zactor::f() (pid=7)\nboom")
+
+
+def test_it_keeps_the_first_cause_through_any_number_of_calls():
+    payload, _, _ = pack_exception(raised(OddError(1, b=2)), "f", pid=7)
+    for name in "gh":
+        payload = exceptions.repack_failed_argument(payload, name)
+    error = unpack_exception(payload)
+    assert isinstance(error, OddError)
+    assert (error.function_name, error.executed) == ("h", "no")
+    heads = [line for line in str(error).splitlines() if "zactor::" in line]
+    assert [head.rpartition("zactor::")[2] for head in heads] == [
+        "h() (not run)", "g() (not run)", "f() (pid=7)",
+    ]  # fmt: skip
+
+
+def test_the_text_of_a_long_chain_is_bounded():
+    payload, _, _ = pack_exception(ValueError("x" * 150_000), "f")
+    for _ in range(20):
+        payload = exceptions.repack_failed_argument(payload, "g" * 10_000)
+    assert len(exceptions.text_of(payload)) < 210_000
+
+
+def test_an_error_of_zactors_becomes_a_task_error_of_its_class():
+    error = exceptions.failed_argument(ActorDiedError("gone", executed="unknown"))
+    back = unpack_exception(exceptions.pack_task_error(error, "g"))
+    assert isinstance(back, ActorDiedError)
+    assert isinstance(back, TaskError)
+    assert (back.executed, back.cause.executed) == ("no", "unknown")
+    assert str(back).startswith("zactor::g() (not run)\n")
+    assert "gone" in str(back)
+
+
 # -- over the wire ------------------------------------------------------------------------------
 
 
@@ -368,25 +413,3 @@ def test_without_the_exception_the_text_will_do(fields):
 @pytest.mark.parametrize("error", [ActorDiedError("x"), GetTimeoutError("x")])
 def test_other_errors_need_no_reviving(error):
     assert revive(error) is error
-
-
-def test_the_error_of_an_argument_names_the_call_that_does_not_run_and_the_first_that_failed():
-    first, _, _ = pack_exception(raised(ValueError("boom")), "first", pid=3)
-    payload = first
-    for name in ("second", "third", "third"):
-        payload = pack_failed_argument(payload, name)
-    error = unpack_exception(payload)
-    assert isinstance(error, ValueError)
-    assert error.function_name == "third"
-    assert str(error).startswith("zactor::third()\nAt least one argument of this call")
-    assert str(error).count("argument") == 1
-    assert "zactor::first() (pid=3)" in str(error)
-    assert "second" not in str(error)
-
-
-def test_an_error_of_zactors_in_an_argument_is_the_cause():
-    error = unpack_exception(pack_failed_argument(ActorDiedError("it is gone"), "use"))
-    assert isinstance(error, TaskError)
-    assert isinstance(error, ActorDiedError)
-    assert error.function_name == "use"
-    assert "it is gone" in str(error)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
-from functools import lru_cache
 from typing import Any
 
 from zactor.exceptions import ActorError, TaskError, UnserializableException, ZactorError
@@ -27,7 +26,6 @@ from zactor.serde.pickling import Buffer, Pickled, failure, pickle_value, unpick
 
 _MAX_TEXT = 200_000  # characters of a traceback; the middle of longer ones is left out
 _MAX_REPR = 1_000
-_FAILED_ARGUMENT = "At least one argument of this call could not be computed:"
 _OWN_FRAMES = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _PICKLES_ITSELF = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 
@@ -57,7 +55,38 @@ def pack_exception(
     if losses:
         text += f"\n({', '.join(losses)} isn't serializable and arrives as text)"
     where = (pid, ip, actor_repr, actor_id)
-    return pickle.dumps((function_name, text, where, packed), 5), (), refs
+    return pickle.dumps((function_name, text, where, packed, "yes"), 5), (), refs
+
+
+ARGUMENT_FAILED = "  At least one of the input arguments for this task could not be computed:"
+
+
+def failed_argument(error: BaseException, function_name: str = "") -> TaskError:
+    """Return the error of a call that was not run because an argument of it is an error."""
+    cause = error.cause if isinstance(error, TaskError) else error  # E3
+    kind = TaskError if isinstance(error, TaskError) else type(error)
+    text = f"{ARGUMENT_FAILED}\n{kind.__module__}.{kind.__qualname__}: {_printed(str, error)}"
+    failed = TaskError(function_name, _shortened(text), cause)
+    failed.executed = "no"
+    return failed
+
+
+def pack_task_error(error: TaskError, function_name: str) -> bytes:
+    """Return a `TaskError` of a function, with what it says of where and whether it ran."""
+    where = (error.pid, error.ip, error.actor_repr, error.actor_id)
+    packed = _pack_cause(error.cause)[0]
+    content = (function_name, error.traceback_str, where, packed, error.executed)
+    return pickle.dumps(content, 5)
+
+
+def repack_failed_argument(payload: Buffer, function_name: str) -> bytes:
+    """Return what `failed_argument` makes of a packed exception, without loading that."""
+    name, text, (pid, ip, actor_repr, actor_id), packed, executed = pickle.loads(payload)
+    error = TaskError(name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id)
+    error.executed = executed
+    failed = failed_argument(error, function_name)
+    where = (0, "", "", "")
+    return pickle.dumps((function_name, failed.traceback_str, where, packed, "no"), 5)
 
 
 def unpack_exception(payload: Buffer, found: list[Any] | None = None) -> TaskError:
@@ -71,7 +100,8 @@ def unpack_exception(payload: Buffer, found: list[Any] | None = None) -> TaskErr
 
 def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskError:
     """Return the plain `TaskError`."""
-    function_name, text, (pid, ip, actor_repr, actor_id), packed = pickle.loads(payload)
+    function_name, text, where, packed, executed = pickle.loads(payload)
+    pid, ip, actor_repr, actor_id = where
     cause: BaseException | None = None
     if packed is not None:
         try:
@@ -84,39 +114,26 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
             )
         if not isinstance(cause, BaseException):
             cause = UnserializableException(text)
-    return TaskError(
+    whole = TaskError(
         function_name, text, cause, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
     )
+    whole.executed = executed
+    return whole
+
+
+def describe(payload: Buffer) -> tuple[str, str]:
+    """Return what ran, and the text of the error, without loading the exception."""
+    function_name, text, (pid, ip, actor_repr, actor_id), _ = pickle.loads(payload)
+    error = TaskError(
+        function_name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
+    )
+    return function_name, str(error)
 
 
 def text_of(payload: Buffer) -> str:
     """Return the traceback in what `pack_exception` made, without loading the exception."""
     text: str = pickle.loads(payload)[1]
     return text
-
-
-@lru_cache(maxsize=64)  # thousands of calls may have the same argument
-def pack_failed_argument(error: BaseException | bytes, function_name: str) -> bytes:
-    """Return what `pack_exception` would of a call that does not run because an argument failed.
-
-    Args:
-        error: The argument's: zactor's, or what `pack_exception` made of a user's.
-        function_name: Of the call.
-    """
-    if isinstance(error, bytes):
-        named, text, where, packed = pickle.loads(error)
-        if named == function_name and text.startswith(_FAILED_ARGUMENT):
-            return error
-        if not text.startswith(_FAILED_ARGUMENT):  # of a chain of calls, the first is told of
-            pid, ip, actor_repr, actor_id = where
-            first = TaskError(named, text, None, "", pid, ip, actor_repr, actor_id)
-            text = f"{_FAILED_ARGUMENT}\n{_printed(str, first, _MAX_TEXT)}"
-    else:
-        cause = error.cause if isinstance(error, TaskError) else error
-        packed = _pack_cause(cause)[0]
-        name = f"{type(error).__module__}.{type(error).__qualname__}"
-        text = f"{_FAILED_ARGUMENT}\n{name}: {_printed(str, error, _MAX_TEXT)}"
-    return pickle.dumps((function_name, text, (0, "", "", ""), packed), 5)
 
 
 def revive(error: ZactorError) -> ZactorError:
@@ -141,12 +158,14 @@ def format_traceback(error: BaseException) -> str:
         text = "".join(trace.format())
     except Exception as reason:  # noqa: BLE001 - E1: repr and str are the user's
         text = f"{type(error).__qualname__} (formatting it failed with {type(reason).__name__})"
-    if len(text) > _MAX_TEXT:
-        half = _MAX_TEXT // 2
-        text = (
-            f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-        )
-    return text.rstrip("\n")
+    return _shortened(text.rstrip("\n"))
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MAX_TEXT:
+        return text
+    half = _MAX_TEXT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def _drop_own_frames(trace: traceback.TracebackException, seen: set[int]) -> None:
@@ -287,10 +306,10 @@ def rebuild(
     return error
 
 
-def _printed(how: Any, value: Any, longest: int = _MAX_REPR) -> str:
+def _printed(how: Any, value: Any) -> str:
     """Return `str` or `repr` of what may not be able to."""
     try:
         text = how(value)
     except Exception as error:  # noqa: BLE001 - user code
         return f"<a {type(value).__qualname__}; printing it failed with {type(error).__name__}>"
-    return text if len(text) <= longest else f"{text[:longest]}..."
+    return text if len(text) <= _MAX_REPR else f"{text[:_MAX_REPR]}..."

@@ -1,7 +1,7 @@
 """Arguments on their way out: pickled, with their references found and waited for.
 
 References that are arguments of their own are replaced by their values: the call is held until
-these are here (a failed one settles the call with the same error, and it never runs). Small immutable
+these are here (a failed one settles the call, which never runs: `dependents`). Small immutable
 values that are here already take the reference's place at once, and the call is as plain as if they had
 been passed: 4 us where a slot of its own takes 40. References inside other values travel as
 references, and are pinned until the call is settled.
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, NATIVE, PENDING, USER_ERROR, Result
 from zactor.core.calls import STORED as STORED_STATE
 from zactor.exceptions import ObjectStoreFullError
+from zactor.runtime.calls.dependents import settle_dependent
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.values import LARGE
 from zactor.runtime.objects.objects import Put
-from zactor.serde.exceptions import pack_failed_argument
 from zactor.serde.values import dumps_args
 from zactor.wire.batches import STORED, X_FRAMES, X_REFS, X_SLOTS, X_STORED
 
@@ -199,7 +199,8 @@ def complete(process: Offered, result: Result) -> bool:
         values = [ref._result for ref in named]  # noqa: SLF001
         for value in values:
             if value.state in (USER_ERROR, ERROR):
-                argument_failed(process, result, value.state, value.value)
+                settle_dependent(process, result, value)
+                result.waiting = 0
                 return False
         filled = []
         for slot, ref, value in zip(slots, named, values, strict=True):
@@ -222,33 +223,6 @@ def complete(process: Offered, result: Result) -> bool:
         del extras[X_REFS]  # handles that hold nothing
     result.waiting = 0
     return True
-
-
-def argument_failed(process: Offered, result: Result, state: int, value: Any) -> None:
-    """Settle a call that does not run, since an argument of its has failed."""
-    if not hasattr(
-        result, "record"
-    ):  # of a call that is made again the value is lost, with why
-        if state == USER_ERROR:
-            value = bytes(value[0] if isinstance(value, tuple | list) else value)
-        state, value = USER_ERROR, pack_failed_argument(value, called_name(result))
-    if result.stream is not None:  # a constructor's call is not listed
-        process.caller.note_failure(result, state, value)
-    result.settle(state, value)
-    result.waiting = 0
-
-
-def called_name(result: Any) -> str:
-    """Return the name of what a call runs, as `train` or `Counter.increment`."""
-    function = getattr(result, "function", None)
-    if function:
-        return str(function[1])
-    entry = getattr(getattr(result.stream, "target", None), "entry", None)
-    if entry is None:
-        return "__init__"
-    rows = entry.get("methods") or ()
-    name = rows[result.method][0] if 0 <= result.method < len(rows) else "method"
-    return f"{entry.get('class_name') or 'Actor'}.{name}"
 
 
 def references_of(process: Offered, refs: Sequence[Any]) -> list[tuple[bytes, bytes]]:
@@ -279,18 +253,17 @@ class Awaited:
     must not take one whose arguments are all here but not in it yet.
     """
 
-    __slots__ = ("_all", "_left", "_lock", "_process", "_ready", "_result")
+    __slots__ = ("_left", "_lock", "_process", "_ready", "_result")
 
     def __init__(
         self,
-        process: Offered,
         result: Result,
         awaited: int,
         ready: Callable[[Result], None],
+        process: Offered,
     ) -> None:
-        self._process = process
         self._result = result
-        self._all = process.awaiting  # all calls that wait like this one, for listings
+        self._process = process
         self._left = awaited
         self._lock = threading.Lock()
         self._ready = ready
@@ -299,11 +272,12 @@ class Awaited:
         """One of them is here. On the leader, or on the thread that submits."""
         result = self._result
         if result.state != PENDING:
-            self._all.pop(result, None)
+            self._process.awaiting.pop(result, None)
             return
         if dependency.state in (USER_ERROR, ERROR):
-            self._all.pop(result, None)
-            argument_failed(self._process, result, dependency.state, dependency.value)
+            self._process.awaiting.pop(result, None)
+            settle_dependent(self._process, result, dependency)
+            result.waiting = 0
             self._ready(result)
             return
         self.one_less()
@@ -314,7 +288,7 @@ class Awaited:
             self._left -= 1
             is_last = not self._left
         if is_last:
-            self._all.pop(self._result, None)
+            self._process.awaiting.pop(self._result, None)
             if self._result.state == PENDING:
                 self._ready(self._result)
 
@@ -330,7 +304,7 @@ def wait_for_arguments(
     # One more than there are, so that it cannot become ready before all have been asked.
     if awaited and result.stream is not None:
         process.awaiting[result] = None
-    waiter = Awaited(process, result, len(awaited) + 1, ready)
+    waiter = Awaited(result, len(awaited) + 1, ready, process)
     for each in awaited:
         process.objects.want(each)
         each.add_waiter(waiter)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, PENDING
+from zactor.core.calls import ERROR, PENDING, Result
 from zactor.exceptions import ZactorError
-from zactor.runtime.calls.arguments import argument_failed, wait_for_arguments
+from zactor.runtime.calls.arguments import wait_for_arguments
+from zactor.runtime.calls.dependents import settle_dependent
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.objects.recovery import filled_slot
 from zactor.wire import batches
 
 if TYPE_CHECKING:
-    from zactor.core.calls import Result
     from zactor.runtime.calls.tasks import TaskResult
     from zactor.runtime.process import Process
 
@@ -38,7 +38,9 @@ def find_again(process: Process, result: TaskResult, missing: list[Any]) -> None
         for object_id, place in missing:
             found[object_id] = _ask(process, result, object_id, place)
     except ZactorError as error:
-        argument_failed(process, result, ERROR, error)
+        lost = Result(None, 0, 0, None, None, 0)
+        lost.settle(ERROR, error)
+        settle_dependent(process, result, lost)
         return
     awaited = [each for each in found.values() if each is not None]
     wait_for_arguments(process, result, awaited, partial(_submit, process, found))

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import PENDING, Result, Stream, spend_retry
 from zactor.exceptions import WorkerCrashedError, from_wire
 from zactor.runtime.calls.actors import ADVICE, unseen
-from zactor.runtime.calls.missing import find_again
 from zactor.runtime.links.interrupts import protected
 from zactor.wire import batches
 from zactor.wire.messages import (
@@ -365,6 +364,8 @@ class Tasks:
         if result is None:
             return 0
         if value:
+            from zactor.runtime.calls.missing import find_again  # it needs this module
+
             process = self._process
             process.post.call_later(0, lambda: find_again(process, result, value))  # type: ignore[arg-type]
             return 1

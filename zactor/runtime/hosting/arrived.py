@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zactor.exceptions import ObjectLostError
+from zactor.exceptions import ObjectLostError, ZactorError
 from zactor.runtime.calls.values import decode, decode_wire
+from zactor.serde.exceptions import failed_argument
 from zactor.serde.values import loads_args
 from zactor.wire import batches
 
@@ -28,14 +29,6 @@ class ArgumentsMissingError(Exception):
         self.missing = missing
 
 
-class ArgumentFailedError(Exception):
-    """A stored argument is lost for good, with `error`."""
-
-    def __init__(self, error: ObjectLostError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
 def arrived(
     execution: Execution, payload: Any, extras: dict[int, Any], frames: Any, refs: list[Any]
 ) -> tuple[Any, Any]:
@@ -50,7 +43,7 @@ def arrived(
 
     Raises:
         ArgumentsMissingError: The task has to wait elsewhere for some of them.
-        ArgumentFailedError: One of them is lost.
+        TaskError: One of them is lost, or is an error.
     """
     args: Sequence[Any] = ()
     kwargs: dict[str, Any] = {}
@@ -62,7 +55,7 @@ def arrived(
         try:
             value = execution.process.objects.store.read_place(*stored)
         except ObjectLostError as error:
-            raise ArgumentFailedError(error) from None
+            raise failed_argument(error) from None
         args, kwargs = (value, {}) if type(value) is tuple else value
     slots = extras.get(batches.X_SLOTS)
     if not slots:
@@ -96,14 +89,16 @@ def _value(
     except ObjectLostError as error:
         owner = dict(refs).get(name[0]) if name else None
         if owner is None:
-            raise ArgumentFailedError(error) from None
+            raise failed_argument(error) from None
+    except ZactorError as error:
+        raise failed_argument(error) from None
     if not execution.label:
         missing.append([name[0], value])
         return None
     try:
         found, guard = execution.process.objects.recover_argument(name[0], owner, value)
         value = decode(found)
-    except ObjectLostError as error:
-        raise ArgumentFailedError(error) from None
+    except ZactorError as error:
+        raise failed_argument(error) from None
     del guard  # what is mapped is held by its views
     return value

@@ -29,10 +29,11 @@ from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.cancelling import cancel_made_since
 from zactor.runtime.calls.several import take_values
 from zactor.runtime.calls.values import LARGE
-from zactor.runtime.hosting.arrived import ArgumentFailedError, ArgumentsMissingError, arrived
+from zactor.runtime.hosting.arrived import ArgumentsMissingError, arrived
+from zactor.runtime.hosting.functions import Functions
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.interrupts import enters_user_code, protected
-from zactor.serde.exceptions import pack_exception, pack_failed_argument
+from zactor.serde.exceptions import pack_exception, pack_task_error
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps
 from zactor.wire import batches
@@ -99,36 +100,9 @@ current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
 """The call that runs in this thread or asyncio task; the main host says it by its execution instead."""
 
 
-class Functions(dict[int, Any]):
-    """What method numbers stand for; those of tasks are loaded when they are first asked for.
-
-    A number is defined by the first call that is sent with it. That one may not be run here: then what
-    it brought is `promised` to those after it.
-    """
-
-    def __init__(self, process: Process) -> None:
-        super().__init__()
-        self._process = process
-        self._promised: dict[int, bytes] = {}
-
-    def promise(self, number: int, key: bytes) -> None:
-        """Have a number stand for the function with this definition key from now on. Any thread."""
-        self._promised[number] = key
-        self.pop(number, None)  # of an earlier lease
-
-    def get(self, number: int, default: Any = None) -> Any:
-        """Return what a number stands for, if anything."""
-        try:
-            return self[number]
-        except KeyError:
-            return default
-
-    def __missing__(self, number: int) -> Any:
-        key = self._promised.get(number)
-        if key is None:
-            raise KeyError(number)
-        function = self[number] = self._process.definitions.load(key)
-        return function
+def _given(arguments: Any) -> str:
+    """Return the name that a call's arguments give it, if any."""
+    return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
 
 
 class Execution:
@@ -235,31 +209,37 @@ class Execution:
             return Call(intake, self.seq, self.seq + self.offset, self.label, self.parent)
         return None
 
-    def _main_call(self, call: Call) -> tuple[int, Any]:
+    def _main_call(self, seq: int) -> tuple[int, Any]:
         """Return method number and arguments of a call that the main thread runs."""
         first, calls = self.run_calls
-        at = 2 * (call.seq - first)
+        at = 2 * (seq - first)
         return (calls[at], calls[at + 1]) if 0 <= at < len(calls) else (0, None)
 
     def name_of(self, call: Call) -> str:
         """Return the name of the method or function that runs."""
         if call.task is not None:
             return call.function
-        return self.names.get(self._main_call(call)[0], "")
+        return self.names.get(self._main_call(call.seq)[0], "")
 
     def module_of(self, call: Call) -> str:
         """Return the module of what runs."""
         if self.label:
             return type(self.instance).__module__
-        function = self.functions.get(self._main_call(call)[0])
+        function = self.functions.get(self._main_call(call.seq)[0])
         return str(getattr(function, "__module__", None) or "")
 
     def name_given(self, call: Call) -> str:
         """Return the name that the caller gave the call, if any."""
         if call.task is not None:
             return ""
-        arguments = self._main_call(call)[1]
-        return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
+        return _given(self._main_call(call.seq)[1])
+
+    def printing(self) -> str:
+        """Return what a worker's tasks print under: the name of the one that runs. Any thread."""
+        if not self.seq:
+            return ""
+        method, arguments = self._main_call(self.seq)
+        return _given(arguments) or self.names.get(method, "")
 
     # -- one call that is not plain ------------------------------------------------------------
 
@@ -586,15 +566,18 @@ class Execution:
         self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
 
     def _packed(self, error: BaseException, method: int) -> bytes:
-        name = self.names.get(method, "")
         payload: bytes = pack_exception(
             error,
-            f"{self.label}.{name}" if self.label else name,
+            self._named(method),
             pid=os.getpid(),
             actor_repr=self.repr,
             actor_id=self.actor_id,
         )[0]
         return payload
+
+    def _named(self, method: int) -> str:
+        name = self.names.get(method, "")
+        return f"{self.label}.{name}" if self.label else name
 
     def cancelled_while_running(
         self, intake: Intake, seq: int, method: int, call: bytes = b""
@@ -606,12 +589,8 @@ class Execution:
         """Reply to a call whose arguments could not be had."""
         if isinstance(error, ArgumentsMissingError):
             self.process.callee.reply(intake, seq, batches.HANDED_BACK, error.missing)
-        elif isinstance(error, ArgumentFailedError):
-            name = f"{self.label}.{self.names.get(method, '')}".removeprefix(".")
-            payload = pack_failed_argument(error.error, name)
-            self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
-        elif isinstance(error, TaskError):
-            payload, _, _ = pack_exception(error, self.names.get(method, ""), pid=os.getpid())
+        elif isinstance(error, TaskError):  # of an argument
+            payload = pack_task_error(error, self._named(method))
             self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
         elif isinstance(error, ZactorError):
             self.reply_error(intake, seq, error)
