@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zactor
-from tests.system.daemons import PATIENCE, Machines
+from tests.system.daemons import PATIENCE, Machines, wait_until
 from zactor import exceptions
 from zactor.config import Config
 
@@ -84,6 +86,34 @@ def test_a_task_that_lacks_an_argument_keeps_nothing_that_making_it_again_needs(
         zactor.wait([value], timeout=PATIENCE)
         Path(Config.from_environment().shm_dir, value._result.value[0]).unlink()
         assert zactor.get(total.remote(value), timeout=PATIENCE) == 150_000
+    finally:
+        zactor.shutdown()
+
+
+def test_a_constructor_that_lacks_an_argument_lends_what_making_it_again_needs() -> None:
+    zactor.init(num_cpus=2, resources={"one": 1}, log_to_driver=False)
+
+    @zactor.remote(resources={"one": 1}, max_restarts=1, max_task_retries=1)
+    class Holder:
+        def __init__(self, array: Any) -> None:
+            self.total = float(array.sum())
+
+        def pid(self) -> int:
+            return os.getpid()
+
+        def get(self) -> float:
+            return self.total
+
+    try:
+        value = full.options(resources={"one": 1}).remote(3)
+        holder = Holder.remote(value)
+        pid = zactor.get(holder.pid.remote(), timeout=PATIENCE)
+        Path(Config.from_environment().shm_dir, value._result.value[0]).unlink()
+        os.kill(pid, signal.SIGKILL)
+        assert zactor.get(holder.get.remote(), timeout=PATIENCE) == 150_000
+        assert zactor.get(holder.pid.remote()) != pid
+        wait_until(lambda: zactor.available_resources().get("CPU", 0) >= 1)
+        assert "one" not in zactor.available_resources()
     finally:
         zactor.shutdown()
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zactor.runtime.hosting.calling import Execution
+    from zactor.runtime.process import Process
 
 
 class ArgumentsMissingError(Exception):
@@ -60,10 +61,24 @@ def arrived(
     slots = extras.get(batches.X_SLOTS)
     if not slots:
         return args, kwargs
-    args = list(args)
-    missing: list[list[Any]] = []
+    waits = bool(execution.label)
+    return filled(execution.process, slots, (args, kwargs), refs, waits=waits)
+
+
+def filled(
+    process: Process, slots: Any, arguments: tuple[Any, Any], refs: list[Any], *, waits: bool
+) -> tuple[Any, Any]:
+    """Return `(args, kwargs)` with the values of references in their places.
+
+    `waits` says whether what is lost is waited for here.
+
+    Raises:
+        ArgumentsMissingError, TaskError: As `arrived`.
+    """
+    args, kwargs = list(arguments[0]), arguments[1]
+    missing: list[list[Any]] | None = None if waits else []
     for slot, status, value, *name in slots:
-        value = _value(execution, status, value, name, refs, missing)
+        value = _value(process, status, value, name, refs, missing)
         if type(slot) is int:
             while len(args) <= slot:
                 args.append(None)
@@ -76,27 +91,27 @@ def arrived(
 
 
 def _value(
-    execution: Execution,
+    process: Process,
     status: int,
     value: Any,
     name: list[bytes],
     refs: list[Any],
-    missing: list[list[Any]],
+    missing: list[list[Any]] | None,
 ) -> Any:
-    """Return the value of a reference that was an argument of its own; note it if a task lacks it."""
+    """Return the value of a reference that was an argument of its own; note it if it is `missing`."""
     try:
-        return decode_wire(execution.process, status, value, *name)
+        return decode_wire(process, status, value, *name)
     except ObjectLostError as error:
         owner = dict(refs).get(name[0]) if name else None
         if owner is None:
             raise failed_argument(error) from None
     except ZactorError as error:
         raise failed_argument(error) from None
-    if not execution.label:
+    if missing is not None:
         missing.append([name[0], value])
         return None
     try:
-        found, guard = execution.process.objects.recover_argument(name[0], owner, value)
+        found, guard = process.objects.recover_argument(name[0], owner, value)
         value = decode(found)
     except ZactorError as error:
         raise failed_argument(error) from None
