@@ -19,7 +19,7 @@ from zactor.runtime.objects.recovery import filled_slot
 from zactor.wire import batches
 
 if TYPE_CHECKING:
-    from zactor.runtime.calls.tasks import TaskResult
+    from zactor.runtime.calls.task_queues import TaskResult
     from zactor.runtime.process import Process
 
 

@@ -29,6 +29,7 @@ from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.cancelling import cancel_made_since
 from zactor.runtime.calls.several import take_values
 from zactor.runtime.calls.values import LARGE
+from zactor.runtime.hosting.again import runs_again
 from zactor.runtime.hosting.arrived import ArgumentsMissingError, arrived
 from zactor.runtime.hosting.functions import Functions
 from zactor.runtime.links import interrupts
@@ -317,7 +318,6 @@ class Execution:
             name = call if refs else b""
             run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)
             return
-        attempts = extras.get(batches.X_RETRY, (0, None))[0]
         while True:
             try:
                 value = function(*args, **kwargs)
@@ -325,8 +325,7 @@ class Execution:
             except StopServing:
                 raise
             except BaseException as error:  # noqa: BLE001 - user code
-                if attempts and self._is_retried(error, extras):
-                    attempts -= attempts > 0
+                if runs_again(self.process, intake, seq, error, extras):
                     continue
                 args = kwargs = None
                 self.failed(intake, seq, method, error, call if refs else b"")
@@ -605,15 +604,6 @@ class Execution:
         """The call is over without a value that has references."""
         if call:
             self.process.objects.call_finishes(call, peer.id, ())
-
-    @staticmethod
-    def _is_retried(error: BaseException, extras: dict[int, Any]) -> bool:
-        kinds = extras[batches.X_RETRY][1]
-        if kinds is True:
-            return isinstance(error, Exception)
-        allowed = unpickle_plain(kinds)
-        cause = getattr(error, "cause", None)
-        return isinstance(error, tuple(allowed)) or isinstance(cause, tuple(allowed))
 
     # -- cancel --------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from zactor.exceptions import (
 )
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.arguments import references_of
+from zactor.runtime.hosting.again import runs_again
 from zactor.runtime.hosting.calling import is_main_thread
 from zactor.runtime.links.interrupts import enters_user_code, protected
 from zactor.runtime.links.reception import Waiter
@@ -240,7 +241,6 @@ def run_stream(
 ) -> None:  # fmt: skip
     """Run a generator to its end, in the main thread or a thread of a pool."""
     outflow = Outflow(execution, intake, seq, number, extras)
-    attempts = extras.get(batches.X_RETRY, (0, None))[0]
     streams = execution.process.streams
     streams.opened(outflow)
     iterator: Any = ()
@@ -262,8 +262,7 @@ def run_stream(
                 return
             except BaseException as error:  # noqa: BLE001 - user code
                 close(iterator)
-                if attempts and execution._is_retried(error, extras):  # noqa: SLF001
-                    attempts -= attempts > 0
+                if runs_again(execution.process, intake, seq, error, extras):
                     outflow.run_again()
                     continue
                 if isinstance(error, ZactorError) and not hasattr(error, "cause"):
@@ -282,7 +281,6 @@ async def run_stream_async(
 ) -> None:  # fmt: skip
     """Run a generator, async or not, in an event loop. What it raises passes on."""
     outflow = Outflow(execution, intake, seq, number, extras)
-    attempts = extras.get(batches.X_RETRY, (0, None))[0]
     streams = execution.process.streams
     streams.opened(outflow)
     turn = perf_counter()
@@ -304,9 +302,8 @@ async def run_stream_async(
                 outflow.end(call)
                 return
             except Exception as error:
-                if not attempts or not execution._is_retried(error, extras):  # noqa: SLF001
+                if not runs_again(execution.process, intake, seq, error, extras):
                     raise
-                attempts -= attempts > 0
                 outflow.run_again()
                 made = remake()
     finally:

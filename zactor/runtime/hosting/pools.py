@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.deadlines import Inherited
+from zactor.runtime.hosting.again import runs_again
 from zactor.runtime.hosting.calling import (
     NATIVE_TYPES,
     Call,
@@ -24,9 +25,12 @@ from zactor.runtime.hosting.calling import (
 )
 from zactor.runtime.hosting.outflow import run_stream_async
 from zactor.runtime.links.reception import Waiter
+from zactor.runtime.objects.fetching import are_here
 from zactor.wire import batches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zactor.core.intake import Intake
     from zactor.runtime.process import Process
 
@@ -350,16 +354,16 @@ class AsyncHost:
         object_id = pack_object_id(intake.caller, number, 0)
         refs: list[Any] = []
         try:
-            function, args, kwargs, refs = execution.prepare(
-                object_id, intake, method, payload, extras, frames
+            prepare = partial(
+                execution.prepare, object_id, intake, method, payload, extras, frames
+            )
+            function, args, kwargs, refs = (
+                prepare() if are_here(self.process, extras) else await self._fetched(prepare)
             )
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             execution.settle_references(object_id, intake.peer, refs, ())
             execution.not_run(intake, seq, method, error)
             return
-        attempts = extras.get(batches.X_RETRY, (0, None))[0]
-        if extras.get(batches.X_RETURNS, 1) < 0:
-            attempts = 0  # a stream counts its own
         while True:
             try:
                 value = function(*args, **kwargs)
@@ -374,17 +378,21 @@ class AsyncHost:
                 break
             except BaseException as error:  # noqa: BLE001 - user code
                 if (
-                    attempts
-                    and isinstance(error, Exception)
-                    and execution._is_retried(error, extras)
-                ):  # noqa: SLF001
-                    attempts -= attempts > 0
+                    isinstance(error, Exception)
+                    and extras.get(batches.X_RETURNS, 1) >= 0  # a stream does it by itself
+                    and runs_again(self.process, intake, seq, error, extras)
+                ):
                     continue
                 args = kwargs = None
                 self._failed(intake, seq, method, error, call, object_id if refs else b"")
                 return
         args = kwargs = None
         execution.finish(intake, seq, number, method, value, extras, object_id if refs else b"")
+
+    async def _fetched(self, prepare: Callable[[], Any]) -> Any:
+        """Take a call's arguments from elsewhere, while other calls run."""
+        fetching = self.process.objects.store.fetching
+        return (await fetching.outcome(asyncio.get_running_loop(), prepare)).get()
 
     def _failed(
         self,

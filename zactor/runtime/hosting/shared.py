@@ -525,7 +525,7 @@ class SharedHost:
 
     def _construct(self, seat: Seat, actor: SharedActor) -> bool:
         from zactor.runtime.hosting.construction import make_instance
-        from zactor.runtime.worker import constructor_error, repr_of
+        from zactor.runtime.worker import repr_of, shown_constructor_error
 
         assert actor.spec is not None
         common, args = actor.spec
@@ -538,7 +538,7 @@ class SharedHost:
             return False
         except BaseException as error:  # noqa: BLE001 - the user's constructor
             self.gone(actor)
-            said = ["failed", actor.id, actor.life, constructor_error(error, seat)]
+            said = ["failed", actor.id, actor.life, shown_constructor_error(error, seat)]
             self._said.append(said)
             return False
         seat.functions.instance = seat.instance = actor.instance  # type: ignore[attr-defined]
@@ -548,7 +548,7 @@ class SharedHost:
 
     def _begin(self, seat: Seat, actor: Any) -> None:
         """Construct an actor that then runs by itself, without the token."""
-        from zactor.runtime.worker import constructor_error
+        from zactor.runtime.worker import shown_constructor_error
 
         running_actor.set(actor)
         try:
@@ -557,7 +557,7 @@ class SharedHost:
             self.ended(actor, "exited")
         except BaseException as error:  # noqa: BLE001 - the user's constructor
             self.gone(actor)
-            failed = constructor_error(error, actor.execution)
+            failed = shown_constructor_error(error, actor.execution)
             self._said.append(["failed", actor.id, actor.life, failed])
         else:
             self._ready_rows.append([actor.id, actor.life, actor.execution.repr])
