@@ -53,7 +53,9 @@ class FakeCluster:
         self.tables: dict[str, list[dict[str, Any]]] = {
             "actors": [actor(1, "one"), actor(2), actor(3, state="DEAD"), actor(0x21)],
             "nodes": [NODE],
-            "workers": [{"worker_id": "65" * 12, "node_id": "0a" * 12, "pid": 1001}],
+            "workers": [
+                {"worker_id": "65" * 12, "node_id": "0a" * 12, "pid": 1001, "is_alive": True}
+            ],
             "jobs": [],
             "groups": [],
             "events": [],

@@ -154,7 +154,12 @@ def test_queries_show_what_there_is(world):
     assert ask(m.Query, "nodes", {"id": node.id})[0]["resources_total"] == {"CPU": 4.0}
     assert ask(m.Query, "nodes", {"id": b"nobody"}) == []
     kinds = [row["worker_type"] for row in ask(m.Query, "workers", {})]
-    assert kinds == ["NODE", "DRIVER", "WORKER"]
+    assert kinds == ["NODE", "DRIVER", "WORKER", "WORKER"]
+    *_, row = ask(m.Query, "workers", {"filters": [["is_alive", "=", "false"]]})
+    assert row["exit_type"] == "INTENDED_SYSTEM_EXIT"
+    assert row["exit_detail"]
+    assert row["end_time_ms"] >= row["start_time_ms"]
+    assert row["node_id"] == node.id.hex()
     assert ask(m.Query, "names", {}) == [
         {"namespace": "n", "name": "a", "actor_id": alive.hex()}
     ]

@@ -384,6 +384,28 @@ def test_an_actor_that_waits_lends_its_cpus(world, node, driver):
     world.machine.check()
 
 
+def test_an_actor_whose_constructor_lacks_an_argument_lends_all_but_gpus(world):
+    node = world.node(1, CPU=2, GPU=1, one=1)
+    driver = world.driver()
+    actor = driver.create(running={"CPU": 1, "GPU": 1, "one": 1})["id"]
+    node.work()
+    inside = world.in_worker(host(node, actor), driver.job)
+    available = {"CPU": 1.0, "GPU": 0.0, "one": 0.0}
+    assert driver.get(m.Query, "resources", {})["available"] == available
+    inside.say(m.Blocked(True))
+    assert driver.get(m.Query, "resources", {})["available"] == available | {"CPU": 2.0}
+    inside.say(m.Blocked(True, True))
+    assert driver.get(m.Query, "resources", {})["available"] == {
+        "CPU": 2.0,
+        "GPU": 0.0,
+        "one": 1.0,
+    }
+    world.machine.check()
+    inside.say(m.Blocked(False))
+    assert driver.get(m.Query, "resources", {})["available"] == available
+    world.machine.check()
+
+
 def test_a_blocked_actor_that_dies_gives_back_what_it_held_once(world, node, driver):
     actor = driver.create(running={"CPU": 2})["id"]
     node.work()

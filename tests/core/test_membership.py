@@ -15,7 +15,37 @@ def world():
 
 
 def states(driver):
-    return {row["node_id"]: row["status"] for row in driver.get(m.Query, "nodes", {})}
+    rows = driver.get(m.Query, "nodes", {"filters": [["state", "=", "ALIVE"]]})
+    return {row["node_id"]: row["status"] for row in rows}
+
+
+def gone(driver):
+    return driver.get(m.Query, "nodes", {"filters": [["state", "=", "DEAD"]]})
+
+
+def test_nodes_that_are_gone_are_listed_with_why_and_when():
+    world = World(max_dead_nodes=2)
+    driver = world.driver()
+    for number in (1, 2, 3):
+        node = world.node(number, CPU=4)
+        world.advance(5.0)
+        node.stopped = "dead"
+        world.machine.process_ended(node.process, world.now)
+        world.deliver()
+    assert states(driver) == {}
+    assert [row["node_id"] for row in gone(driver)] == [
+        "6e6f64650000000000000002",
+        "6e6f64650000000000000003",
+    ]
+    row = gone(driver)[-1]
+    assert row["status"] == "LOST"
+    assert row["resources_total"] == {}
+    assert row["state_message"] == "its process has ended"
+    assert row["end_time_ms"] - row["start_time_ms"] == 5_000
+    node.stopped = ""
+    node.attach()
+    assert list(states(driver)) == [row["node_id"]]
+    assert len(gone(driver)) == 1
 
 
 def test_a_node_is_told_its_lease_and_who_it_joined(world):
@@ -281,4 +311,4 @@ def test_nodes_of_another_machine_watch_each_other(world):
     assert m.WatchDriver(first.process, 1) in said[second.process]
     second.stopped = "dead"
     first.say(m.ProcessDied(second.process, {"kind": "signal", "code": 9, "text": "killed"}))
-    assert len(world.driver().get(m.Query, "nodes", {})) == 1
+    assert len(states(world.driver())) == 1

@@ -138,7 +138,7 @@ def test_small_buffers_and_constructors_arguments_travel_with_the_call(process: 
 
 def test_a_call_is_not_to_be_released_before_its_arguments_are_in_it() -> None:
     class Objects:
-        def want(self, result: Result) -> None:
+        def want_all(self, results: list[Result]) -> None:
             """They are this process's own."""
 
     class Process:

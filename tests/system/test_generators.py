@@ -239,3 +239,19 @@ def test_a_threaded_actors_generators_run_side_by_side() -> None:
     producer = Producer.options(max_concurrency=3).remote()
     first, second = producer.numbers.remote(1_000), producer.numbers.remote(1_000)
     assert sum(zactor.get(list(second))) + sum(zactor.get(list(first))) == 999_000
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_a_generator_under_back_pressure_that_runs_again_hears_what_was_taken(
+    tmp_path: Path, size: int
+) -> None:
+    @zactor.remote(max_retries=1, _generator_backpressure_num_objects=1)
+    def crashes_once(path: str) -> Any:
+        for number in range(4):
+            if number == 2 and not os.path.exists(path):
+                with open(path, "w"):
+                    os._exit(1)
+            yield bytes([number]) * size
+
+    items = crashes_once.remote(str(tmp_path / "crashed"))
+    assert [zactor.get(ref, timeout=10)[0] for ref in items] == [0, 1, 2, 3]

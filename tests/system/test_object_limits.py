@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zactor
-from tests.system.daemons import PATIENCE, Machines
+from tests.system.daemons import PATIENCE, Machines, wait_until
 from zactor import exceptions
+from zactor.config import Config
 
 numpy = pytest.importorskip("numpy")
 
@@ -82,6 +86,72 @@ def test_a_value_on_a_node_that_dies_is_made_again_on_another(world: Machines) -
     far.kill()
     for each in refs:
         assert zactor.get(each, timeout=PATIENCE)[0] == 7
+
+
+def test_what_several_values_of_a_dead_node_were_made_of_is_made_again_once(
+    world: Machines,
+) -> None:
+    world.broker()
+    world.node("--resources", "a=10")
+    far = world.node("--resources", "b=10", machine="far")
+    world.init()
+
+    @zactor.remote(resources={"b": 1})
+    def plus(array: Any, value: float) -> Any:
+        return array + value
+
+    base = full.options(resources={"a": 1}, max_retries=1).remote(7)
+    refs = [plus.remote(base, number) for number in range(4)]
+    zactor.wait(refs, num_returns=4, timeout=PATIENCE)
+    del base
+    far.kill()
+    world.node("--resources", "b=10", machine="far")
+    for number, ref in enumerate(refs):  # one after another: each alone would need it again
+        assert zactor.get(ref, timeout=PATIENCE)[0] == 7 + number
+
+
+def test_a_task_that_lacks_an_argument_keeps_nothing_that_making_it_again_needs() -> None:
+    zactor.init(num_cpus=2, resources={"one": 1}, log_to_driver=False)
+
+    @zactor.remote(resources={"one": 1})
+    def total(array: Any) -> float:
+        return float(array.sum())
+
+    try:
+        value = full.options(resources={"one": 1}).remote(3)
+        zactor.wait([value], timeout=PATIENCE)
+        Path(Config.from_environment().shm_dir, value._result.value[0]).unlink()
+        assert zactor.get(total.remote(value), timeout=PATIENCE) == 150_000
+    finally:
+        zactor.shutdown()
+
+
+def test_a_constructor_that_lacks_an_argument_lends_what_making_it_again_needs() -> None:
+    zactor.init(num_cpus=2, resources={"one": 1}, log_to_driver=False)
+
+    @zactor.remote(resources={"one": 1}, max_restarts=1, max_task_retries=1)
+    class Holder:
+        def __init__(self, array: Any) -> None:
+            self.total = float(array.sum())
+
+        def pid(self) -> int:
+            return os.getpid()
+
+        def get(self) -> float:
+            return self.total
+
+    try:
+        value = full.options(resources={"one": 1}).remote(3)
+        holder = Holder.remote(value)
+        pid = zactor.get(holder.pid.remote(), timeout=PATIENCE)
+        Path(Config.from_environment().shm_dir, value._result.value[0]).unlink()
+        os.kill(pid, signal.SIGKILL)
+        assert zactor.get(holder.get.remote(), timeout=PATIENCE) == 150_000
+        assert zactor.get(holder.pid.remote()) != pid
+        wait_until(lambda: zactor.available_resources().get("CPU", 0) >= 1)
+        assert "one" not in zactor.available_resources()
+    finally:
+        zactor.shutdown()
 
 
 def test_values_that_take_turns_in_little_room_are_not_lost() -> None:

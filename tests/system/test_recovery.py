@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -320,6 +321,31 @@ def test_what_was_evicted_from_the_lineage_is_lost_and_says_why(cluster: None) -
         zactor.get(refs[0], timeout=PATIENCE)
     assert caught.value.reason == "LINEAGE_EVICTED"
     recovery.lineage.check()
+
+
+def test_what_was_put_is_kept_for_what_was_made_of_it(cluster: None) -> None:
+    gc.collect()
+    at_first = kept()
+    put = zactor.put(np.ones(COUNT))
+    made = plus.remote(put, 1)
+    zactor.wait([made], timeout=PATIENCE)
+    before = kept()
+    del put
+    lose(made)
+    assert first(made) == 2
+    assert kept() == before
+    del made
+    wait_until(lambda: kept() <= at_first)
+
+
+def test_a_task_whose_argument_is_lost_for_good_says_so(cluster: None) -> None:
+    value = full.options(max_retries=0).remote(1)
+    lose(value)
+    with pytest.raises(exceptions.ObjectReconstructionFailedError) as caught:
+        zactor.get(total.remote(value), timeout=PATIENCE)
+    assert isinstance(caught.value, exceptions.TaskError)
+    assert "total" in str(caught.value)
+    assert value.hex() in str(caught.value)
 
 
 def test_a_value_made_of_a_put_that_is_gone_names_it(cluster: None) -> None:

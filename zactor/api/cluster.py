@@ -17,7 +17,7 @@ __all__ = ["available_resources", "cluster_resources", "nodes", "timeline"]
 
 
 def nodes() -> list[dict[str, Any]]:
-    """Return the nodes of the cluster, those that are gone among them."""
+    """Return the nodes of the cluster; those that are gone too, with `Alive` False."""
     return [_node(row) for row in process().ask(Query(0, "nodes", {}))]
 
 
@@ -38,12 +38,17 @@ def _node(row: dict[str, Any]) -> dict[str, Any]:
         "MetricsExportPort": 0,
         "NodeName": row["hostname"],
         "RuntimeEnvAgentPort": 0,
-        "DeathReason": 0,
-        "DeathReasonMessage": "",
+        "DeathReason": 0 if is_alive else _death_reason(row["state_message"]),
+        "DeathReasonMessage": "" if is_alive else row["state_message"] or "",
         "alive": is_alive,
         "Resources": dict(row["resources_total"]) if is_alive else {},
         "Labels": dict(row["labels"]),
     }
+
+
+def _death_reason(message: str | None) -> int:
+    """Return Ray's number: 1 of a node that was drained, 2 of one that was lost."""
+    return 1 if message == "drained" else 2
 
 
 def cluster_resources() -> dict[str, float]:

@@ -179,7 +179,9 @@ def _left(deadline: float) -> float:
 
 
 def _nodes(runtime: Offered, deadline: float) -> Any:
-    return runtime.ask(Query(0, "nodes", {}), timeout=_left(deadline))
+    return runtime.ask(
+        Query(0, "nodes", {"filters": [["state", "=", "ALIVE"]]}), timeout=_left(deadline)
+    )
 
 
 def why_actor(runtime: Offered, actor: bytes, *, timeout: float = TIMEOUT) -> Why:
@@ -210,7 +212,7 @@ def _place_of_caller(runtime: Offered, caller: bytes, deadline: float) -> Addres
         entry = runtime.ask(WatchActor(0, caller, False), timeout=_left(deadline))
         if actor["worker_id"] and entry and entry.get("address"):
             return Address._make(entry["address"])
-    for worker in rows("workers", ["worker_id", "=", caller.hex()]):
+    for worker in rows("workers", ["worker_id", "=", caller.hex()], ["is_alive", "=", "true"]):
         for node in rows("nodes", id=bytes.fromhex(worker["node_id"])):
             at = Address._make(node["process_address"])
             # Workers have their inboxes beside their node's.

@@ -42,7 +42,9 @@ def stop(node: str | None, force: bool, address: str | None) -> None:
     """Stop a node, or the cluster at ADDRESS, or all daemons of this user on this machine."""
     if node is not None:
         with session.attached(address) as cluster:
-            row = reads.find(cluster.query("nodes"), node, "nodes")
+            row = reads.find(
+                cluster.query("nodes", filters=[["state", "=", "ALIVE"]]), node, "nodes"
+            )
             cluster.stop_node(row, graceful=not force)
         click.echo(f"stopping node {row['node_id']}")
         return

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 IDLE = "  idle: no code of yours runs"
 _IS_REF = re.compile("[0-9a-fA-F]{56}|[0-9a-fA-F]{48}")  # an object's id, or a task's
+_ALIVE = ["is_alive", "=", "True"]
 _FIRST_RESULT = "0" * 8  # what a task's id lacks of its first result's
 
 
@@ -56,7 +57,7 @@ def _again(cluster: session.Session, row: Mapping[str, Any]) -> Mapping[str, Any
     if "actor_id" in row:
         rows = cluster.query("actors", id=bytes.fromhex(row["actor_id"]))
     else:
-        rows = cluster.query("workers", filters=[["worker_id", "=", row["worker_id"]]])
+        rows = cluster.query("workers", filters=[["worker_id", "=", row["worker_id"]], _ALIVE])
     return rows[0] if rows else None
 
 
@@ -99,7 +100,7 @@ def _worker_of(cluster: session.Session, which: str) -> Mapping[str, Any]:
         except Failure as failure:
             if failure.exit_code != EXIT_NOT_FOUND:
                 raise
-    return reads.find(cluster.query("workers"), which, "workers")
+    return reads.find(cluster.query("workers", filters=[_ALIVE]), which, "workers")
 
 
 @click.command()

@@ -47,6 +47,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "workers": {
         "worker_id": "id",
         "worker_type": "type",
+        "is_alive": "alive",
         "node_id": "node",
         "pid": "pid",
         "actors": "actors",

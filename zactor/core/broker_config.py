@@ -50,6 +50,7 @@ class BrokerConfig:
     max_actors: int = 2_000_000
     max_dead_actors: int = 10_000
     max_dead_processes: int = 10_000
+    max_dead_nodes: int = 1_000
     max_dead_groups: int = 1_000
     max_dead_jobs: int = 1_000
     max_groups: int = 100_000

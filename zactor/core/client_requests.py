@@ -315,7 +315,9 @@ class ClientRequests:
 
     def _blocked(self, peer: bytes, message: m.Blocked, now: float) -> Any:
         if not self._cluster.leases.blocked(peer, is_blocked=message.is_blocked):
-            self._cluster.lifecycle.blocked(peer, is_blocked=message.is_blocked)
+            self._cluster.lifecycle.blocked(
+                peer, is_blocked=message.is_blocked, is_all=message.is_all
+            )
 
     # -- processes and groups
 

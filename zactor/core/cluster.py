@@ -266,7 +266,7 @@ class Cluster:
         self.leases.node_lost(node, cause, now)
         self.lifecycle.node_lost(node, cause, now)
         self.groups.node_lost(node, now)
-        self.membership.remove(node)
+        self.membership.remove(node, reason, now)
         self.waiting.forget_node(node)
         self.waiting.recheck()
         for process in list(self.processes.on_node.get(node.id, {})):
@@ -398,21 +398,20 @@ class Cluster:
         """What a node has given out is what lives, leases and bundles there hold."""
         for node in self.membership.nodes.values():
             held: dict[str, int] = {}
-            holders = [
-                (a.holding.amounts, a.is_blocked)
+            holders: list[tuple[dict[str, int], dict[str, int]]] = [
+                (a.holding.amounts, a.lent)
                 for a in (self.directory.actors[i] for i in node.actors)
                 if a.pool is node.pool
             ]
             holders += [
-                (lease.holding.amounts, lease.is_blocked)
+                (lease.units, {})
                 for lease in (self.leases.leases[i] for i in node.leases)
                 if lease.pool is node.pool
             ]
             for group_id, index in node.bundles:
-                holders.append((self.groups.groups[group_id].bundles[index].amounts, False))
-            for amounts, is_blocked in holders:
+                holders.append((self.groups.groups[group_id].bundles[index].amounts, {}))
+            for amounts, lent in holders:
                 for name, units in amounts.items():
-                    if not (is_blocked and name == "CPU"):
-                        held[name] = held.get(name, 0) + units
+                    held[name] = held.get(name, 0) + units - lent.get(name, 0)
             for name, total in node.pool.total.items():
                 assert total - node.pool.available[name] == held.get(name, 0), (name, held)

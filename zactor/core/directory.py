@@ -178,7 +178,7 @@ class Actor:
 
     __slots__ = (
         "address", "attempts", "avoid", "bundle", "cause", "common", "crashes", "ending", "epoch",
-        "holding", "id", "is_blocked", "is_detached", "job", "last", "life", "namespace", "network",
+        "holding", "id", "is_detached", "job", "last", "lent", "life", "namespace", "network",
         "node", "owner", "pending_reason", "pid", "pool", "repr_name", "restarts", "revision", "shape",
         "spec", "state", "watchers",
     )  # fmt: skip
@@ -210,7 +210,7 @@ class Actor:
         self.network = False  # somebody asked for a tcp endpoint
         self.holding: Holding = NOTHING  # of its present life
         self.pool: Pool | None = None  # what `holding` was taken from
-        self.is_blocked = False  # its CPUs are lent while it waits
+        self.lent: dict[str, int] = {}  # of `holding`, while it waits
         self.attempts = 0  # workers that failed to start since the last that did
         self.avoid: frozenset[bytes] = frozenset()  # nodes where they failed
         self.crashes: CrashRecord | None = None

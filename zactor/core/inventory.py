@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zactor.core.directory import Actor
     from zactor.core.groups import Group
     from zactor.core.lease import Lease
+    from zactor.core.processes import Process
 
 _RAY_STATES = {
     PENDING: "PENDING_CREATION",
@@ -151,6 +152,23 @@ def lease_row(lease: Lease, epoch: float = 0.0) -> Row:
     }
 
 
+_EXIT_TYPES = {
+    "constructor": "USER_ERROR",
+    "detached": "INTENDED_SYSTEM_EXIT",
+    "exited": "INTENDED_USER_EXIT",
+    "killed": "INTENDED_SYSTEM_EXIT",
+    "oom": "NODE_OUT_OF_MEMORY",
+}
+
+
+def exit_type(cause: Row) -> str:
+    """Return what Ray calls the way in which a process ended."""
+    kind = cause.get("kind")
+    if kind == "exit" and not cause.get("code"):
+        return "INTENDED_USER_EXIT"
+    return _EXIT_TYPES.get(str(kind), "SYSTEM_ERROR")
+
+
 class Inventory:
     """Answers queries from the parts of a cluster."""
 
@@ -197,7 +215,8 @@ class Inventory:
 
     def _nodes(self, args: Row) -> Iterator[Row]:
         epoch = self._cluster.journal.events.epoch
-        for node in self._cluster.membership.nodes.values():
+        members = self._cluster.membership
+        for node in [*members.nodes.values(), *members.gone.values()]:
             if args.get("id") in {None, node.id}:
                 heard, joined = epoch + node.heard, epoch + node.joined
                 yield {
@@ -205,7 +224,7 @@ class Inventory:
                     "heard": heard,
                     "joined": joined,
                     "start_time_ms": int(joined * 1000),
-                    "end_time_ms": None,
+                    "end_time_ms": int((epoch + node.ended) * 1000) if node.is_lost else None,
                 }
 
     def _actors(self, args: Row) -> Iterator[Row]:
@@ -227,20 +246,41 @@ class Inventory:
         for process, known in cluster.processes.living.items():
             hosted = cluster.directory.by_process.get(process, {})
             lease = cluster.leases.by_process.get(process)
-            node = cluster.membership.nodes.get(known.node)
             yield {
-                "worker_id": process.hex(),
-                "worker_type": known.kind.upper(),
-                "is_alive": True,
-                "node_id": known.node.hex(),
-                "ip": node.ip if node is not None else "",
-                "pid": known.pid,
-                "exit_type": None,
-                "exit_detail": None,
+                **self._worker_row(process, known),
                 "actors": [actor.hex() for actor in hosted],
                 "lease": lease.id if lease else 0,
                 "is_idle": known.kind == "worker" and not hosted and lease is None,
             }
+        epoch = cluster.journal.events.epoch
+        for process, ended in cluster.processes.ended.items():
+            yield {
+                **self._worker_row(process, ended.process),
+                "is_alive": False,
+                "end_time_ms": int((epoch + ended.at) * 1000),
+                "exit_type": exit_type(ended.cause),
+                "exit_detail": ended.cause.get("text") or ended.cause.get("kind"),
+            }
+
+    def _worker_row(self, process: bytes, known: Process) -> Row:
+        members = self._cluster.membership
+        node = members.nodes.get(known.node) or members.gone.get(known.node)
+        since = int((self._cluster.journal.events.epoch + known.since) * 1000)
+        return {
+            "worker_id": process.hex(),
+            "worker_type": known.kind.upper(),
+            "is_alive": True,
+            "node_id": known.node.hex(),
+            "ip": node.ip if node is not None else "",
+            "pid": known.pid,
+            "start_time_ms": since,
+            "end_time_ms": None,
+            "exit_type": None,
+            "exit_detail": None,
+            "actors": [],
+            "lease": 0,
+            "is_idle": False,
+        }
 
     def _jobs(self) -> Iterator[Row]:
         for job in self._cluster.sessions.jobs.values():

@@ -29,7 +29,7 @@ from zactor.core.actor_queue import ActorQueue
 from zactor.core.directory import ALIVE, DEAD, PENDING, RESTARTING, STARTING, Actor
 from zactor.core.events import ERROR, INFO, ORDINARY, WARNING
 from zactor.core.placement import shape_of_actor
-from zactor.core.resources import NOTHING, show_amounts
+from zactor.core.resources import GPU, NOTHING, show_amounts
 from zactor.core.restarts import CRASHES, NO_FAULT_KINDS, CrashRecord, is_restarted, spawn_pause
 from zactor.ids import row_tag
 from zactor.wire.messages import Address, BindNetwork, StartActor, StartActors, StopActor
@@ -298,8 +298,7 @@ class Lifecycle:
         """Give back what the life held and forget where it was (A2)."""
         node = self._membership.nodes.get(actor.node)
         if actor.pool is not None:
-            if actor.is_blocked:
-                actor.pool.force("CPU", actor.holding.amounts["CPU"])
+            self._take_back(actor)
             actor.pool.give(actor.holding)
         if node is not None:
             node.actors.pop(actor.id, None)
@@ -312,7 +311,7 @@ class Lifecycle:
             group.actors.pop(actor.id, None)
         if actor.address is not None:
             actor.last = (actor.node, actor.address.process, actor.pid)
-        actor.holding, actor.pool, actor.is_blocked = NOTHING, None, False
+        actor.holding, actor.pool = NOTHING, None
         actor.node, actor.bundle, actor.pid = b"", -1, 0
         self._directory.set_address(actor, None)
         self._deadlines.cancel(("stop", actor.id))
@@ -404,22 +403,29 @@ class Lifecycle:
             if not actor.is_detached:
                 self.end(actor, {"kind": "job", "text": "its job has ended"}, now)
 
-    def blocked(self, process: bytes, *, is_blocked: bool) -> None:
-        """A worker waits, or goes on: its actor lends its CPUs, or takes them back."""
+    def blocked(self, process: bytes, *, is_blocked: bool, is_all: bool = False) -> None:
+        """A worker waits, or goes on: its actor lends its CPUs (or all but GPUs), or takes them back."""
         hosted = self._directory.by_process.get(process, {})
         if len(hosted) != 1:
             return  # of a shared worker nobody can say which actor waits
         actor = self._directory.actors[next(iter(hosted))]
-        cpus = actor.holding.amounts.get("CPU", 0)
         node = self._membership.nodes.get(actor.node)
-        if not cpus or actor.pool is None or node is None or actor.is_blocked == is_blocked:
+        if actor.pool is None or node is None:
             return
-        actor.is_blocked = is_blocked
+        self._take_back(actor)
         if is_blocked:
-            actor.pool.lend("CPU", cpus)
+            for name, units in actor.holding.amounts.items():
+                if name == "CPU" or (is_all and name != GPU):
+                    actor.lent[name] = units
+                    actor.pool.lend(name, units)
             self._waiting.freed(node)
-        else:
-            actor.pool.force("CPU", cpus)
+
+    @staticmethod
+    def _take_back(actor: Actor) -> None:
+        if actor.pool is not None:
+            for name, units in actor.lent.items():
+                actor.pool.force(name, units)
+        actor.lent = {}
 
     def warned(self, actor: Actor, obstacle: Obstacle) -> None:
         """Let its watchers know why it is not placed yet."""

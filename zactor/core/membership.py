@@ -10,15 +10,18 @@
 A node's lease lasts `node_lease` from the last `Renew`; it is declared lost 10% later, never
 before, so that a node that stopped acknowledging at the end of its lease has done so by then.
 
+The last `max_dead_nodes` that were lost or have left are kept, for listings.
+
 Does not fail what ran on a lost node; whoever asks `expired` does.
 
 Invariants
-    N1  A node that is LOST is not in `nodes`.
+    N1  A node that is LOST is in `gone`, if it is anywhere, and not in `nodes`; no other is.
     N2  Each node has exactly one deadline.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.resources import GPU, SCALE, Pool, parse_amounts, show_amounts
@@ -42,8 +45,8 @@ class Node:
     """One member."""
 
     __slots__ = (
-        "actors", "address", "bundles", "crowd", "entry", "heard", "id", "is_draining", "joined",
-        "labels", "leases", "load", "notices", "order", "pool", "state",
+        "actors", "address", "bundles", "crowd", "end_reason", "ended", "entry", "heard", "id",
+        "is_draining", "joined", "labels", "leases", "load", "notices", "order", "pool", "state",
     )  # fmt: skip
 
     def __init__(self, entry: dict[str, Any], order: int, now: float) -> None:
@@ -61,6 +64,8 @@ class Node:
         self.order = order  # the how-manieth node it is
         self.joined = now
         self.state = ALIVE
+        self.ended = 0.0  # when it was declared lost, or had left
+        self.end_reason = ""
         self.is_draining = False
         self.load: dict[str, Any] = {}
         self.notices: dict[str, None] = {}  # what users should know of it
@@ -101,18 +106,18 @@ class Node:
         return {
             "node_id": self.id.hex(),
             "state": "ALIVE" if self.state != LOST else "DEAD",
-            "status": DRAINING if self.is_draining else self.state,
+            "status": DRAINING if self.is_draining and not self.is_lost else self.state,
             "is_head_node": self.order == 0,
             "hostname": entry.get("hostname", ""),
             "node_name": entry.get("hostname", ""),
             "node_ip": self.ip,
-            "state_message": None,
+            "state_message": self.end_reason or None,
             "machine": self.address.machine.hex(),
             "pid": self.pid,
             "address": self.address.tcp or self.address.ipc,
             "process_address": list(self.address),
-            "resources_total": show_amounts(self.pool.total),
-            "resources_available": show_amounts(self.pool.available),
+            "resources_total": {} if self.is_lost else show_amounts(self.pool.total),
+            "resources_available": {} if self.is_lost else show_amounts(self.pool.available),
             "labels": self.labels,
             "actors": len(self.actors),
             "leases": len(self.leases),
@@ -131,6 +136,7 @@ class Membership:
         self._config = config
         self._count = 0
         self.nodes: dict[bytes, Node] = {}
+        self.gone: OrderedDict[bytes, Node] = OrderedDict()  # the last ones, oldest first
         self.by_process: dict[bytes, Node] = {}
         self.draining: dict[bytes, Node] = {}
 
@@ -171,6 +177,7 @@ class Membership:
         node = Node(entry, self._count, now)
         self._count += 1
         self.nodes[node.id] = node
+        self.gone.pop(node.id, None)
         self.by_process[node.address.process] = node
         return node
 
@@ -190,10 +197,14 @@ class Membership:
         self.draining[node.id] = node
         self._save(node)
 
-    def remove(self, node: Node) -> None:
+    def remove(self, node: Node, reason: str, now: float) -> None:
         """Declare it lost."""
         node.state = LOST
+        node.ended, node.end_reason = now, reason
         del self.nodes[node.id]
+        self.gone[node.id] = node
+        if len(self.gone) > self._config.max_dead_nodes:
+            self.gone.popitem(last=False)
         self.by_process.pop(node.address.process, None)
         self.draining.pop(node.id, None)
         self._deadlines.cancel(("node", node.id))
@@ -220,3 +231,6 @@ class Membership:
             assert node.state != LOST, "N1"
             assert ("node", node.id) in self._deadlines, "N2"
             node.pool.check()
+        for node_id, node in self.gone.items():
+            assert node.state == LOST, "N1"
+            assert node_id not in self.nodes, "N1"

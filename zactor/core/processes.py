@@ -20,15 +20,26 @@ if TYPE_CHECKING:
     from zactor.core.broker_config import BrokerConfig
     from zactor.core.journal import Journal
 
+_LISTED = ("worker", "driver")  # of the dead; tools come and go
+
 FORGOTTEN = {"kind": "exit", "code": 0, "text": "it ended some time ago"}
 
 
 class Process(NamedTuple):
-    """One living process."""
+    """One process."""
 
     kind: str  # driver, tool, worker or node
     node: bytes  # the node it runs on; b"" for drivers and tools
     pid: int
+    since: float  # when it was entered
+
+
+class Ended(NamedTuple):
+    """A process that is dead, as listings show it."""
+
+    process: Process
+    at: float
+    cause: dict[str, Any]
 
 
 class Processes:
@@ -40,6 +51,7 @@ class Processes:
         self.living: dict[bytes, Process] = {}
         self.on_node: dict[bytes, dict[bytes, None]] = {}
         self.dead: OrderedDict[bytes, dict[str, Any]] = OrderedDict()  # id -> cause
+        self.ended: OrderedDict[bytes, Ended] = OrderedDict()  # workers and drivers among them
         self._watchers: dict[bytes, dict[bytes, None]] = {}  # process -> watchers
         self._watching: dict[bytes, dict[bytes, None]] = {}  # watcher -> processes
 
@@ -47,7 +59,10 @@ class Processes:
         """It lives."""
         if process in self.dead:
             return
-        self.living[process] = Process(kind, node, pid)
+        known = self.living.get(process)
+        since = known.since if known is not None else self._journal.events.now
+        self.living[process] = Process(kind, node, pid, since)
+        self.ended.pop(process, None)
         if node:
             self.on_node.setdefault(node, {})[process] = None
 
@@ -74,6 +89,10 @@ class Processes:
         self.dead[process] = cause
         if len(self.dead) > self._config.max_dead_processes:
             self.dead.popitem(last=False)
+        if known is not None and known.kind in _LISTED:
+            self.ended[process] = Ended(known, self._journal.events.now, cause)
+            if len(self.ended) > self._config.max_dead_processes:
+                self.ended.popitem(last=False)
         for watcher in self._watchers.pop(process, {}):
             self._watching[watcher].pop(process, None)
             self._journal.send(watcher, ProcessDied(process, cause))

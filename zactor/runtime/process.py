@@ -97,6 +97,9 @@ class Process:
         self.parent: Any = None
         self.running: Any = None
         self._warned: set[str] = set()
+        self.lends_all = (
+            False  # while it waits: all that its actor holds but GPUs, not only CPUs
+        )
         self.awaiting: dict[Result, None] = {}  # calls whose arguments are not all ready
         self.on_broker_moved: list[
             Callable[[], None]

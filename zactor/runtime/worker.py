@@ -181,11 +181,11 @@ class Worker:
         if self._tasks is not None and is_blocked:
             self._tasks.hand_back()
         self._is_blocked = is_blocked
-        self.process.tell(Blocked(is_blocked))
+        self.process.tell(Blocked(is_blocked, is_blocked and self.process.lends_all))
 
     def _broker_moved(self) -> None:
         if self._is_blocked:
-            self.process.tell(Blocked(True))
+            self.process.tell(Blocked(True, self.process.lends_all))
 
     # -- the main thread -----------------------------------------------------------------------
 

@@ -153,9 +153,14 @@ class ReturnLease(NamedTuple):
 
 
 class Blocked(NamedTuple):
-    """The sending worker waits in a get/wait (True) or goes on (False): its CPUs are free meanwhile."""
+    """The sending worker waits in a get/wait (True) or goes on (False): its CPUs are free meanwhile.
+
+    Or, with `is_all`, whatever else its actor holds but GPUs: the constructor has not begun, as an
+    argument of it was lost and is being made again.
+    """
 
     is_blocked: bool
+    is_all: bool = False
 
 
 class WatchProcess(NamedTuple):

@@ -49,6 +49,9 @@ def settle_dependent(process: Offered, result: Result, argument: Result) -> None
 
     An exception of the user's is not loaded for it: it is passed on as it was pickled.
     """
+    if hasattr(result, "record"):  # of a call that is made again, its value is lost, with why
+        result.settle(argument.state, argument.value)
+        return
     name = function_name(process, result)
     if argument.state == USER_ERROR:
         payload = repack_failed_argument(argument.value, name)

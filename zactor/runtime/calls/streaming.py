@@ -271,6 +271,7 @@ class Streams:
             return 0
         new = value[0] + (len(value) >> 1) - result.received
         if new <= 0:
+            self._came_again(result)
             return 0
         result.received += new
         if len(value) == 3:
@@ -291,6 +292,8 @@ class Streams:
         objects = self._process.objects
         object_id = pack_object_id(stream.caller, number, index + 1)
         is_new = result is not None and not result.is_dropped and index >= result.received
+        if not is_new:
+            self._came_again(result)
         with objects.lock:
             if rows:
                 objects.value_arrives(object_id, peer.id, None, rows)
@@ -333,6 +336,11 @@ class Streams:
         if result.pullers:
             self._serve(result)
         return 1
+
+    def _came_again(self, result: Streaming | None) -> None:
+        """A generator that runs again has yielded what its first run had: it may not wait for that."""
+        if result is not None and result.backpressure and not result.is_dropped:
+            self._tell_producer(result, CREDIT, result.taken)
 
     def took(self, result: Streaming) -> None:
         """Tell a generator under back-pressure what was consumed."""

@@ -284,6 +284,12 @@ class Tasks:
         result = stream.pending.pop(seq, None)
         if result is None:
             return 0
+        if value:
+            from zactor.runtime.calls.missing import find_again  # it needs this module
+
+            process = self._process
+            process.post.call_later(0, lambda: find_again(process, result, value))  # type: ignore[arg-type]
+            return 1
         lease: Lease = stream.target
         lease.mean = max(lease.mean, QUEUE_SECONDS)
         lease.queue.waiting.appendleft(result)  # type: ignore[arg-type]

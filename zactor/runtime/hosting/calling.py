@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import (
     DeadlineExceededError,
-    ObjectLostError,
     SerializationError,
     TaskCancelledError,
     TaskError,
@@ -29,14 +28,15 @@ from zactor.ids import pack_object_id
 from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.cancelling import cancel_made_since
 from zactor.runtime.calls.several import take_values
-from zactor.runtime.calls.values import LARGE, decode, decode_wire
+from zactor.runtime.calls.values import LARGE
 from zactor.runtime.hosting.again import runs_again
+from zactor.runtime.hosting.arrived import ArgumentsMissingError, arrived
 from zactor.runtime.hosting.functions import Functions
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.interrupts import enters_user_code, protected
-from zactor.serde.exceptions import failed_argument, pack_exception, pack_task_error
+from zactor.serde.exceptions import pack_exception, pack_task_error
 from zactor.serde.pickling import unpickle_plain
-from zactor.serde.values import dumps, loads_args
+from zactor.serde.values import dumps
 from zactor.wire import batches
 from zactor.wire.batches import EXTRA
 
@@ -362,29 +362,7 @@ class Execution:
         refs = objects.learn(rows) if rows else []
         if refs:
             objects.call_arrives(call, intake.peer.id, refs)
-        args: Sequence[Any] = ()
-        kwargs: dict[str, Any] = {}
-        if payload is not None:
-            buffers = frames if extras.get(batches.X_FRAMES) else ()
-            args, kwargs = loads_args(payload, buffers)
-        stored = extras.get(batches.X_STORED)
-        if stored is not None:
-            value = objects.store.read_place(*stored)
-            args, kwargs = (value, {}) if type(value) is tuple else value
-        slots = extras.get(batches.X_SLOTS)
-        if slots:
-            args = list(args)
-            for slot, status, value, *name in slots:
-                try:
-                    value = self._slot(status, value, name, refs)
-                except ZactorError as error:
-                    raise failed_argument(error) from None
-                if type(slot) is int:
-                    while len(args) <= slot:
-                        args.append(None)
-                    args[slot] = value
-                else:
-                    kwargs[slot] = value
+        args, kwargs = arrived(self, payload, extras, frames, refs)
         if method == batches.APPLY:
             function, *rest = args
             return function, (self.instance, *rest), kwargs, refs
@@ -394,19 +372,6 @@ class Execution:
         if found is None:
             raise SerializationError(f"method number {method} is not one of {self.label}'s")
         return found, args, kwargs, refs
-
-    def _slot(self, status: int, value: Any, name: list[bytes], refs: list[Any]) -> Any:
-        """Return the value of a reference that was an argument of its own."""
-        try:
-            return decode_wire(self.process, status, value, *name)
-        except ObjectLostError:
-            owner = dict(refs).get(name[0]) if name else None
-            if owner is None:
-                raise
-            found, guard = self.process.objects.recover_argument(name[0], owner, value)
-            value = decode(found)
-            del guard  # what is mapped is held by its views
-            return value
 
     def finish(
         self,
@@ -624,7 +589,9 @@ class Execution:
 
     def not_run(self, intake: Intake, seq: int, method: int, error: BaseException) -> None:
         """Reply to a call whose arguments could not be had."""
-        if isinstance(error, TaskError):  # of an argument
+        if isinstance(error, ArgumentsMissingError):
+            self.process.callee.reply(intake, seq, batches.HANDED_BACK, error.missing)
+        elif isinstance(error, TaskError):  # of an argument
             payload = pack_task_error(error, self._named(method))
             self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
         elif isinstance(error, ZactorError):

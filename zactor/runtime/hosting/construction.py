@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime.calls.values import decode_wire
+from zactor.runtime.hosting.arrived import filled
 from zactor.runtime.hosting.calling import is_coroutine_function
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.serde.values import loads_args
@@ -102,19 +102,18 @@ def _make_with_references(
     objects = process.objects
     args: Any = ()
     kwargs: dict[str, Any] = {}
+    rows: list[Any] = []
     if arguments.get("refs"):
         rows = objects.learn(arguments["refs"])
         objects.call_arrives(actor + b"init", owner, rows)
     if arguments.get("payload") is not None:
         args, kwargs = loads_args(arguments["payload"], arguments.get("frames") or ())
     if arguments.get("slots"):
-        args = list(args)
-        for slot, status, value, *name in arguments["slots"]:
-            decoded = decode_wire(process, status, value, *name)
-            if type(slot) is int:
-                args[slot] = decoded
-            else:
-                kwargs[slot] = decoded
+        process.lends_all = True  # making an argument again may need what the actor holds
+        try:
+            args, kwargs = filled(process, arguments["slots"], (args, kwargs), rows, waits=True)
+        finally:
+            process.lends_all = False
     instance = _made(cls, *args, **kwargs)
     args = kwargs = None  # type: ignore[assignment]
     if arguments.get("refs"):

@@ -53,6 +53,7 @@ class LocalProcess:
         self.host: Any = None  # the actor or task that it runs
         self.running: Any = None
         self.is_over: Exception | None = None
+        self.lends_all = False  # nothing is lost, so nothing has to be lent
         self.awaiting: dict[Result, None] = {}  # calls whose arguments are not all here
         self.is_dead = False
         self.blocking: Callable[[bool], None] | None = None

@@ -522,6 +522,10 @@ class Objects:
         """Return where a stored value of ours should be, or None."""
         return self._places.get(object_id)
 
+    def places(self) -> list[tuple[bytes, Any]]:
+        """Return `(object id, place)` of the stored values of ours."""
+        return list(self._places.items())
+
     def recover(self, result: Result, lost: Any, deadline: float | None = None) -> None:
         """A value is not at the place `lost`: have its owner find or make it, and wait for that.
 
@@ -529,11 +533,7 @@ class Objects:
             ObjectLostError: It cannot be had any more.
             GetTimeoutError: The deadline came first; it goes on being made.
         """
-        object_id = result.object_id()
-        if isinstance(result, Borrowed):
-            again: Result | None = self._ask_again(result, lost)
-        else:
-            again = self.recovery.make_again(object_id, lost)
+        again = self.find_again(result, lost)
         if again is not None:
             if not self._process.wait_for([again], 1, deadline):
                 raise GetTimeoutError(
@@ -541,7 +541,21 @@ class Objects:
                 )
             self._take_over(result, again)
         else:
-            result.value = self._places[object_id]
+            result.value = self._places[result.object_id()]
+
+    def find_again(self, result: Result, lost: Any) -> Result | None:
+        """A value is not at the place `lost`: have its owner find or make it.
+
+        Returns:
+            What will have it; None if it is ours, and at another place already.
+
+        Raises:
+            ObjectLostError: It cannot be had any more.
+        """
+        if isinstance(result, Borrowed):
+            return self._ask_again(result, lost)
+        again: Result | None = self.recovery.make_again(result.object_id(), lost)
+        return again
 
     def recover_argument(
         self, object_id: bytes, owner: bytes, lost: Any
@@ -634,6 +648,9 @@ class Objects:
                         OwnerDiedError(f"the owner of object {borrowed.id.hex()} is dead"),
                     )
                     self._asked_again.pop(borrowed.id, None)
+
+        if self.recovery is not None:
+            self._process.post.call_later(0, lambda: self.recovery.node_died(process))
 
     def fail_all(self, error: Exception) -> None:
         """No value will come any more."""

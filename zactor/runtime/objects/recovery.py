@@ -2,7 +2,8 @@
 
 The owner of a stored value keeps how the call was made (`core.lineage`) for as long as the value lives or
 anything that was made from it does. Whoever finds that a value is not where it should be asks
-the owner, naming the place where it was, and waits for a new one.
+the owner, naming the place where it was, and waits for a new one. What tasks have made, and a node took with
+it when it died, is made again at once.
 
 Made again are tasks with `max_retries` left, and actors' calls with `max_task_retries` left; what was put
 is not. What a call returned beside the lost value (`num_returns`, the items of a stream) is made anew
@@ -59,6 +60,9 @@ class Recovery:
         if result.retries or isinstance(result, Again):
             with self._lock:
                 self.lineage.note(object_id, lambda: self._record(result, object_id))
+            place = self._process.objects.place_of(object_id)
+            if place is not None:
+                self._process.objects.watch(place[3][0])
 
     def _record(self, result: Result, object_id: bytes) -> Record | None:
         if isinstance(result, Again):
@@ -74,9 +78,8 @@ class Recovery:
                     parents[row[0]] = known
         for row in spec.extras.get(batches.X_SLOTS, ()):
             if row[1] == batches.STORED:
-                pin = by_id.get(row[3])
-                is_others = pin is not None and isinstance(pin._result, Borrowed)  # noqa: SLF001
-                parents[row[3]] = pin if is_others else self.lineage.find(row[3])
+                # What cannot be made again, as what was put, is kept for those that can.
+                parents[row[3]] = self.lineage.find(row[3]) or by_id.get(row[3])
         size = RECORD_BYTES + spec.size
         stored = spec.extras.get(batches.X_STORED)
         if stored is not None:
@@ -122,6 +125,30 @@ class Recovery:
             ]
             wait_for_arguments(self._process, each, awaited, self._submit)
         return part
+
+    def node_died(self, process: bytes) -> None:
+        """If the process was a node, have tasks make again at once what lay there. On the leader.
+
+        Waiting until somebody wants the values, one after another, would make what several of them
+        were made from anew for each of them. Calls of actors change these: they wait.
+        """
+        with self._lock:
+            lost = [
+                (object_id, place)
+                for object_id, place in self._process.objects.places()
+                if place[3][0] == process and self._is_tasks(object_id)
+            ]
+        for object_id, place in lost:
+            self.make_later(object_id, place, Result(None, 0, 0, None, None, 0))
+
+    def _is_tasks(self, object_id: bytes) -> bool:
+        record = self.lineage.find(object_id)
+        return (
+            record is not None
+            and not record.is_evicted
+            and record.spec.queue is not None
+            and record.retries != 0
+        )
 
     def under_way(self, object_id: bytes) -> Again | None:
         """Return the call that is made again for an object, if one is."""
@@ -208,7 +235,7 @@ class Recovery:
         self._again[record.call] = again
         again.add_waiter(_Made(self, again))
         for object_id, parent in record.parents.items():
-            if isinstance(parent, ObjectRef):
+            if isinstance(parent, ObjectRef) and isinstance(parent._result, Borrowed):  # noqa: SLF001
                 again.parents[object_id] = parent
             elif objects.call_holds(call, object_id):
                 again.parents[object_id] = None
@@ -254,7 +281,7 @@ class Recovery:
             return row
         parent = made.get(row[3])
         if parent is not None:
-            return _made_slot(row, parent)
+            return filled_slot(row, parent)
         place = self._process.objects.place_of(row[3])
         return row if place is None else [row[0], batches.STORED, place, row[3]]
 
@@ -295,8 +322,8 @@ def _failed(wanted: bytes, because_of: bytes, reason: str) -> ObjectReconstructi
     return error
 
 
-def _made_slot(row: list[Any], made: Result) -> list[Any]:
-    """The slot of an argument that was made again."""
+def filled_slot(row: list[Any], made: Result) -> list[Any]:
+    """Return the slot of an argument with the value that it has now."""
     if made.state == STORED:
         return [row[0], batches.STORED, made.value, row[3]]
     status = batches.USER_ERROR if made.state == USER_ERROR else made.state - 1
