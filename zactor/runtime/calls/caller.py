@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import (
     ERROR,
+    NO_CALLS,
     PENDING,
     PICKLED,
     STORED,
@@ -75,9 +76,8 @@ class Caller:
         self.lock = threading.RLock()
         self.gathering: list[Outgoing] = []
         self.on_gathered = on_gathered
-        self.history: deque[tuple[Stream, int, int, list[int], float]] = deque(
-            maxlen=BATCHES_KEPT
-        )  # stream, first seq, first number, methods, when
+        # Stream (or, of single calls, their streams), first number, methods, when; see `sent_lately`.
+        self.history: deque[tuple[Any, int, list[int], float]] = deque(maxlen=BATCHES_KEPT)
         self.failures: dict[bytes, Failure] = {}
         self.given_names: dict[tuple[bytes, int], str] = {}  # by caller and number
         self.special: dict[int, Callable[..., int]] = {}
@@ -102,6 +102,19 @@ class Caller:
                     peer.calls = Outgoing(self, peer)
         found: Outgoing = peer.calls
         return found
+
+    def sent_lately(self) -> list[tuple[Stream, int, list[int], float]]:
+        """Return the runs that left last, oldest first: stream, first number, methods, when."""
+        runs: list[tuple[Stream, int, list[int], float]] = []
+        with self.lock:
+            history = list(self.history)
+        for sent_on, number, methods, when in history:
+            if type(sent_on) is not list:
+                runs.append((sent_on, number, methods, when))
+                continue
+            for at, stream in enumerate(sent_on):
+                runs.append((stream, number + at, [methods[at]], when))
+        return runs
 
     def flush(self) -> None:
         """Send all that is gathered; the thread is about to block, or the pump found it late."""
@@ -288,6 +301,9 @@ class Caller:
         streams = outgoing.streams
         settled = 0
         for group in body:
+            if group[0] is None:
+                settled += self._settle_singles(peer, streams, group[1], frames)
+                continue
             try:
                 stream = streams[group[0]]
             except IndexError:
@@ -327,6 +343,47 @@ class Caller:
             outgoing.lease.replied()
         if outgoing.gathered:
             outgoing.flush()
+
+    def _settle_singles(
+        self, peer: Peer, streams: list[Stream], replies: list[Any], frames: Any
+    ) -> int:
+        """Settle calls that were the only one of their stream, most of them."""
+        settled = 0
+        flat = iter(replies)
+        idle = []
+        for channel, seq, status, value in zip(flat, flat, flat, flat, strict=True):
+            try:
+                stream = streams[channel]
+            except IndexError:
+                raise RemoteProtocolError(f"channel {channel} was not defined") from None
+            if status > 1:
+                result = stream.pending.get(seq)
+                try:
+                    settled += self._settle_special(peer, stream, seq, status, value, frames)
+                except Exception:  # noqa: BLE001 - the rest of the batch must be settled
+                    self._settle_broken(stream, seq, result)
+                continue
+            pending = stream.pending
+            result = pending.pop(seq, None)
+            if result is not None:
+                result.value = value
+                result.state = status + 1
+                result.payload = result.pin = None
+                settled += 1
+                if result.waiters is not None:
+                    try:
+                        tell(result)
+                    except Exception:  # noqa: BLE001 - the same
+                        report_bug("telling of a result")
+            if not pending:
+                idle.append(stream)
+            if stream.held:
+                self.release(stream)
+        with self.lock:  # somebody may be sending on them
+            for stream in idle:
+                if not stream.pending:
+                    stream.pending = NO_CALLS
+        return settled
 
     def _settle_broken(self, stream: Stream, seq: int, result: Result | None) -> None:
         """A reply could not be read: its call has at least that outcome."""

@@ -12,7 +12,7 @@ from collections import deque
 from time import time as wall_clock
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, Result, Stream, payload_size
+from zactor.core.calls import ERROR, NO_CALLS, Result, Stream, payload_size
 from zactor.exceptions import SerializationError
 from zactor.runtime.links.interrupts import protect_module
 from zactor.transport.limits import MAX_MESSAGE
@@ -126,6 +126,12 @@ class Outgoing:
     def _send_batch(self) -> None:
         popleft = self.gathered.popleft
         groups: list[Any] = []
+        sent_on: list[
+            Any
+        ] = []  # for each group: its stream, or, of single calls, their streams
+        singles: list[Any] = []  # of the last group, if that is one of single calls
+        several: list[Stream] = []  # its streams
+        takes_singles = self.peer.takes_singles and self.lease is None
         frames: Sequence[bytes] = ()
         stream: Stream | None = None
         strays: dict[Stream, list[Result]] = {}  # calls that cannot go (on) this way
@@ -138,6 +144,41 @@ class Outgoing:
                 if stream is not None:
                     stream.next_seq = seq
                 stream = result.stream
+                payload = result.payload
+                if (
+                    takes_singles
+                    and not stream.pending
+                    and not stream.held
+                    and stream.outgoing is self
+                    and (self.gathered[0].stream is not stream if self.gathered else singles)
+                    and (
+                        payload is None
+                        or (type(payload) is bytes and len(payload) < BATCH_BYTES)
+                    )
+                    and not (strays and stream in strays)
+                ):
+                    if not singles or number != result.number:
+                        number = result.number
+                        singles, several = [], []
+                        groups.append([None, number, singles])
+                        sent_on.append(several)
+                    channel = stream.channel
+                    if channel < 0:
+                        channel = self._channel(stream)
+                    seq = result.seq = stream.next_seq
+                    stream.next_seq = seq + 1
+                    stream.pending = {seq: result}
+                    singles += (channel, seq, result.method, payload)
+                    several.append(stream)
+                    number += 1
+                    taken += 1
+                    stream = None
+                    if payload is not None:
+                        size += len(payload)
+                        if size > BATCH_BYTES:
+                            break
+                    continue
+                singles = []
                 if (
                     (stream.held and stream.held[0].number < result.number)
                     or len(stream.pending) >= stream.credit
@@ -148,10 +189,13 @@ class Outgoing:
                     stream = None
                     continue
                 calls = []
+                if stream.pending is NO_CALLS:
+                    stream.pending = {}
                 pending = stream.pending
                 seq = stream.next_seq
                 number = result.number
                 groups.append([self._channel(stream), seq, number, stream.floor(), calls])
+                sent_on.append(stream)
             pending[seq] = result
             result.seq = seq
             payload = result.payload
@@ -175,10 +219,12 @@ class Outgoing:
         if taken:
             self.sent += taken
             self._transmit(groups, frames, size)
-            note, when = self.caller.history.append, wall_clock()
-            for channel, first, begin, _, flat in groups:
-                sent_on = self.streams[channel if type(channel) is int else -1]
-                note((sent_on, first, begin, flat[::2], when))
+            history, when = self.caller.history, wall_clock()
+            for group, streams in zip(groups, sent_on, strict=True):
+                if group[0] is None:
+                    history.append((streams, group[1], group[2][2::4], when))
+                else:
+                    history.append((streams, group[2], group[4][::2], when))
         for stray, results in strays.items():
             stray.is_open = False
             stray.put_back(results)
@@ -195,7 +241,7 @@ class Outgoing:
         except _UNPACKABLE:
             pass
         for group in groups:
-            if self._void_unsendable(group):
+            if group[0] is not None and self._void_unsendable(group):
                 frames = ()
         self.peer.transmit(CALLS, groups, frames)
 

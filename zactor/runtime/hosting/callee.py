@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from zactor.runtime.hosting.progress import ProgressPage
+    from zactor.runtime.hosting.turns import Turns
     from zactor.runtime.links.peer import Peer
     from zactor.runtime.links.post import Post
 
@@ -44,6 +45,7 @@ class Callee:
         self.hosts: dict[bytes, Any] = {}  # by actor id; tasks: by this process's id
         self.intakes: dict[tuple[bytes, bytes, int], Intake] = {}
         self.hosts_many = False  # actors: progress rows say whose they are
+        self.turns: Turns | None = None  # what runs them, if they are many
         self._of_actor: dict[bytes, list[tuple[bytes, bytes, int]]] = {}  # keys of intakes
         self.lock = threading.RLock()
         self._expected: dict[bytes, Expected] = {}
@@ -62,6 +64,9 @@ class Callee:
         """Put the calls of a CALLS message into their mailboxes. On the leader."""
         channels = peer.channels
         for group in body:
+            if group[0] is None:
+                self._singles_received(peer, group[1], group[2], frames)
+                continue
             channel, seq, number, floor, calls = group[:5]
             if type(channel) is int:
                 try:
@@ -75,7 +80,7 @@ class Callee:
             arrived = len(calls) >> 1
             if seq == intake.next_seq:
                 intake.next_seq = seq + arrived
-                if intake.unfinished + intake.kept_replies > LOOK_AT and intake.is_full:
+                if intake.unfinished + len(intake.kept) > LOOK_AT and intake.is_full:
                     self._refuse_run(intake, seq, arrived)
                     continue
                 intake.unfinished += arrived
@@ -90,6 +95,20 @@ class Callee:
             intake.host.put(
                 (intake, seq, number, calls, frames, group[5] if len(group) > 5 else None)
             )
+
+    def _singles_received(
+        self, peer: Peer, number: int, flat: list[Any], frames: Sequence[bytes]
+    ) -> None:
+        """Put calls, the only one of their stream each, into their mailboxes."""
+        if self.turns is not None:
+            others = self.turns.take_singles(peer, number, flat, self._define)
+        else:
+            parts = iter(flat)
+            rows = zip(parts, parts, parts, parts, strict=True)
+            others = [(row[0], row[1], number + at, *row[2:]) for at, row in enumerate(rows)]
+        groups = [[row[0], row[1], row[2], row[1], row[3:]] for row in others]
+        if groups:
+            self.calls_received(peer, groups, frames)
 
     def _define(self, peer: Peer, definition: list[Any], seq: int) -> Intake:
         caller, actor, life, number, _version = definition[:5]
@@ -207,11 +226,38 @@ class Callee:
         replies.append([intake.channel, flat])
         return flat
 
+    def gather(self, intake: Intake, flat: list[Any]) -> None:
+        """Gather the replies `[seq, status, value, ...]`; any thread. The list is the callee's."""
+        with self.lock:
+            group = self.group_of(intake)
+            group += flat
+            intake.unfinished -= len(flat) // 3
+            intake.keep(flat)
+            if not self.oldest:
+                self.oldest = perf_counter()
+
+    def gather_singles(self, peer: Peer, singles: list[Any]) -> None:
+        """Gather replies `[channel, seq, status, value, ...]` that their intakes keep already."""
+        with self.lock:
+            replies = peer.replies
+            if not replies:
+                self.replying.append(peer)
+            if not peer.takes_singles:
+                replies += [
+                    [singles[at], singles[at + 1 : at + 4]] for at in range(0, len(singles), 4)
+                ]
+            elif replies and replies[-1][0] is None:
+                replies[-1][1].extend(singles)
+            else:
+                replies.append([None, singles])
+            if not self.oldest:
+                self.oldest = perf_counter()
+
     def reply(self, intake: Intake, seq: int, status: int, value: Any) -> None:
         """Gather one reply; any thread. It leaves with the next `flush`."""
         with self.lock:
             self.group_of(intake).extend((seq, status, value))
-            intake.keep(seq, [seq, status, value])
+            intake.keep([seq, status, value])
             intake.unfinished -= 1
             if not self.oldest:
                 self.oldest = perf_counter()
@@ -254,8 +300,10 @@ class Callee:
                         peer.transmit(REPLIES, [_packable(group) for group in groups])
                     link = peer.link
                 for group in groups:
+                    if group[0] is None:
+                        continue  # none of them keeps more than that one
                     intake: Intake = peer.channels[group[0]]
-                    if intake.kept_replies >= LOOK_AT_KEPT:
+                    if len(intake.kept) >= 3 * LOOK_AT_KEPT:
                         intake.carried(link.sent, link.acked)
 
 
@@ -265,7 +313,8 @@ _UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
 def _packable(group: list[Any]) -> list[Any]:
     """Return a group of replies with an error in place of each that msgpack cannot carry."""
     flat = group[1]
-    for at in range(0, len(flat), 3):
+    width = 3 if group[0] is not None else 4
+    for at in range(width - 3, len(flat), width):
         try:
             pack(flat[at : at + 3])
         except _UNPACKABLE as error:
