@@ -90,7 +90,7 @@ def test_an_outcome_is_named_by_its_call_and_index(stream: Stream) -> None:
 def test_the_floor_is_the_lowest_call_not_settled(stream: Stream) -> None:
     assert stream.floor() == 1
     for seq in (1, 2, 3):
-        stream.pending[seq] = call(stream)
+        stream.sent(seq, call(stream))
         stream.next_seq = seq + 1
     del stream.pending[2]
     assert stream.floor() == 1  # C3

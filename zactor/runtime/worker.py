@@ -310,8 +310,8 @@ class Worker:
             self._say(["failed", actor, life, constructor_error(error, execution)])
             self.orders.get()  # "exit"
             return
-        execution.repr = repr_of(execution.instance)
-        self._say(["ready", actor, life, execution.repr])
+        execution.actor_repr = repr_of(execution.instance)
+        self._say(["ready", actor, life, execution.actor_repr])
         host.serve()
         self._end_actor(host)
 

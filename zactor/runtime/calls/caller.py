@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ from zactor.wire import batches
 from zactor.wire.codec import CANCEL, REPLIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from zactor.runtime.links.peer import Peer
     from zactor.runtime.links.post import Post
@@ -89,6 +90,7 @@ class Caller:
         )
         self.is_over = False  # too many of them are unsettled
         self._weighed = 0.0  # when
+        self._released: dict[Outgoing, None] | None = None  # see `released_together`
         self._loaded: dict[Outgoing, None] = {}  # where calls with arguments were sent
         self._holding: dict[Stream, None] = {}  # where calls with arguments wait
         post.on_kind(REPLIES, self.replies_received, batches.is_replies)
@@ -166,6 +168,22 @@ class Caller:
             stream.is_open = not held and not self.is_over
             if moved:
                 outgoing.gathered.extend(moved)
+                if self._released is not None:
+                    self._released[outgoing] = None
+                else:
+                    outgoing.flush()
+
+    @contextmanager
+    def released_together(self) -> Iterator[None]:
+        """What is released meanwhile leaves at the end, many calls to a message. On the leader."""
+        with self.lock:
+            self._released = {}
+        try:
+            yield
+        finally:
+            with self.lock:
+                released, self._released = self._released, None
+            for outgoing in released:
                 outgoing.flush()
 
     def make_way(self, stream: Stream, outgoing: Outgoing | None, life: int) -> None:
@@ -293,7 +311,9 @@ class Caller:
 
     # -- replies -------------------------------------------------------------------------------
 
-    def replies_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+    def replies_received(  # noqa: C901 - the hot path
+        self, peer: Peer, body: Any, frames: Sequence[bytes]
+    ) -> None:
         """Settle the calls of a REPLIES message. On the leader."""
         outgoing: Outgoing | None = peer.calls
         if outgoing is None:

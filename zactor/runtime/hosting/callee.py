@@ -43,10 +43,10 @@ class Callee:
         self.post = post
         self.progress = progress
         self.hosts: dict[bytes, Any] = {}  # by actor id; tasks: by this process's id
-        self.intakes: dict[tuple[bytes, bytes, int], Intake] = {}
+        # By actor: its only one, or all of them by caller and number. In many actors it is one.
+        self._intakes: dict[bytes, Intake | dict[tuple[bytes, int], Intake]] = {}
         self.hosts_many = False  # actors: progress rows say whose they are
         self.turns: Turns | None = None  # what runs them, if they are many
-        self._of_actor: dict[bytes, list[tuple[bytes, bytes, int]]] = {}  # keys of intakes
         self.lock = threading.RLock()
         self._expected: dict[bytes, Expected] = {}
         self._over: dict[tuple[bytes, int], None] = {}  # lives that have ended here
@@ -112,18 +112,20 @@ class Callee:
 
     def _define(self, peer: Peer, definition: list[Any], seq: int) -> Intake:
         caller, actor, life, number, _version = definition[:5]
-        key = (caller, actor, number)
+        key = number
         host = self.hosts.get(actor)
         if host is None and (actor, life) not in self._over:
             host = self._expect(actor, life)
         elif host is None or host.life != life:
             host = Nowhere(self, actor, life)
-            key = (caller, actor, -1 - number)
-        intake = self.intakes.get(key)
+            key = -1 - number
+        intake = self._intake(actor, caller, key)
         if intake is None:
-            intake = self.intakes[key] = Intake(caller, actor, number, seq)
+            if peer.channels and peer.channels[-1].caller == caller:
+                caller = peer.channels[-1].caller  # the same bytes, once
+            intake = Intake(caller, getattr(host, "id", actor), number, seq)
             intake.host = host
-            self._of_actor.setdefault(actor, []).append(key)
+            self._keep_intake(intake, key)
             if self.progress is not None:
                 tag = row_tag(actor) if self.hosts_many else 0
                 intake.row = self.progress.add(caller, number | tag)
@@ -131,6 +133,31 @@ class Callee:
         intake.channel = len(peer.channels)
         peer.channels.append(intake)
         return intake
+
+    def _intake(self, actor: bytes, caller: bytes, key: int) -> Intake | None:
+        found = self._intakes.get(actor)
+        if type(found) is Intake:
+            return found if found.caller == caller and found.number == key else None
+        return found.get((caller, key)) if found else None  # type: ignore[union-attr]
+
+    def _keep_intake(self, intake: Intake, key: int) -> None:
+        kept = self._intakes.get(intake.actor)
+        if kept is None and key == intake.number:
+            self._intakes[intake.actor] = intake
+            return
+        if kept is None or type(kept) is Intake:
+            only, kept = kept, {}
+            if only is not None:
+                kept[only.caller, only.number] = only
+            self._intakes[intake.actor] = kept
+        kept[intake.caller, key] = intake  # type: ignore[index]
+
+    def intakes_of(self, actor: bytes) -> list[Intake]:
+        """Return the streams that have come to an actor here."""
+        found = self._intakes.get(actor)
+        if found is None:
+            return []
+        return [found] if type(found) is Intake else list(found.values())  # type: ignore[union-attr]
 
     def _refuse_run(self, intake: Intake, seq: int, calls: int) -> None:
         """The mailbox or the replies' cache is full: the calls are answered so, in their places."""
@@ -178,9 +205,9 @@ class Callee:
         expected = self._expected.pop(actor, None)
         if expected is not None:
             expected.hand_over(host)
-            for key in list(self._of_actor.get(actor, ())):
-                if self.intakes[key].host is expected:
-                    self.intakes[key].host = host
+            for intake in self.intakes_of(actor):
+                if intake.host is expected:
+                    intake.host = host
             expected.hand_over(host)  # what came in between
 
     def refuse(self, actor: bytes, life: int, *, is_dead: bool = False) -> None:
@@ -193,8 +220,9 @@ class Callee:
             del self._over[next(iter(self._over))]
         host = self.hosts.pop(actor, None) or self._expected.pop(actor, None)
         nowhere = Nowhere(self, actor, life, is_dead=is_dead)
-        for key in self._of_actor.pop(actor, ()):
-            self.intakes.pop(key).host = nowhere
+        for intake in self.intakes_of(actor):
+            intake.host = nowhere
+        self._intakes.pop(actor, None)
         if isinstance(host, Expected):
             host.hand_over(nowhere)
 
@@ -204,8 +232,7 @@ class Callee:
             return []
         words = self.progress.words
         rows = []
-        for key in self._of_actor.get(actor, ()):
-            intake = self.intakes[key]
+        for intake in self.intakes_of(actor):
             if intake.row and not self.progress.is_spare(intake.row):
                 started, finished = words[intake.row], words[intake.row + 1]
                 rows.append([intake.caller, intake.number, started, finished])

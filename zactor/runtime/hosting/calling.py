@@ -159,7 +159,7 @@ class Execution:
         self.started = 0.0
         self.hand_back_rest = False
         self.actor_id = ""
-        self.repr = ""
+        self.actor_repr = ""
         self.polled: Any = (
             None  # (intake, seq) of an actor's call that asks whether it was cancelled
         )
@@ -623,7 +623,7 @@ class Execution:
             error,
             f"{self.label}.{name}" if self.label else name,
             pid=os.getpid(),
-            actor_repr=self.repr,
+            actor_repr=self.actor_repr,
             actor_id=self.actor_id,
         )[0]
         return payload

@@ -131,9 +131,9 @@ class Seat(Execution):
 
     def __init__(self, process: Process) -> None:
         self.actor: SharedActor | None = None
+        self.kind: Kind | None = None  # of the actor that sat here last
         super().__init__(process, None, "")
         self.ident = 0
-        self.kind: Kind | None = None  # of the actor
         self.methods = self.functions = Methods()  # type: ignore[assignment]
         self.waiter: Waiter | None = None  # while it is idle
         self.woken = allocate_lock()  # released when it is given the token back
@@ -150,27 +150,27 @@ class Seat(Execution):
         """The spec of the actor that sits here."""
         return {**self.actor.kind.spec, "id": self.actor.id} if self.actor is not None else {}
 
+    @spec.setter
+    def spec(self, value: Any) -> None:
+        """Ignore what is not the actor's."""
+
     @property
     def actor_id(self) -> str:
         """Its id."""
         return self.actor.id.hex() if self.actor is not None else ""
 
+    @actor_id.setter
+    def actor_id(self, value: Any) -> None:
+        """Ignore it, too."""
+
     @property
-    def repr(self) -> str:
+    def actor_repr(self) -> str:
         """Its repr."""
         return self.actor.repr if self.actor is not None else ""
 
-    @spec.setter
-    def spec(self, value: Any) -> None:
-        """Ignore what is not the actor's."""
-
-    @actor_id.setter
-    def actor_id(self, value: Any) -> None:
-        """The same."""
-
-    @repr.setter
-    def repr(self, value: Any) -> None:
-        """The same."""
+    @actor_repr.setter
+    def actor_repr(self, value: Any) -> None:
+        """Ignore it, too."""
 
     def sit(self, actor: SharedActor) -> None:
         """Be the execution of `actor` from now on."""

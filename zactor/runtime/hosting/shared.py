@@ -57,7 +57,6 @@ class SharedHost:
         process.callee.turns = self.turns
         self.say = say
         self.lock = allocate_lock()
-        self.actors: dict[tuple[bytes, int], Any] = {}
         self.ready: deque[SharedActor] = deque()
         self.holder: Seat | None = None
         self.idle: list[Seat] = []
@@ -83,7 +82,7 @@ class SharedHost:
             self._host(actor, life, common, args)
 
     def _host(self, actor: bytes, life: int, spec: dict[str, Any], args: Any) -> None:
-        if (actor, life) in self.actors:
+        if self._hosted(actor, life) is not None:
             return
         if (
             spec.get("is_async")
@@ -98,9 +97,12 @@ class SharedHost:
             if kind is None:
                 kind = self._kinds[key] = Kind(spec)
             made = SharedActor(self, actor, life, kind, (spec, args))
-        self.actors[actor, life] = made
         self.process.callee.adopt(actor, made)
         self.queue(made)
+
+    def _hosted(self, actor: bytes, life: int) -> Any:
+        found = self.process.callee.hosts.get(actor)
+        return found if found is not None and found.life == life else None
 
     def pools(self) -> Any:
         """Return what runs async and threaded actors, made when the first one comes."""
@@ -112,7 +114,7 @@ class SharedHost:
 
     def stop(self, actor: bytes, life: int) -> None:
         """End an actor once its queue is empty."""
-        found = self.actors.get((actor, life))
+        found = self._hosted(actor, life)
         if found is None:
             return
         found.is_stopping = True
@@ -124,7 +126,7 @@ class SharedHost:
     def kill(self, actor: bytes, life: int) -> None:
         """Drop an actor now. A method of it that runs is interrupted if it can be; what it
         returns is not sent."""
-        found = self.actors.get((actor, life))
+        found = self._hosted(actor, life)
         if found is not None:
             seat = getattr(found, "seat", None)
             self.over(found, {"kind": "killed", "code": 9, "text": "was killed by zactor.kill"})
@@ -278,7 +280,6 @@ class SharedHost:
                 return False
             actor.is_over = True
             actor.runs = ()
-        self.actors.pop((actor.id, actor.life), None)
         self.process.callee.refuse(actor.id, actor.life)
         if actor.caller is not None:
             self.process.actors.leave(actor.caller)

@@ -103,7 +103,7 @@ class _Shared:
         )
         for number, row in enumerate(spec.get("methods") or ()):
             execution.bind(number, row[0], getattr(instance, row[0]))
-        execution.repr = repr_of(instance)
+        execution.actor_repr = repr_of(instance)
 
     def finished(self) -> None:
         """The host has ended: the actor is over."""

@@ -191,7 +191,7 @@ class Turns:
                     host.ready.append(actor)
                     continue
                 actor.is_busy = False
-                is_stopping = actor.is_stopping and not actor.is_over
+                is_stopping = _is_to_end(actor)
             if is_stopping:
                 self.gather(seat)
                 host.ended(actor, "stopped")
@@ -230,7 +230,7 @@ class Turns:
                     actor.runs = rest or ()
                 calls += len(run[3]) >> 1
                 self._run(seat, actor, run)
-                if actor.is_over:
+                if _is_over(actor):
                     return
         except StopServing as stop:
             host.ended(actor, stop.cause)
@@ -280,7 +280,7 @@ class Turns:
         except BaseException as error:  # noqa: BLE001 - the user's constructor
             self.host.never_began(actor, constructor_error(error, actor.execution))
         else:
-            self.host.ready_rows.append([actor.id, actor.life, actor.execution.repr])
+            self.host.ready_rows.append([actor.id, actor.life, actor.execution.actor_repr])
             actor.begin()
 
     @enters_user_code
@@ -366,3 +366,13 @@ class Turns:
         if singles:
             seat.singles, seat.since, peer = [], 0.0, seat.peer
             self.callee.gather_singles(peer, singles)
+
+
+def _is_to_end(actor: SharedActor) -> bool:
+    """Whether it was told to stop: by what it ran, or meanwhile."""
+    return actor.is_stopping and not actor.is_over
+
+
+def _is_over(actor: SharedActor) -> bool:
+    """Whether it has ended: as what it runs may bring about, which checkers of types do not see."""
+    return actor.is_over
