@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import (
     ERROR,
-    NO_CALLS,
     PENDING,
     PICKLED,
     STORED,
@@ -322,13 +321,16 @@ class Caller:
         settled = 0
         for group in body:
             if group[0] is None:
-                settled += self._settle_singles(peer, streams, group[1], frames)
+                settled += self._settle_singles(peer, group[1], frames)
                 continue
             try:
                 stream = streams[group[0]]
             except IndexError:
                 raise RemoteProtocolError(f"channel {group[0]} was not defined") from None
-            pop = stream.pending.pop
+            if stream.single is not None:
+                with self.lock:
+                    stream.expand()
+            pop = stream.several.pop
             flat = iter(group[1])
             for seq, status, value in zip(flat, flat, flat, strict=True):
                 if status > 1:
@@ -364,45 +366,42 @@ class Caller:
         if outgoing.gathered:
             outgoing.flush()
 
-    def _settle_singles(
-        self, peer: Peer, streams: list[Stream], replies: list[Any], frames: Any
-    ) -> int:
+    def _settle_singles(self, peer: Peer, replies: list[Any], frames: Any) -> int:
         """Settle calls that were the only one of their stream, most of them."""
+        streams = peer.calls.streams
         settled = 0
+        others: list[Any] = []
+        told: list[Result] = []  # results that somebody waits for
+        held: list[Stream] = []
         flat = iter(replies)
-        idle = []
-        for channel, seq, status, value in zip(flat, flat, flat, flat, strict=True):
-            try:
-                stream = streams[channel]
-            except IndexError:
-                raise RemoteProtocolError(f"channel {channel} was not defined") from None
-            if status > 1:
-                result = stream.pending.get(seq)
+        with self.lock:  # somebody may be sending on the same streams
+            for channel, seq, status, value in zip(flat, flat, flat, flat, strict=True):
                 try:
-                    settled += self._settle_special(peer, stream, seq, status, value, frames)
-                except Exception:  # noqa: BLE001 - the rest of the batch must be settled
-                    self._settle_broken(stream, seq, result)
-                continue
-            pending = stream.pending
-            result = pending.pop(seq, None)
-            if result is not None:
+                    stream = streams[channel]
+                except IndexError:
+                    raise RemoteProtocolError(f"channel {channel} was not defined") from None
+                result = stream.single
+                if result is None or result.seq != seq or status > 1:
+                    others.append([channel, [seq, status, value]])
+                    continue
+                stream.single = None
                 result.value = value
                 result.state = status + 1
                 result.payload = result.pin = None
                 settled += 1
                 if result.waiters is not None:
-                    try:
-                        tell(result)
-                    except Exception:  # noqa: BLE001 - the same
-                        report_bug("telling of a result")
-            if not pending:
-                idle.append(stream)
-            if stream.held:
-                self.release(stream)
-        with self.lock:  # somebody may be sending on them
-            for stream in idle:
-                if not stream.pending:
-                    stream.pending = NO_CALLS
+                    told.append(result)
+                if stream.held:
+                    held.append(stream)
+        for result in told:
+            try:
+                tell(result)
+            except Exception:  # noqa: BLE001 - the rest of the batch must be settled
+                report_bug("telling of a result")
+        for stream in held:
+            self.release(stream)
+        if others:
+            self.replies_received(peer, others, frames)
         return settled
 
     def _settle_broken(self, stream: Stream, seq: int, result: Result | None) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from time import time as wall_clock
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, NO_CALLS, Result, Stream, payload_size
+from zactor.core.calls import ERROR, Result, Stream, payload_size
 from zactor.exceptions import SerializationError
 from zactor.runtime.links.interrupts import protect_module
 from zactor.transport.limits import MAX_MESSAGE
@@ -155,9 +155,7 @@ class Outgoing:
                     stream = None
                     continue
                 calls = []
-                if stream.pending is NO_CALLS:
-                    stream.pending = {}
-                pending = stream.pending
+                pending = stream.expand()
                 seq = stream.next_seq
                 number = result.number
                 groups.append([self._channel(stream), seq, number, stream.floor(), calls])
@@ -217,7 +215,7 @@ class Outgoing:
                     payload is not None and (type(payload) is not bytes or len(payload) > SMALL)
                 )
                 or (len(gathered) > 1 and gathered[1].stream is stream)
-                or len(stream.pending) >= stream.credit
+                or len(stream.several) >= stream.credit
             ):
                 break
             gathered.popleft()
@@ -226,8 +224,8 @@ class Outgoing:
                 channel = self._channel(stream)
             seq = result.seq = stream.next_seq
             stream.next_seq = seq + 1
-            if stream.pending:
-                stream.pending[seq] = result
+            if stream.single is not None or stream.several:
+                stream.expand()[seq] = result
                 calls = [result.method, payload]
                 groups.append([channel, seq, result.number, stream.floor(), calls])
                 sent_on.append(stream)
@@ -237,7 +235,7 @@ class Outgoing:
                     number, flat, streams = result.number, [], []
                     groups.append([None, number, flat])
                     sent_on.append(streams)
-                stream.pending = {seq: result}
+                stream.single = result
                 flat += (channel, seq, result.method, payload)
                 streams.append(stream)
                 number += 1
