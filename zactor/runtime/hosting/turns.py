@@ -78,8 +78,11 @@ class Turns:
                     and seq == intake.next_seq
                 ):
                     intake.floor = seq
-                    if intake.kept or intake.cancelled:
+                    if intake.cancelled or len(intake.kept) > 3:
                         intake.settled_below(seq)
+                    elif intake.kept:  # as that does, without the call
+                        intake.kept = ()
+                        intake._dropped += 1  # noqa: SLF001
                     intake.next_seq = seq + 1
                     intake.unfinished += 1
                     actor.is_busy = True
