@@ -22,9 +22,10 @@ from zactor.ids import caller_id
 from zactor.runtime import process as processes
 from zactor.runtime.calls.caller import Identity
 from zactor.runtime.hosting.assigned import Assigned
-from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution, StopServing
+from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.runtime.hosting.progress import ProgressPage
+from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.nodes.lane import Lane, LaneClosedError
 from zactor.runtime.process import Process

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.runtime import process as processes
 from zactor.runtime.calls.cancelling import cancel_result
 from zactor.runtime.calls.values import decode
-from zactor.runtime.hosting.calling import current_call
+from zactor.runtime.hosting.running_call import current_call
 
 if TYPE_CHECKING:
     from zactor.core.calls import Result

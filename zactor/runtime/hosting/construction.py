@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.runtime.calls import signatures
 from zactor.runtime.calls.values import decode_wire
-from zactor.runtime.hosting.calling import Execution, is_coroutine_function
+from zactor.runtime.hosting.calling import Execution
 from zactor.runtime.hosting.group_loops import GroupedHost
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.runtime.hosting.pools import AsyncHost, Groups, ThreadHost
@@ -165,3 +165,8 @@ def run_shutdown_hook(instance: Any) -> None:
         if hook is not None and not is_coroutine_function(hook):
             hook()
             return
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it makes a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -20,12 +20,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import to_wire
-from zactor.runtime.hosting.calling import (
-    NATIVE_TYPES,
-    Execution,
-    StopServing,
-    cancelled_to_the_end,
-)
+from zactor.runtime.hosting.calling import Execution
+from zactor.runtime.hosting.replying import NATIVE_TYPES, cancelled_to_the_end
+from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.links.interrupts import enters_user_code, protected
 from zactor.runtime.links.reception import Waiter
 from zactor.wire import batches

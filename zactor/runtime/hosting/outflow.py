@@ -24,7 +24,7 @@ from zactor.exceptions import (
 )
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.arguments import references_of
-from zactor.runtime.hosting.calling import is_main_thread
+from zactor.runtime.hosting.running_call import is_main_thread
 from zactor.runtime.links.interrupts import enters_user_code, protected
 from zactor.runtime.links.reception import Waiter
 from zactor.wire import batches
@@ -262,7 +262,7 @@ def run_stream(
                 return
             except BaseException as error:  # noqa: BLE001 - user code
                 close(iterator)
-                if attempts and execution._is_retried(error, extras):  # noqa: SLF001
+                if attempts and execution.is_retried(error, extras):  # noqa: SLF001
                     attempts -= attempts > 0
                     outflow.run_again()
                     continue
@@ -304,7 +304,7 @@ async def run_stream_async(
                 outflow.end(call)
                 return
             except Exception as error:
-                if not attempts or not execution._is_retried(error, extras):  # noqa: SLF001
+                if not attempts or not execution.is_retried(error, extras):  # noqa: SLF001
                     raise
                 attempts -= attempts > 0
                 outflow.run_again()

@@ -14,15 +14,10 @@ from typing import TYPE_CHECKING, Any
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.deadlines import Inherited
-from zactor.runtime.hosting.calling import (
-    NATIVE_TYPES,
-    Call,
-    Execution,
-    StopServing,
-    current_call,
-    interrupted,
-)
+from zactor.runtime.hosting.calling import Execution
 from zactor.runtime.hosting.outflow import run_stream_async
+from zactor.runtime.hosting.replying import NATIVE_TYPES, interrupted
+from zactor.runtime.hosting.running_call import Call, StopServing, current_call
 from zactor.runtime.links.reception import Waiter
 from zactor.wire import batches
 
@@ -376,7 +371,7 @@ class AsyncHost:
                 if (
                     attempts
                     and isinstance(error, Exception)
-                    and execution._is_retried(error, extras)
+                    and execution.is_retried(error, extras)
                 ):  # noqa: SLF001
                     attempts -= attempts > 0
                     continue

@@ -11,7 +11,8 @@ from _thread import allocate_lock, get_ident
 from typing import TYPE_CHECKING, Any
 
 from zactor.ids import caller_id
-from zactor.runtime.hosting.calling import Call, Execution
+from zactor.runtime.hosting.calling import Execution
+from zactor.runtime.hosting.running_call import Call
 from zactor.runtime.hosting.shared_callers import SharedIdentity, running_actor
 
 if TYPE_CHECKING:

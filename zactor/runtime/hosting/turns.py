@@ -14,8 +14,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import RemoteProtocolError
-from zactor.runtime.hosting.calling import NATIVE_TYPES, StopServing
 from zactor.runtime.hosting.hosts import FAST, FAST_RUNS, REPLY_AGE
+from zactor.runtime.hosting.replying import NATIVE_TYPES
+from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.hosting.seats import SharedActor, as_runs
 from zactor.runtime.hosting.shared_callers import running_actor
 from zactor.runtime.links.interrupts import enters_user_code
