@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.remote import Neighbour, Remote, RowFailed
+from bench.remote import Neighbour, Remote, RowFailed, compile_ours
 from bench.work import BUSY_NEIGHBOUR, UNPINNED, CannotDo, Case, Setting
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class Harness:
 
     def greet(self) -> None:
         """Start every engine's process and learn its versions, or why it cannot take part."""
+        for python in {self.pythons.get(engine, sys.executable) for engine in self.engines}:
+            compile_ours(python)
         for engine in self.engines:
             try:
                 answer = self._host(engine).ask("hello", patience=30.0)

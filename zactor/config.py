@@ -10,8 +10,9 @@ It does not hold what a user says in code: options of actors, tasks and `init` a
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
+
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +21,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(NamedTuple):
     """Every setting, with its default. `ZACTOR_<NAME IN CAPITALS>` overrides one."""
 
     # -- paths and addresses
@@ -52,6 +52,9 @@ class Config:
     """How long a worker without work is kept for the next task of its job."""
     start_timeout: float = 60.0
     """How long a worker may take from its fork to its first word."""
+    busy_poll: float = 0.0003
+    """How long a wait for the next message may look for it before it sleeps, while that pays; 0 never
+    does. It trades CPU time of an otherwise idle core for the time of one call after another."""
 
     # -- limits
     spare_workers: int = -1
@@ -91,11 +94,11 @@ class Config:
         """
         environ = os.environ if environ is None else environ
         found: dict[str, object] = {}
-        for field in fields(cls):
-            name = "ZACTOR_" + field.name.upper()
+        for field, default in cls._field_defaults.items():
+            name = "ZACTOR_" + field.upper()
             text = environ.get(name)
             if text is not None:
-                found[field.name] = _parse(name, text, type(field.default))
+                found[field] = _parse(name, text, type(default))
         return cls(**found)  # type: ignore[arg-type]
 
     @property

@@ -45,8 +45,8 @@ class Post:
     def __init__(self) -> None:
         self.handlers: dict[int, Callable[..., None]] = {}
 
-    def on_kind(self, kind: int, handler: Callable[..., None]) -> None:
-        """Remember the handler."""
+    def on_kind(self, kind: int, handler: Callable[..., None], check: Any = None) -> None:
+        """Remember the handler; what it is given is right."""
         self.handlers[kind] = handler
 
 

@@ -22,7 +22,7 @@ def _link() -> Piece:
     seqs = count(1)
 
     def once() -> None:
-        link.keep((b"frame",), 1000)
+        link.stamp((b"frame",), 1000)
         seq = next(seqs)
         link.arrived(seq, 1000)
         link.acknowledged(seq)

@@ -7,7 +7,7 @@ import pytest
 import zactor
 from bench.engines.ray_api import RayApi
 from bench.work import CannotDo, Setting
-from zactor.runtime.process import current
+from zactor.runtime.current import current
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

@@ -435,4 +435,190 @@ def an_actor_nobody_can_place(ray):
     ray.get(A.remote().m.remote(), timeout=1)
 
 
+FAILED_ARGUMENT = "At least one of the input arguments for this task could not be computed"
+
+
+@table.row(
+    "A call whose argument failed raises an error of its own, which is of the first one's class.",
+    gives=("ValueError", True, True, ["outermost", "middle", "first"]),
+)
+def a_failed_argument_of_a_call(ray):
+    @ray.remote
+    def first():
+        raise ValueError("why")
+
+    @ray.remote
+    def middle(value):
+        return value
+
+    @ray.remote
+    def outermost(value):
+        return value
+
+    try:
+        ray.get(outermost.remote(middle.remote(first.remote())))
+    except ValueError as error:
+        text = str(error)
+        names = sorted(
+            ("first", "middle", "outermost"), key=lambda name: text.index(f"::{name}()")
+        )
+        return (
+            type(error.cause).__name__,
+            isinstance(error, ray.exceptions.RayTaskError),
+            text.count(FAILED_ARGUMENT) == 2,
+            names,
+        )
+
+
+@table.row(
+    "An argument that was lost with its actor makes a task's error of the actor's.",
+    gives=(True, True, "ActorDiedError", True),
+)
+def an_argument_lost_with_its_actor(ray):
+    @ray.remote
+    class A:
+        def m(self):
+            return 1
+
+    @ray.remote
+    def dependent(value):
+        return value
+
+    actor = A.remote()
+    ray.kill(actor)
+    try:
+        ray.get(dependent.remote(actor.m.remote()))
+    except ray.exceptions.RayActorError as error:
+        return (
+            isinstance(error, ray.exceptions.ActorDiedError),
+            isinstance(error, ray.exceptions.RayTaskError),
+            type(error.cause).__name__,
+            FAILED_ARGUMENT in str(error),
+        )
+
+
+@table.row(
+    "An argument that was cancelled makes a task's error of the cancellation.",
+    gives=(True, "TaskCancelledError"),
+)
+def an_argument_that_was_cancelled(ray):
+    @ray.remote(num_cpus=10_000)
+    def never():
+        return 1
+
+    @ray.remote
+    def dependent(value):
+        return value
+
+    argument = never.remote()
+    result = dependent.remote(argument)
+    ray.cancel(argument)
+    try:
+        ray.get(result)
+    except ray.exceptions.TaskCancelledError as error:
+        return isinstance(error, ray.exceptions.RayTaskError), type(error.cause).__name__
+
+
+@table.row(
+    "A failed argument of a constructor is an error of the constructor.",
+    gives=[("ActorDiedError", True, True)] * 2,
+)
+def a_failed_argument_of_a_constructor(ray):
+    @ray.remote
+    def bad():
+        raise ValueError("why")
+
+    @ray.remote
+    class Constructed:
+        def __init__(self, value):
+            self.value = value
+
+        def m(self):
+            return 1
+
+    outcomes = []
+    for options in {}, {"name": "constructed of nothing"}:
+        try:
+            ray.get(Constructed.options(**options).remote(bad.remote()).m.remote())
+        except ray.exceptions.ActorDiedError as error:
+            text = str(error)
+            outcomes.append(
+                (
+                    type(error).__name__,
+                    "Constructed.__init__" in text and FAILED_ARGUMENT in text,
+                    "ValueError: why" in text,
+                )
+            )
+    return outcomes
+
+
+@table.row("get_if_exists ignores the arguments, failed ones too, if it exists.", gives=5)
+def failed_arguments_of_one_that_exists(ray):
+    @ray.remote
+    def bad():
+        raise ValueError("why")
+
+    @ray.remote
+    class Kept:
+        def __init__(self, value):
+            self.value = value
+
+        def m(self):
+            return self.value
+
+    options = {"name": "kept with its value", "get_if_exists": True}
+    kept = Kept.options(**options).remote(5)
+    ray.get(kept.m.remote())
+    return ray.get(Kept.options(**options).remote(bad.remote()).m.remote())
+
+
+@table.row("A generator whose argument failed yields that error alone.", gives=[True])
+def a_failed_argument_of_a_generator(ray):
+    @ray.remote
+    def bad():
+        raise ValueError("why")
+
+    @ray.remote
+    def some(value):
+        yield value
+
+    found = []
+    for ref in some.remote(bad.remote()):
+        try:
+            ray.get(ref)
+        except ValueError as error:
+            found.append("some()" in str(error) and FAILED_ARGUMENT in str(error))
+    return found
+
+
+@table.row(
+    "The error of a call whose argument failed says that it was not run.",
+    gives=("no", "no", "yes"), only="zactor",
+)  # fmt: skip
+def a_call_with_a_failed_argument_was_not_run(ray):
+    @ray.remote(max_retries=0)
+    def bad(how):
+        import os
+
+        if how == "crash":
+            os._exit(1)
+        raise ValueError("why")
+
+    @ray.remote
+    def dependent(value):
+        return value
+
+    found = []
+    for ref in (
+        dependent.remote(bad.remote("")),
+        dependent.remote(bad.remote("crash")),
+        bad.remote(""),
+    ):
+        try:
+            ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            found.append(error.executed)
+    return tuple(found)
+
+
 test_exceptions = table.test()

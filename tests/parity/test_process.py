@@ -232,6 +232,44 @@ def output_of_a_worker(ray):
 
 
 @table.script(
+    "Output is shown with who printed it: the function, the actor's class, or its repr.",
+    prints="(reckon pid=N) in a task\n(Plain pid=N) in an actor\n(Bird#7 pid=N) with a repr",
+)
+def output_with_its_origin(ray):
+    import re
+    import subprocess
+
+    program = (
+        "import time\n"
+        f"import {ray.__name__} as ray\n"
+        "ray.init(num_cpus=1, include_dashboard=False)\n"
+        "@ray.remote\n"
+        "def reckon():\n"
+        "    print('in a task')\n"
+        "@ray.remote(num_cpus=0)\n"
+        "class Plain:\n"
+        "    def say(self, text):\n"
+        "        print(text)\n"
+        "class Bird:\n"
+        "    def __repr__(self):\n"
+        "        return 'Bird#7'\n"
+        "    def say(self, text):\n"
+        "        print(text)\n"
+        "ray.get(reckon.remote())\n"
+        "plain = Plain.remote()\n"
+        "ray.get(plain.say.remote('in an actor'))\n"
+        "bird = ray.remote(num_cpus=0)(Bird).remote()\n"
+        "ray.get(bird.say.remote('with a repr'))\n"
+        "time.sleep(2)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    for line in done.stdout.splitlines():
+        plain = re.sub(r"\x1b\[\d*m", "", line)
+        if " pid=" in plain:
+            say(re.sub(r"pid=\d+", "pid=N", plain))
+
+
+@table.script(
     "runtime_env working_dir: files of it are at hand, modules importable.", prints="content 7"
 )
 def a_working_directory(ray):

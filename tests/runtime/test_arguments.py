@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.calls.arguments import (
     SMALL,
     are_here,

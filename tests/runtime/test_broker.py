@@ -14,7 +14,7 @@ from zactor.core.state import Change, MemoryState
 from zactor.runtime.broker import start_broker
 from zactor.runtime.links.gate import GatedPost
 from zactor.store.state import SqliteState
-from zactor.transport.network import close_context
+from zactor.transport.context import close_context
 from zactor.wire import messages as m
 
 INFO = {"id": b"c" * 12, "session": "/tmp/session"}

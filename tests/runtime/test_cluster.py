@@ -14,7 +14,7 @@ import pytest
 
 from tests.runtime.test_forkserver import HERE, is_gone
 from zactor.config import Config
-from zactor.runtime.cluster import Launched, LaunchError, launch
+from zactor.runtime.launching import Launched, LaunchError, launch
 from zactor.runtime.session import find_broker, sweep
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from zactor.wire.messages import Address
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return replace(Config(), tmpdir=str(tmp_path / "z"))
+    return Config()._replace(tmpdir=str(tmp_path / "z"))
 
 
 def content(machine: bytes = b"m" * 16, tcp: str = "tcp://127.0.0.1:6400") -> ClusterFile:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.runtime.driven_loop import DrivenLoop
 from zactor.config import Config
+from zactor.runtime.insight.origins import mark
 from zactor.runtime.nodes.output import (
     LINE_LIMIT,
     PARTIAL_AFTER,
@@ -113,6 +114,25 @@ def test_what_a_worker_printed_last_is_shown_when_it_dies(printing: Printing) ->
     printing.write(worker, "whole\nand a half")
     printing.die(worker)
     assert printing.texts() == ["whole", "and a half"]
+
+
+def test_a_line_is_shown_under_the_name_that_the_output_says(printing: Printing) -> None:
+    worker = printing.worker(b"a", "task")
+    name = mark("train").decode()
+    printing.write(worker, f"before\nhalf{name}one\ntwo\n{mark('').decode()}after\n")
+    printing.until("before", "half", "one", "two", "after")
+    labels = [line[1] for line in printing.sent]
+    assert labels == ["task", "task", "train", "train", "task"]
+    printing.die(worker)
+    [log] = printing.directory.glob("*.out")
+    assert log.read_text() == "before\nhalfone\ntwo\nafter\n"
+
+
+def test_what_looks_like_a_name_is_shown_when_the_worker_dies(printing: Printing) -> None:
+    worker = printing.worker(b"a")
+    printing.write(worker, "half\x1b_zac")
+    printing.die(worker)
+    assert printing.texts()[-1].endswith("\x1b_zac")
 
 
 def test_a_line_without_end_is_broken(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import socket
 import threading
 import time
@@ -110,6 +111,33 @@ def bind(end: End) -> None:
     done = threading.Event()
     end.post.call_later(0, lambda: (end.post.bind_tcp("127.0.0.1"), done.set()))  # type: ignore[func-returns-value]
     assert done.wait(10)
+
+
+def test_what_arrives_while_a_process_answers_over_its_inbox_is_taken(make: Any) -> None:
+    keys = make_keys()
+    end, friend = make("end", keys=keys), make("friend", keys=keys)
+    heard: list[str] = []
+    end.post.on(Query, lambda peer, address, message: heard.append(message.what))
+    bind(end)
+    address = end.address._replace(machine=b"there", ipc="")
+    friend.post.peer(address).is_returning = True
+    friend.post.send(address, Query(0, "first", {}))
+    until(lambda: heard and friend.post.peers[end.post.process_id].was_welcome)
+    end.reception.stop()  # this test is its receiving thread
+    end.post.drain()
+    friend.post.send(address, Query(0, "second", {}))
+    assert select.select([end.post._network.fd], [], [], 10)[0]
+    threading.Event().wait(
+        0.02
+    )  # libzmq looks at what has come when it sends, once a millisecond
+    peer = end.post.peers[friend.post.process_id]
+    with peer.lock:
+        assert peer.route
+        end.post.send_raw(peer, codec.ACK, None)
+    if end.post.is_due():
+        end.post.tick(end.post.now())
+    end.post.drain()
+    assert heard == ["first", "second"]
 
 
 def test_only_the_clusters_key_is_admitted_over_tcp(make: Any) -> None:

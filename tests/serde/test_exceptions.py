@@ -344,6 +344,52 @@ def test_deep_recursion_is_printed_short():
     assert isinstance(unpack_exception(pack_exception(RecursionError("x"))[0]), RecursionError)
 
 
+# -- of a call whose argument failed -----------------------------------------------------------
+
+
+class Unloadable(Exception):
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_a_failed_argument_is_passed_on_without_being_loaded():
+    payload = pickle.dumps(
+        ("f", "boom", (7, "", "", ""), (pickle.dumps(Unloadable()), []), "yes")
+    )
+    again = exceptions.repack_failed_argument(payload, "g")
+    assert exceptions.text_of(again).endswith("TaskError: zactor::f() (pid=7)\nboom")
+
+
+def test_it_keeps_the_first_cause_through_any_number_of_calls():
+    payload, _, _ = pack_exception(raised(OddError(1, b=2)), "f", pid=7)
+    for name in "gh":
+        payload = exceptions.repack_failed_argument(payload, name)
+    error = unpack_exception(payload)
+    assert isinstance(error, OddError)
+    assert (error.function_name, error.executed) == ("h", "no")
+    heads = [line for line in str(error).splitlines() if "zactor::" in line]
+    assert [head.rpartition("zactor::")[2] for head in heads] == [
+        "h() (not run)", "g() (not run)", "f() (pid=7)",
+    ]  # fmt: skip
+
+
+def test_the_text_of_a_long_chain_is_bounded():
+    payload, _, _ = pack_exception(ValueError("x" * 150_000), "f")
+    for _ in range(20):
+        payload = exceptions.repack_failed_argument(payload, "g" * 10_000)
+    assert len(exceptions.text_of(payload)) < 210_000
+
+
+def test_an_error_of_zactors_becomes_a_task_error_of_its_class():
+    error = exceptions.failed_argument(ActorDiedError("gone", executed="unknown"))
+    back = unpack_exception(exceptions.pack_task_error(error, "g"))
+    assert isinstance(back, ActorDiedError)
+    assert isinstance(back, TaskError)
+    assert (back.executed, back.cause.executed) == ("no", "unknown")
+    assert str(back).startswith("zactor::g() (not run)\n")
+    assert "gone" in str(back)
+
+
 # -- over the wire ------------------------------------------------------------------------------
 
 

@@ -18,14 +18,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import zactor
 from tests.conftest import UNIT, _python_path, marked_processes, settled
 from zactor.config import Config
-from zactor.runtime.process import current
+from zactor.runtime.current import current
 from zactor.runtime.session import sweep
 from zactor.wire.messages import Query
 
@@ -191,14 +190,14 @@ class Machines:
         wait_until(lambda: not self._held(), what="workers end with their node")
         sweep(Config.from_environment())
         for machine, shm in self.shm.items():
-            found = replace(Config(), tmpdir=str(self.base / machine), shm_dir=str(shm))
+            found = Config()._replace(tmpdir=str(self.base / machine), shm_dir=str(shm))
             sweep(found)
 
     def sweep_machine(self, machine: str) -> None:
         """Remove what is left on a machine on which all was killed."""
         if machine:
             shm = str(self.shm[machine])
-            config = replace(Config(), tmpdir=str(self.base / machine), shm_dir=shm)
+            config = Config()._replace(tmpdir=str(self.base / machine), shm_dir=shm)
             wait_until(lambda: sweep(config) or not os.listdir(shm))
 
     def _held(self) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 import zactor
 from tests.system.daemons import PATIENCE, Machines, cpus, query, wait_until
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

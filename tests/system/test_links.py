@@ -246,7 +246,7 @@ def test_callbacks_of_futures_may_wait_for_other_results(actor: Any) -> None:
 
 
 def test_arguments_beyond_the_bound_raise_until_results_are_taken(actor: Any) -> None:
-    from zactor.runtime.process import current
+    from zactor.runtime.current import current
 
     caller: Any = current().caller  # type: ignore[union-attr]
     limit, caller.max_payload, caller.payload = caller.max_payload, 2 << 20, 0

@@ -14,7 +14,7 @@ import pytest
 import zactor
 from tests.system.daemons import PATIENCE, wait_until
 from zactor import exceptions
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 
 numpy = pytest.importorskip("numpy")
 

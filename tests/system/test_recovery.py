@@ -16,7 +16,7 @@ import zactor
 from tests.system.daemons import PATIENCE, wait_until
 from zactor import exceptions
 from zactor.config import Config
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

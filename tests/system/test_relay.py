@@ -60,8 +60,7 @@ def test_calls_over_the_relay_survive_its_restart_in_order_and_once(relayed: Mac
     world.node("--resources", "b=1", machine="far")
     world.init()
     logs = [on("a"), on("b")]
-    # A hello that the relay could not pass on in the beginning is said again after 5 s only.
-    zactor.get([log.add.remote(-1) for log in logs], timeout=3 * PATIENCE)
+    zactor.get([log.add.remote(-1) for log in logs], timeout=PATIENCE)
     refs: list[list[Any]] = [[], []]
     killed = threading.Event()
 

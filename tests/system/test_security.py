@@ -23,8 +23,8 @@ from tests.system.strangers import (
     talk,
     tcp_endpoints,
 )
+from zactor.runtime.current import current
 from zactor.runtime.joining import read_cluster_file
-from zactor.runtime.process import current
 from zactor.transport.limits import MAX_MESSAGE
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]

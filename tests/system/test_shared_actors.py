@@ -10,7 +10,7 @@ import pytest
 import zactor
 from tests.system.waiting import wait_for
 from zactor.exceptions import ActorDiedError, ActorError, TaskCancelledError
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.timeout(60)]
 

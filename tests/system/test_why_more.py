@@ -12,7 +12,7 @@ import pytest
 import zactor
 from tests.system.test_why import chain_with, kinds, wait_at
 from zactor.api.why import why_result
-from zactor.runtime.process import current
+from zactor.runtime.current import current
 from zactor.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 pytestmark = pytest.mark.system

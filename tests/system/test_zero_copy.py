@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import zactor
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.serde.values import dumps
 
 np = pytest.importorskip("numpy")

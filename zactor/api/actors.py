@@ -12,7 +12,7 @@ from zactor.core.calls import Result
 from zactor.exceptions import ActorClassInheritanceError
 from zactor.ids import ActorID
 from zactor.options import ActorOptions, MethodOptions
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.calls.arguments import with_known_values
 from zactor.runtime.calls.deadlines import ACTIVE
 from zactor.runtime.calls.outgoing import BATCH_CALLS
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from zactor.core.calls import Stream
     from zactor.runtime.calls.actors import ActorView
     from zactor.runtime.objects.objects import Guard
+    from zactor.runtime.process import Process
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -317,7 +318,7 @@ class ActorHandle(Generic[T]):
 
     _ray_actor_id = _actor_id
 
-    def reference(self, runtime: processes.Process) -> tuple[bytes, bytes] | None:  # noqa: ARG002
+    def reference(self, runtime: Process) -> tuple[bytes, bytes] | None:  # noqa: ARG002
         """Return `(actor id, owner's process id)` if this handle keeps the actor, else None."""
         if self._guard is None or self._facts.owner is None:
             return None
@@ -413,7 +414,7 @@ class ActorClass(Calls[..., ActorHandle[T]], Generic[T]):
         self._check()
 
     def _check(self) -> None:
-        from zactor.runtime.hosting.construction import is_async_class
+        from zactor.runtime.calls.methods import is_async_class
 
         self._options.resolved(is_async=is_async_class(self._class))
 

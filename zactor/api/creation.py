@@ -11,16 +11,18 @@ from zactor.api.submission import undeclared_group
 from zactor.core.calls import PENDING, Result
 from zactor.exceptions import ActorAlreadyExistsError
 from zactor.runtime.calls.arguments import complete, encode, wait_for_arguments
+from zactor.runtime.calls.dependents import Constructor, fail_unconstructed
+from zactor.runtime.calls.methods import describe_methods, is_async_class
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.values import LARGE
-from zactor.runtime.hosting.construction import describe_methods, is_async_class
 from zactor.serde.values import dumps_args
 from zactor.wire.batches import X_FRAMES, X_REFS, X_SLOTS
-from zactor.wire.messages import CreateActor
+from zactor.wire.messages import CreateActor, FindActor
 
 if TYPE_CHECKING:
     from zactor.api.actors import ActorHandle
     from zactor.options import ActorOptions
+    from zactor.runtime.calls.actors import ActorView
     from zactor.runtime.offered import Offered
 
 T = TypeVar("T")
@@ -109,9 +111,9 @@ def _create_alone(
     options = pattern.options
     actor = fresh_actor_id()
     spec = {**pattern.spec, "id": actor}
-    carrier = Result(None, 0, 0, None, None, 0)
-    # They are kept for restarts, by the broker: in the store they might go before the actor does.
     name = f"{cls.__name__}.__init__"
+    carrier = Constructor(name)
+    # They are kept for restarts, by the broker: in the store they might go before the actor does.
     awaited = encode(runtime, carrier, args, kwargs, None, name, stores=False)
     view = runtime.actors.view(actor)
     view.entry = {**view.entry, **_entry_of(spec)}
@@ -119,38 +121,41 @@ def _create_alone(
     is_detached = options.is_detached()
     guard = None if is_detached else runtime.objects.own_actor(actor)
     if options.name:
-        entry = _create_named(runtime, spec, carrier, awaited)
+        entry = _create_named(runtime, spec, carrier, awaited, view)
         if entry["id"] != actor:
             return weak_handle(entry)
         runtime.actors.view(actor, entry)
     else:
         wait_for_arguments(
-            runtime, carrier, awaited, lambda result: _send_spec(runtime, spec, result, view)
+            runtime, carrier, awaited, lambda _: _send_spec(runtime, spec, carrier, view)
         )
     owner = None if is_detached else runtime.post.address
     view.pin = carrier
     return ActorHandle(_Facts(_entry_of(spec), owner, view), guard)
 
 
-def _create_named(runtime: Offered, spec: Any, carrier: Result, awaited: list[Result]) -> Any:
+def _create_named(
+    runtime: Offered, spec: Any, carrier: Constructor, awaited: list[Result], view: ActorView
+) -> Any:
+    if awaited and spec["get_if_exists"]:
+        entry = runtime.ask(FindActor(0, spec["name"], spec["namespace"]))
+        if entry is not None:
+            return entry  # and the arguments are ignored, whatever becomes of them
     pending = [result for result in awaited if result.state == PENDING]
     if pending:
         runtime.wait_for(pending, len(pending), None)
-    if not _complete(runtime, spec, carrier, awaited):
-        from zactor.runtime.calls.values import error_of
-
-        raise error_of(carrier)
+    if not _complete(runtime, spec, carrier):
+        fail_unconstructed(runtime, view, carrier)
+        return view.entry
     try:
         return runtime.ask(CreateActor(0, spec))
     except ActorAlreadyExistsError as error:
         raise error from None
 
 
-def _send_spec(runtime: Offered, spec: Any, carrier: Result, view: Any) -> None:
-    if carrier.state != PENDING or not _complete(runtime, spec, carrier, []):
-        from zactor.runtime.calls.values import error_of
-
-        runtime.actors.fail(view, error_of(carrier))
+def _send_spec(runtime: Offered, spec: Any, carrier: Constructor, view: ActorView) -> None:
+    if carrier.state != PENDING or not _complete(runtime, spec, carrier):
+        fail_unconstructed(runtime, view, carrier)
         return
     future = runtime.post.request(runtime.broker, CreateActor(0, spec))
 
@@ -164,13 +169,13 @@ def _send_spec(runtime: Offered, spec: Any, carrier: Result, view: Any) -> None:
     future.add_done_callback(answered)
 
 
-def _complete(runtime: Offered, spec: Any, carrier: Result, awaited: Any) -> bool:  # noqa: ARG001
+def _complete(runtime: Offered, spec: Any, carrier: Constructor) -> bool:
     payload = carrier.payload
     frames: list[Any] = []
     slots: Any = []
     refs: Any = []
     if type(payload) is list:
-        carrier.stream = _Constructor(spec)
+        carrier.stream = _OfConstructor(spec)
         if not complete(runtime, carrier):
             return False
         payload, extras = carrier.payload
@@ -182,7 +187,7 @@ def _complete(runtime: Offered, spec: Any, carrier: Result, awaited: Any) -> boo
     return True
 
 
-class _Constructor:
+class _OfConstructor:
     """Stands in for a stream where a constructor's call is named."""
 
     def __init__(self, spec: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ task or actor adds to that of its job: variables one by one, everything else as 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import warnings
@@ -145,6 +144,8 @@ def _mark(path: str) -> str:
         return mark
     if not os.path.exists(path):
         raise RuntimeEnvSetupError(f"{path!r} of the runtime environment does not exist")
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=8)
     count = 0
     for top, directories, files in os.walk(path) if os.path.isdir(path) else [(path, [], [""])]:

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zactor.api.session import process
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.streaming import DynamicObjectRefGenerator, RemoteStream, Streaming
 from zactor.serde.pickling import is_collecting

@@ -12,9 +12,10 @@ import fnmatch
 import time
 from collections import deque
 from threading import Event
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import ZactorError
+from zactor.named import NamedTuple
 from zactor.wire.messages import Address, Query, ReadLog, Survey
 
 if TYPE_CHECKING:

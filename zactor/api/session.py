@@ -8,11 +8,12 @@ import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from zactor.exceptions import ZactorError
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zactor.api.joining import Wishes
     from zactor.api.log_config import LoggingConfig
     from zactor.runtime.driver import Driver
     from zactor.runtime.inprocess.world import World
@@ -104,62 +105,60 @@ def init(
         ConnectionError: Nobody answers at the address.
         ValueError: An argument makes no sense.
     """
-    global _driver  # noqa: PLW0603 - one session a process
-    from zactor.api.environments import check_environment
-    from zactor.api.joining import check_init_arguments, join
+    from zactor.api.joining import Wishes
 
+    wishes = Wishes(
+        address=address, num_cpus=num_cpus, num_gpus=num_gpus, resources=resources, labels=labels,
+        object_store_memory=object_store_memory, namespace=namespace, runtime_env=runtime_env,
+        log_to_driver=log_to_driver, logging_level=logging_level, logging_format=logging_format,
+        logging_config=logging_config, configure_logging=configure_logging, preload=preload,
+    )  # fmt: skip
     with processes.lock:
-        if processes.current() is not None:
-            if ignore_reinit_error:
-                return ClusterContext(_facts())
+        if processes.current() is None:
+            wishes.check(others)
+            (_begin_here if local_mode else _begin)(wishes)
+        elif not ignore_reinit_error:
             raise RuntimeError(
                 "Maybe you called zactor.init twice by accident? This process has a session "
                 "already. Call zactor.shutdown() first, or pass ignore_reinit_error=True."
             )
-        check_init_arguments(
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            resources=resources,
-            labels=labels,
-            object_store_memory=object_store_memory,
-            local_mode=local_mode,
-            namespace=namespace,
-            runtime_env=runtime_env,
-            logging_format=logging_format,
-            logging_config=logging_config,
-            others=others,
-        )
-        environment = check_environment(runtime_env)
-        if local_mode:
-            open_world(
-                num_cpus=num_cpus, num_gpus=num_gpus or 0, resources=resources, labels=labels,
-                namespace=namespace,
-            )  # fmt: skip
-            _world_process().session["runtime_env"] = environment
-            return ClusterContext(_facts())
-        if configure_logging and (logging_level is not None or logging_format is not None):
-            from zactor.api.log_config import set_up_own_logger
-
-            set_up_own_logger(logging_level, logging_format)
-        _driver = join(
-            address,
-            resources={"CPU": num_cpus, "GPU": num_gpus, **(resources or {})},
-            labels=dict(labels or {}),
-            store_bytes=object_store_memory,
-            namespace=namespace or "",
-            runtime_env=environment,
-            log_to_driver=log_to_driver,
-            preload=preload or [],
-        )
-        processes.set_current(_driver.process)
-        _driver.process.session["runtime_env"] = environment
-        if logging_config is not None:
-            from zactor.runtime.insight.records import set_up
-
-            wishes = _driver.process.session["logging"] = logging_config.wishes()
-            set_up(wishes)
-        atexit.register(_at_exit)
         return ClusterContext(_facts())
+
+
+def _begin(wishes: Wishes) -> None:
+    """Begin a session with a cluster."""
+    global _driver  # noqa: PLW0603 - one session a process
+    from zactor.api.environments import check_environment
+    from zactor.api.joining import join
+
+    environment = check_environment(wishes.runtime_env)
+    own_logger = (wishes.logging_level, wishes.logging_format)
+    if wishes.configure_logging and own_logger != (None, None):
+        from zactor.api.log_config import set_up_own_logger
+
+        set_up_own_logger(*own_logger)
+    driver = _driver = join(wishes, environment)
+    processes.set_current(driver.process)
+    session = driver.process.session
+    session["runtime_env"] = environment
+    if wishes.logging_config is not None:
+        from zactor.runtime.insight.records import set_up
+
+        session["logging"] = wishes.logging_config.wishes()
+        set_up(session["logging"])
+    atexit.register(_at_exit)
+
+
+def _begin_here(wishes: Wishes) -> None:
+    """Begin a session within this process."""
+    from zactor.api.environments import check_environment
+
+    environment = check_environment(wishes.runtime_env)
+    open_world(
+        num_cpus=wishes.num_cpus, num_gpus=wishes.num_gpus or 0, resources=wishes.resources,
+        labels=wishes.labels, namespace=wishes.namespace,
+    )  # fmt: skip
+    process().session["runtime_env"] = environment
 
 
 def open_world(**arguments: Any) -> World:
@@ -182,12 +181,6 @@ def open_world(**arguments: Any) -> World:
         world.open()
         atexit.register(_at_exit)
         return world
-
-
-def _world_process() -> Offered:
-    found = processes.current()
-    assert found is not None
-    return found
 
 
 def _facts() -> dict[str, Any]:
@@ -248,7 +241,7 @@ def process() -> Offered:
     """
     found = processes.current()
     if found is None:
-        if processes._current is not None:  # noqa: SLF001
+        if processes.is_inherited():
             raise ZactorError(
                 "this process was forked from one that had called zactor.init(): sockets and "
                 "threads do not survive a fork. Call zactor.init() in the child before anything "
@@ -266,8 +259,10 @@ def process_of_cluster(what: str) -> Process:
     Raises:
         NotImplementedError: The session is with an in-process world, which has none.
     """
+    from zactor.runtime.process import Process
+
     found = process()
-    if not isinstance(found, processes.Process):
+    if not isinstance(found, Process):
         raise NotImplementedError(
             f"an in-process world (zactor.testing.local, local_mode) does not offer {what}: use "
             "world.trace, or a real session"

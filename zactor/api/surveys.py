@@ -10,10 +10,11 @@ Nothing is gathered while nobody asks.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.core.filters import Filters
 from zactor.exceptions import ZactorError
+from zactor.named import NamedTuple
 from zactor.runtime.insight.listing import CALLEE_SAYS, RUNNING, survey
 from zactor.runtime.links.reception import Waiter
 from zactor.wire.messages import Address, Query, Survey

@@ -183,15 +183,13 @@ def node(
     labels: dict[str, str] | None,
 ) -> None:
     """Run this machine's node of a cluster, in the foreground, until it is stopped."""
-    from dataclasses import replace
-
     from zactor.config import Config
     from zactor.runtime import joining
     from zactor.runtime.cluster import run_node
 
     config = Config.from_environment()
     if object_store_memory is not None:
-        config = replace(config, store_bytes=object_store_memory)
+        config = config._replace(store_bytes=object_store_memory)
     place = joining.find_cluster(join, config)
     place.session.close()  # the node opens its own
     keys = place.keys

@@ -12,9 +12,9 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from zactor.config import Config
+from zactor.named import NamedTuple
 from zactor.wire.messages import Address
 
 PATIENCE = 15.0  # seconds that a daemon may take to end in order

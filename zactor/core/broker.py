@@ -23,7 +23,7 @@ can send: that is answered with an error, or reported and dropped. The one excep
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.core.checks import field_error
 from zactor.core.client_requests import CHANGING, LATER, ClientRequests, RefusedError
@@ -32,6 +32,7 @@ from zactor.core.journal import Effect, Report, Send, Watch
 from zactor.core.node_reports import NodeReports
 from zactor.core.processes import FORGOTTEN
 from zactor.core.sessions import Answers
+from zactor.named import NamedTuple
 from zactor.wire.messages import Answer, CreateActor, CreateGroup, SessionLost
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ Does not ask, time or send anything.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+
+from zactor.named import NamedTuple
 
 
 class Need(NamedTuple):

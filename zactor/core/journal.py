@@ -8,10 +8,11 @@ Does not look at what is written or sent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.core.events import Events
 from zactor.core.state import Change
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from zactor.core.state import State

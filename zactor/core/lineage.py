@@ -17,9 +17,10 @@ Invariants
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.ids import PUT_INDEX
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,9 @@ The effects are put into effect in the order in which they are drained.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from zactor.core.worker_pool import Worker

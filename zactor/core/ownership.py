@@ -34,9 +34,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from zactor.ids import OBJECT_ID_SIZE
+from zactor.named import NamedTuple
 from zactor.wire.references import Confirmed, Drop, Gone, Held, Hold, ReferenceMessage, Taken
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ CPU in this comparison (only), so that thousands of them do not pile up on one n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.core.resources import Amounts, Pool, parse_amounts, show_amounts
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -11,8 +11,9 @@ Invariants
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from zactor.named import NamedTuple
 from zactor.wire.messages import ProcessDied
 
 if TYPE_CHECKING:

@@ -14,7 +14,9 @@ Invariants
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

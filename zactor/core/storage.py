@@ -31,7 +31,7 @@ Invariants
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 from zactor.core.pulls import CHUNK, Pull, Pulls
 from zactor.core.room import (
@@ -64,6 +64,7 @@ from zactor.core.storage_effects import (
     Watch,
     WriteChunk,
 )
+from zactor.named import NamedTuple
 from zactor.wire.messages import (
     FreeSegment,
     LocateSegment,

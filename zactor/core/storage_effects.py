@@ -6,7 +6,9 @@ exactly one call of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from zactor.wire.messages import FreeSegment, ReadSegment

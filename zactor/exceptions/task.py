@@ -55,7 +55,8 @@ class TaskError(ZactorError):
         self.args = (function_name, traceback_str, cause)
 
     def __str__(self) -> str:
-        where = f"{self.proctitle}() (pid={self.pid}"
+        ran = f"pid={self.pid}" if self.executed == "yes" else "not run"
+        where = f"{self.proctitle}() ({ran}"
         if self.ip:
             where += f", ip={self.ip}"
         if self.actor_id:
@@ -90,6 +91,8 @@ class TaskError(ZactorError):
         state = BaseException.__getattribute__(dual, "__dict__")
         state.update(self.__dict__)
         state.update(BaseException.__getattribute__(cause, "__dict__"))
+        if isinstance(cause, ZactorError):
+            state["executed"] = self.executed  # this call, whatever became of the other one
         state["cause"] = cause
         state["_zactor_task_error"] = self
         return dual  # type: ignore[no-any-return]

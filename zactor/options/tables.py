@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from zactor.named import NamedTuple
 from zactor.options import scheduling
 
 Check = Callable[[Any], str | None]

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from zactor.config import Config
     from zactor.core.state import State
-    from zactor.runtime.links.loop import Loop, Timer
+    from zactor.runtime.links.loop import Loop
     from zactor.runtime.links.peer import Peer
     from zactor.runtime.links.post import Post
+    from zactor.runtime.links.timers import Timer
     from zactor.wire.messages import Address
 
 PROBE_EVERY = 2.0

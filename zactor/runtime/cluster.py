@@ -1,7 +1,7 @@
 """The cluster process: a broker and a node together, or one of them as a daemon.
 
-`launch` is for a driver that starts a cluster of its own: one process, embedded, which dies with
-the driver. Its steps, in the order that makes it fast (what is slow to import runs beside what
+`main` is what a driver has launched that starts a cluster of its own: one process, embedded, which
+dies with the driver. Its steps, in the order that makes it fast (what is slow to import runs beside what
 has to wait for it):
 
     1. import what workers need too, and fork the fork server: before any thread or ZeroMQ context
@@ -25,16 +25,17 @@ import socket
 import sys
 from contextlib import suppress
 from functools import partial
-from select import POLLIN, poll
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgpack
 
 from zactor.config import Config
+from zactor.runtime.launching import DRIVER_FD, RESULT_FD, await_end
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from zactor.runtime.links.loop import Loop
     from zactor.runtime.links.post import Post
@@ -42,145 +43,30 @@ if TYPE_CHECKING:
     from zactor.runtime.session import Session
     from zactor.transport.curve import Keys
 
-LAUNCH_TIMEOUT = 30.0
 BROKER_ENTRY = "zactor.runtime.broker:start_broker"
 """What starts the broker: `function(loop, post, config, info)` returns it."""
 
-STOP_TIMEOUT = 10.0
-_PROGRAM = "from zactor.runtime.cluster import main; main()"
-_RESULT_FD, _DRIVER_FD = 3, 4  # descriptors of a launched cluster
 BROKER_SOCKET = "broker.inbox"
 """The name of a broker daemon's inbox: the same after a restart."""
 _ABORT_PATIENCE = 2.0
-
-
-class LaunchError(RuntimeError):
-    """The cluster process did not come up; the text says why."""
-
-
-class Launched(NamedTuple):
-    """A cluster that this process has started."""
-
-    pid: int
-    pidfd: int
-    broker: Address
-    node: Address
-    session: str  # directory
-    cluster: bytes
-    machine: bytes  # token
-
-    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
-        """End the cluster in order, and by force if that takes too long."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                signal.pidfd_send_signal(self.pidfd, number)
-            except ProcessLookupError:
-                break
-            if _await_end([self.pidfd], timeout):
-                break
-        with suppress(ChildProcessError):  # the program's own handling of children was faster
-            os.waitpid(self.pid, 0)
-        os.close(self.pidfd)
-        if os.path.exists(self.session):  # it was killed, and could not clean up
-            from zactor.runtime.session import sweep
-
-            sweep(Config.from_environment())
-
-
-def launch(
-    *,
-    resources: Mapping[str, float | None] | None = None,
-    labels: Mapping[str, str] | None = None,
-    preload: Sequence[str] = (),
-    settings: Mapping[str, Any] | None = None,
-    **extra: Any,
-) -> Launched:
-    """Start an embedded cluster that lives as long as this process, at most.
-
-    Args:
-        resources: "CPU", "GPU", "memory" and custom ones; what is missing or None is detected.
-        labels: Of the node.
-        preload: Modules that workers find imported.
-        settings: Fields of `Config` that go before the environment.
-        extra: "entry_point" and "broker", for tests.
-
-    Raises:
-        LaunchError: It did not come up.
-    """
-    from zactor.runtime.nodes.forkserver import python_command
-
-    options = {
-        "resources": dict(resources or {}),
-        "labels": dict(labels or {}),
-        "preload": list(preload),
-        "sys_path": [os.path.abspath(path) for path in sys.path],
-        "settings": dict(settings or {}),
-        **extra,
-    }
-    driver = os.pidfd_open(os.getpid())
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    # Copied out of the way first, or one copy could overwrite the other's source.
-    sources = [_dup_above(writing), _dup_above(driver)]
-    try:
-        environ = {**os.environ, "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
-        pid = os.posix_spawn(
-            sys.executable,
-            python_command(_PROGRAM, msgpack.packb(options).hex()),
-            environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, sources[0], _RESULT_FD),
-                (os.POSIX_SPAWN_DUP2, sources[1], _DRIVER_FD),
-            ],
-            setsid=True,
-        )
-    finally:
-        for fd in (writing, driver, *sources):
-            os.close(fd)
-    pidfd = os.pidfd_open(pid)
-    try:
-        result = _read_result(reading)
-    except LaunchError:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(pidfd)
-        raise
-    finally:
-        os.close(reading)
-    return Launched(
-        pid, pidfd, Address(*result["broker"]), Address(*result["node"]), result["session"],
-        result["cluster"], result["machine"],
-    )  # fmt: skip
-
-
-def _read_result(fd: int) -> dict[str, Any]:
-    waiter = poll()
-    waiter.register(fd, POLLIN)
-    received = b""
-    while True:
-        if not waiter.poll(LAUNCH_TIMEOUT * 1000):
-            raise LaunchError(
-                f"the cluster process did not come up within {LAUNCH_TIMEOUT:g} s"
-            )
-        chunk = os.read(fd, 65536)
-        received += chunk
-        if not chunk:
-            break
-    if not received:
-        raise LaunchError(
-            "the cluster process ended while it started; see what it printed above"
-        )
-    result: dict[str, Any] = msgpack.unpackb(received)
-    if "error" in result:
-        raise LaunchError(result["error"])
-    return result
+# What broker and node need, and workers too: imported once, before the fork server is forked.
+_SHARED = (
+    "zactor.runtime.links.post",
+    "zactor.runtime.links.routing",
+    "zactor.runtime.links.succession",
+    "zactor.runtime.nodes.lane",
+    "zactor.runtime.hosting.progress",
+    "zactor.runtime.machine",
+    "zactor.runtime.objects.chunks",
+    "zactor.store.segments",
+)
 
 
 def main() -> NoReturn:
     """Be an embedded cluster: `launch` has prepared the descriptors and the first argument."""
     options = msgpack.unpackb(bytes.fromhex(sys.argv[1]))
-    os.closerange(_DRIVER_FD + 1, 0x7FFFFFFF)
-    for fd in (_RESULT_FD, _DRIVER_FD):
+    os.closerange(DRIVER_FD + 1, 0x7FFFFFFF)
+    for fd in (RESULT_FD, DRIVER_FD):
         os.set_inheritable(fd, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # C2
     try:
@@ -197,8 +83,8 @@ def main() -> NoReturn:
 
 def _tell_driver(result: dict[str, Any]) -> None:
     with suppress(BrokenPipeError):  # it died meanwhile; its pidfd tells
-        os.write(_RESULT_FD, msgpack.packb(result))
-    os.close(_RESULT_FD)
+        os.write(RESULT_FD, msgpack.packb(result))
+    os.close(RESULT_FD)
 
 
 class _Embedded:
@@ -223,7 +109,7 @@ class _Embedded:
             fork_server=fork_server,
             ended=self._ended,
         )
-        self._part.loop.add_reader(_DRIVER_FD, self._driver_died)
+        self._part.loop.add_reader(DRIVER_FD, self._driver_died)
         self._part.session.publish(list(self._part.post.address))
         self._part.on_signal(signal.SIGTERM, self._terminated)
         _tell_driver(
@@ -279,7 +165,7 @@ class _Embedded:
             self._sweep()
 
     def _abort(self) -> NoReturn:
-        _await_end(self.node.kill_workers(), _ABORT_PATIENCE)
+        await_end(self.node.kill_workers(), _ABORT_PATIENCE)
         self._part.session.close()
         self._sweep_late()
         os._exit(0)
@@ -362,8 +248,9 @@ class _Part:
             "labels": dict(options.get("labels") or {}),
             "store": capacity,
         }
+        boot = {**(boot or {}), "busy_poll": self.config.busy_poll}
         setup = NodeSetup(
-            entry, broker, boot or {}, list(options.get("sys_path") or ()),
+            entry, broker, boot, list(options.get("sys_path") or ()),
             list(options.get("preload") or ()), options.get("entry_point", ""),
         )  # fmt: skip
         node = Node(
@@ -486,7 +373,7 @@ def run_node(
     node.on_broker_moved = lambda address: part.session.publish(list(address))
     node.on_joined = lambda: ready(part.post.address)
     part.loop.run()
-    _await_end(node.kill_workers(), _ABORT_PATIENCE)
+    await_end(node.kill_workers(), _ABORT_PATIENCE)
     has_joined = node.has_joined
     node.close()
     part.close()
@@ -497,15 +384,14 @@ def run_node(
 
 
 def _configure(settings: Mapping[str, Any]) -> Config:
-    from dataclasses import replace
-
-    return replace(Config.from_environment(), **settings)
+    return Config.from_environment()._replace(**settings)
 
 
 def _fork_early() -> tuple[socket.socket, int]:
     """Fork the fork server of the default environment; return its lane and pid."""
     # What both need is imported once, and shared.
-    import zactor.transport.network  # noqa: F401 - not used here: its pages are
+    for name in _SHARED:
+        import_module(name)
     from zactor.runtime.nodes.forkserver import serve
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -522,25 +408,6 @@ def _fork_early() -> tuple[socket.socket, int]:
 def _open_log(session: Session) -> int:
     path = os.path.join(session.logs, "cluster.log")
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-
-def _dup_above(fd: int) -> int:
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16)
-
-
-def _await_end(pidfds: list[int], timeout: float) -> bool:
-    """Wait until all the processes are dead; return whether they are."""
-    from time import monotonic
-
-    deadline = monotonic() + timeout
-    for pidfd in pidfds:
-        waiter = poll()
-        waiter.register(pidfd, POLLIN)
-        if not waiter.poll(max(0.0, deadline - monotonic()) * 1000):
-            return False
-    return True
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.config import Config
 from zactor.exceptions import GetTimeoutError, SessionLostError, ZactorSystemError
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.insight.terminal import Terminal
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.reception import Waiter
@@ -72,6 +72,7 @@ class Driver:
             keys=keys,
             transport=config.transport,
             host=config.host or _own_host(broker, machine),
+            busy_poll=config.busy_poll,
         )
         self.cluster: dict[str, Any] = {}
         self._cluster_end: threading.Thread | None = None

@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from zactor.named import NamedTuple
 from zactor.wire.messages import Address
 
 if TYPE_CHECKING:

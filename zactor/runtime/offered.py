@@ -44,6 +44,9 @@ class OffersCalls(Protocol):
     def fail(self, result: Result, error: BaseException) -> None:
         """Settle a call with an error that was made here."""
 
+    def note_failure(self, result: Result, state: int, value: Any) -> None:
+        """Remember, for listings, that a call has failed."""
+
     def cancel_sent(self, stream: Stream, seq: int, flags: int) -> None:
         """Have a call cancelled where it is."""
 

@@ -1,6 +1,6 @@
 """What every driver and worker process is made of, put together.
 
-One `Process` at a time, found by `current()`: its post office, who receives, the caller's and the
+One `Process` at a time, found by `runtime.current`: its post office, who receives, the caller's and the
 callee's halves of the data plane, the actors it has handles of, its tasks and its objects.
 
 Does not know what the process is for: `runtime.driver` and `runtime.worker` do.
@@ -9,7 +9,6 @@ Does not know what the process is for: `runtime.driver` and `runtime.worker` do.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
     from zactor.core.calls import Result
     from zactor.runtime.hosting.progress import ProgressPage
-    from zactor.runtime.offered import Offered
     from zactor.transport.curve import Keys
     from zactor.wire.messages import Address
 
@@ -51,9 +49,6 @@ ANSWER_TIMEOUT = 60.0  # for what a broker or node is asked; it survives a resta
 BLOCKED_AFTER = 0.002  # a wait shorter than this is not worth giving CPUs back for
 
 MOST_WARNED = 1_000  # different warnings of one process; what comes after is not shown
-
-_current: Offered | None = None
-_is_fork = False  # `_current` is that of the process this one was forked from
 
 
 class Process:
@@ -80,6 +75,7 @@ class Process:
         features: dict[str, Any] | None = None,
         transport: str = "",
         host: str = "",
+        busy_poll: float = 0.0,
     ) -> None:
         self.id = process_id
         self.pid = os.getpid()
@@ -118,7 +114,7 @@ class Process:
         self.blocking: Callable[[bool], None] | None = None  # told around long waits
         self.caller = Caller(self.post, self._gathered)
         self.callee = Callee(self.post, progress)
-        self.reception = Reception(self.post, self.flush)
+        self.reception = Reception(self.post, self.flush, busy_poll=busy_poll)
         self.definitions = Definitions(self)
         self.objects = Objects(self)
         self.actors = ActorViews(self)
@@ -341,28 +337,3 @@ def show_warning(text: str) -> None:
         with suppress(OSError, ValueError):
             sys.stderr.write(f"zactor: {text}\n")
             sys.stderr.flush()
-
-
-def current() -> Offered | None:
-    """Return what this process offers, or None before `init`, after `shutdown`, or in a fork."""
-    return None if _is_fork else _current
-
-
-def set_current(process: Offered | None) -> None:
-    """Make `process` the one that `current` returns."""
-    global _current, _is_fork  # noqa: PLW0603 - one runtime a process
-    _current = process
-    _is_fork = False
-
-
-def _forked() -> None:
-    """Asking for the pid at each `current` would cost more than all else that it does."""
-    global _is_fork  # noqa: PLW0603
-    _is_fork = _current is not None
-
-
-os.register_at_fork(after_in_child=_forked)
-
-
-lock = threading.RLock()
-"""Held while the process's runtime is made or ended."""

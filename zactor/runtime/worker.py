@@ -7,25 +7,24 @@ actor, or leases for tasks. Shared workers host many actors.
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import os
 import select
 import signal
 import sys
 import threading
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zactor.ids import caller_id
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.calls.caller import Identity
 from zactor.runtime.hosting.assigned import Assigned
 from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.runtime.hosting.progress import ProgressPage
 from zactor.runtime.hosting.running_call import StopServing
+from zactor.runtime.insight.origins import name_output, say_name
 from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.nodes.lane import Lane, LaneClosedError
 from zactor.runtime.process import Process
@@ -67,6 +66,7 @@ class Worker:
             progress=ProgressPage(progress_fd),
             transport=boot.get("transport") or "",
             host=boot.get("host") or "",
+            busy_poll=boot.get("busy_poll") or 0.0,
         )
         processes.set_current(self.process)
         self.process.session = dict(boot.get("session") or {})
@@ -231,6 +231,7 @@ class Worker:
         process = self.process
         execution = process.running = Execution(process, None, "")
         self._set_job(order[2], order[3])
+        name_output(execution.printing)
         signal.signal(CANCEL_SIGNAL, execution.on_cancel_signal)
         host = MainHost(process, execution, 0)
         host.is_task_host = True
@@ -312,6 +313,8 @@ class Worker:
             self.orders.get()  # "exit"
             return
         execution.actor_repr = repr_of(execution.instance)
+        if execution.actor_repr and " object at 0x" not in execution.actor_repr:
+            say_name(execution.actor_repr)
         self._say(["ready", actor, life, execution.actor_repr])
         host.serve()
         self._end_actor(host)
@@ -415,8 +418,12 @@ def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:
 
 def _die_first() -> None:
     """Have the kernel, when memory runs out, end workers before nodes, brokers and drivers."""
-    with contextlib.suppress(OSError):  # where it may not be said
-        Path("/proc/self/oom_score_adj").write_text("1000")
+    try:
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(score, b"1000")
+        os.close(score)
+    except OSError:
+        pass  # where it may not be said
 
 
 def _register_stack_dump(fd: int, offset: int) -> None:

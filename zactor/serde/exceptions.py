@@ -55,7 +55,38 @@ def pack_exception(
     if losses:
         text += f"\n({', '.join(losses)} isn't serializable and arrives as text)"
     where = (pid, ip, actor_repr, actor_id)
-    return pickle.dumps((function_name, text, where, packed), 5), (), refs
+    return pickle.dumps((function_name, text, where, packed, "yes"), 5), (), refs
+
+
+ARGUMENT_FAILED = "  At least one of the input arguments for this task could not be computed:"
+
+
+def failed_argument(error: BaseException, function_name: str = "") -> TaskError:
+    """Return the error of a call that was not run because an argument of it is an error."""
+    cause = error.cause if isinstance(error, TaskError) else error  # E3
+    kind = TaskError if isinstance(error, TaskError) else type(error)
+    text = f"{ARGUMENT_FAILED}\n{kind.__module__}.{kind.__qualname__}: {_printed(str, error)}"
+    failed = TaskError(function_name, _shortened(text), cause)
+    failed.executed = "no"
+    return failed
+
+
+def pack_task_error(error: TaskError, function_name: str) -> bytes:
+    """Return a `TaskError` of a function, with what it says of where and whether it ran."""
+    where = (error.pid, error.ip, error.actor_repr, error.actor_id)
+    packed = _pack_cause(error.cause)[0]
+    content = (function_name, error.traceback_str, where, packed, error.executed)
+    return pickle.dumps(content, 5)
+
+
+def repack_failed_argument(payload: Buffer, function_name: str) -> bytes:
+    """Return what `failed_argument` makes of a packed exception, without loading that."""
+    name, text, (pid, ip, actor_repr, actor_id), packed, executed = pickle.loads(payload)
+    error = TaskError(name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id)
+    error.executed = executed
+    failed = failed_argument(error, function_name)
+    where = (0, "", "", "")
+    return pickle.dumps((function_name, failed.traceback_str, where, packed, "no"), 5)
 
 
 def unpack_exception(payload: Buffer, found: list[Any] | None = None) -> TaskError:
@@ -69,7 +100,8 @@ def unpack_exception(payload: Buffer, found: list[Any] | None = None) -> TaskErr
 
 def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskError:
     """Return the plain `TaskError`."""
-    function_name, text, (pid, ip, actor_repr, actor_id), packed = pickle.loads(payload)
+    function_name, text, where, packed, executed = pickle.loads(payload)
+    pid, ip, actor_repr, actor_id = where
     cause: BaseException | None = None
     if packed is not None:
         try:
@@ -82,9 +114,11 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
             )
         if not isinstance(cause, BaseException):
             cause = UnserializableException(text)
-    return TaskError(
+    whole = TaskError(
         function_name, text, cause, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
     )
+    whole.executed = executed
+    return whole
 
 
 def text_of(payload: Buffer) -> str:
@@ -115,12 +149,14 @@ def format_traceback(error: BaseException) -> str:
         text = "".join(trace.format())
     except Exception as reason:  # noqa: BLE001 - E1: repr and str are the user's
         text = f"{type(error).__qualname__} (formatting it failed with {type(reason).__name__})"
-    if len(text) > _MAX_TEXT:
-        half = _MAX_TEXT // 2
-        text = (
-            f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-        )
-    return text.rstrip("\n")
+    return _shortened(text.rstrip("\n"))
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MAX_TEXT:
+        return text
+    half = _MAX_TEXT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def _drop_own_frames(trace: traceback.TracebackException, seen: set[int]) -> None:

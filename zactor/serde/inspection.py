@@ -13,9 +13,10 @@ import sys
 import types
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from zactor.exceptions import Executed, SerializationError
+from zactor.named import NamedTuple
 from zactor.serde.pickling import failure
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ same bytes make up a spilled value's file and what nodes send each other.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+
+from zactor.named import NamedTuple
 
 MAGIC = b"zactor\x00\x01"
 HEADER_SIZE = 128

@@ -39,10 +39,11 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from zactor.exceptions import ObjectStoreFullError
+from zactor.named import NamedTuple
 from zactor.store import layout
 from zactor.store.memory import PAGE, Mapping, export, flat, write_file
 from zactor.wire.messages import FreeSegment, SegmentFilled

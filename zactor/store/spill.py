@@ -17,8 +17,9 @@ import errno
 import fcntl
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from zactor.named import NamedTuple
 from zactor.store import layout
 
 if TYPE_CHECKING:

@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,10 +10,12 @@ is set, so it is.
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 
 import zmq
 from zmq.utils import z85
+
+from zactor.named import NamedTuple
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 DOMAIN = b"zactor"

@@ -54,6 +54,7 @@ class LocalConnection:
 
     __slots__ = ("_arrivals", "_decoder", "_is_blocked", "_is_ended", "_lock", "_on_end", "_receive",
                  "_send", "_socket", "_unsent", "fd", "probe")  # fmt: skip
+    tells_its_end = True
 
     def __init__(
         self,

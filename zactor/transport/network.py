@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from zactor.transport.context import context, inboxes
 from zactor.transport.curve import client_options, server_options
-from zactor.transport.limits import BACKLOG, MAX_MESSAGE, MAX_SOCKETS
+from zactor.transport.limits import BACKLOG, MAX_MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,40 +34,19 @@ _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 
-_context: tuple[int, zmq.Context[zmq.Socket[bytes]]] | None = None
-
-
-def context() -> zmq.Context[zmq.Socket[bytes]]:
-    """Return this process's ZeroMQ context, made on first use; a forked child makes its own."""
-    global _context  # noqa: PLW0603 - one context a process is ZeroMQ's own rule
-    pid = os.getpid()
-    if _context is None or _context[0] != pid:
-        made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        made.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
-        _context = (pid, made)
-        _inboxes.clear()
-    return _context[1]
-
-
-def close_context() -> None:
-    """End this process's context if no inbox is left; every socket must be closed by then."""
-    global _context  # noqa: PLW0603
-    if _context is not None and _context[0] == os.getpid():
-        if _inboxes:
-            return  # tests have several in one process
-        _context[1].term()
-    _context = None
-
-
-_inboxes: set[int] = set()  # ids of the receiving sockets that are open
-
 
 class ReceivingSocket:
-    """The ROUTER of a process, bound to tcp. Used by one thread at a time: the one that leads."""
+    """The ROUTER of a process, bound to tcp. Used by one thread at a time: the one that leads.
+
+    Attributes:
+        fd: Readable when something arrives while nothing was left; see `receive`.
+        on_arrival: Told when something has arrived that the descriptor will not tell of, since
+            sending has used up its edge. Whoever sends sets it.
+    """
 
     def __init__(self) -> None:
         self._socket = context().socket(zmq.ROUTER)
-        _inboxes.add(id(self))
+        inboxes.add(id(self))
         self._socket.set_hwm(0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
@@ -74,6 +54,7 @@ class ReceivingSocket:
         self._socket.setsockopt(zmq.BACKLOG, BACKLOG)
         self._receive = super(zmq.Socket, self._socket).recv
         self._get = self._socket.get
+        self.on_arrival: Callable[[], None] = _nobody
         self.fd: int = self._socket.getsockopt(zmq.FD)  # type: ignore[assignment]
 
     def bind_tcp(self, host: str, keys: Keys, port: int = 0) -> str:
@@ -121,39 +102,46 @@ class ReceivingSocket:
             self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             self._socket.send_multipart((route, *frames), zmq.NOBLOCK)
         except zmq.ZMQError:
-            return False
-        return True
+            is_sent = False
+        else:
+            is_sent = True
+        # Sending takes libzmq's word of what has arrived off the descriptor. A connection that is
+        # known to hold something is not spoken of again, however much more comes.
+        if not self._socket.closed and self._get(_EVENTS) & _POLLIN:  # type: ignore[operator]
+            self.on_arrival()
+        return is_sent
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close(0)
-        _inboxes.discard(id(self))
+        inboxes.discard(id(self))
 
 
 class SendingSocket:
     """One connection to one peer's inbox. Guarded by the lock of whoever owns it."""
 
     __slots__ = ("_send", "_socket", "fd", "on_arrival", "probe")
+    tells_its_end = False
 
     def __init__(self, endpoint: str, keys: Keys | None) -> None:
-        """Connect to a tcp endpoint."""
+        """Connect to a tcp endpoint.
+
+        Raises:
+            OSError: Not even an attempt is possible.
+        """
         # A bare connection beside a tcp one: it says at once if nobody listens, which libzmq does
         # not when reconnection is off. For the owner to watch (`TcpProbe.failure`) and close.
         self.probe: TcpProbe | None = TcpProbe(endpoint)
-        made = context().socket(zmq.DEALER)
-        made.set_hwm(0)
-        made.setsockopt(zmq.RECONNECT_IVL, -1)
-        made.setsockopt(zmq.LINGER, 0)
-        if keys is not None:
-            client_options(made, keys)
-        made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-        made.connect(endpoint)
+        try:
+            made = _connected(endpoint, keys)
+        except zmq.ZMQError as error:  # there are no descriptors left, or the process ends
+            self.probe.close()
+            raise OSError(error.errno, f"{endpoint}: {error.strerror}") from None
         self._socket = made
         # Past pyzmq's Python layer, which looks for options that we do not use: 0.5 us.
         self._send = super(zmq.Socket, made).send
         # For a connection that is answered over: told when something arrived that the
-        # descriptor will not tell of, since sending has used up its edge.
+        # descriptor will not tell of, since this process's own use of it has used up its edge.
         self.on_arrival: Callable[[], None] | None = None
         self.fd: int = made.getsockopt(zmq.FD)  # type: ignore[assignment]
 
@@ -183,15 +171,35 @@ class SendingSocket:
     def is_connected(self) -> bool:
         """Whether the pipe still exists (also true while the connection is being made)."""
         try:
-            return bool(self._socket.get(_EVENTS) & _POLLOUT)  # type: ignore[operator]
+            events: int = self._socket.get(_EVENTS)  # type: ignore[assignment]
         except zmq.ZMQError:
             return False
+        if events & _POLLIN and self.on_arrival is not None:  # asking uses up the edge, too
+            self.on_arrival()
+        return bool(events & _POLLOUT)
 
     def close(self, *, linger: float) -> None:
         """Close, giving what is queued `linger` seconds to leave."""
         if self.probe is not None:
             self.probe.close()
         self._socket.close(int(linger * 1000))
+
+
+def _connected(endpoint: str, keys: Keys | None) -> zmq.Socket[bytes]:
+    made = context().socket(zmq.DEALER)
+    try:
+        made.set_hwm(0)
+        made.setsockopt(zmq.RECONNECT_IVL, -1)
+        made.setsockopt(zmq.LINGER, 0)
+        if keys is not None:
+            client_options(made, keys)
+        made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        made.connect(endpoint)
+    except zmq.ZMQError:
+        made.close(0)
+        raise
+    return made
 
 
 class ReturnRoute:
@@ -202,6 +210,7 @@ class ReturnRoute:
     """
 
     __slots__ = ("_inbox", "_route", "fd", "probe")
+    tells_its_end = True
 
     def __init__(self, inbox: ReceivingSocket, route: bytes) -> None:
         self._inbox = inbox
@@ -219,6 +228,10 @@ class ReturnRoute:
 
     def close(self, *, linger: float) -> None:
         """Forget the route; the connection is the peer's."""
+
+
+def _nobody() -> None:
+    """Who never sends over its inbox misses nothing."""
 
 
 class TcpProbe:

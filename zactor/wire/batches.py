@@ -33,7 +33,9 @@ more to say carries status | EXTRA, and its value is `[value, extras]`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from zactor.named import NamedTuple
 
 
 class Channel(NamedTuple):

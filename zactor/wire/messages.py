@@ -10,7 +10,9 @@ one `Answer`; asking again with the same number gets the same answer. Everything
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+from zactor.named import NamedTuple
 
 
 class Address(NamedTuple):

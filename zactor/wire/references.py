@@ -7,7 +7,9 @@ mean, and why they suffice, is said in `core.ownership`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

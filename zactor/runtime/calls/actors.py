@@ -394,7 +394,7 @@ class ActorViews:
         """The error of a call whose actor's process died, and which may live again."""
         return ActorUnavailableError(
             f"The actor is restarting: {_clause(view.entry)}",
-            **_naming(view),
+            **naming(view),
             executed=executed,
         )
 
@@ -408,7 +408,7 @@ class ActorViews:
             return from_wire(error)
         died = ActorDiedError(
             _reason(view.entry),
-            **_naming(view),
+            **naming(view),
             actor_init_failed=cause.get("kind") == "constructor",
             cause=error if cause.get("kind") == "constructor" else None,
             executed="no" if cause.get("kind") == "constructor" else executed,
@@ -461,7 +461,8 @@ class ActorViews:
         self._process.tell(ReleaseActor(actor))
 
 
-def _naming(view: ActorView) -> dict[str, Any]:
+def naming(view: ActorView) -> dict[str, Any]:
+    """Return the fields of an error that name an actor."""
     entry = view.entry
     return {
         "actor_id": view.id.hex(),

@@ -1,7 +1,7 @@
 """Arguments on their way out: pickled, with their references found and waited for.
 
 References that are arguments of their own are replaced by their values: the call is held until
-these are here (a failed one settles the call with the same error, and it never runs). Small immutable
+these are here (a failed one settles the call, which never runs: `dependents`). Small immutable
 values that are here already take the reference's place at once, and the call is as plain as if they had
 been passed: 4 us where a slot of its own takes 40. References inside other values travel as
 references, and are pinned until the call is settled.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, NATIVE, PENDING, USER_ERROR, Result
 from zactor.core.calls import STORED as STORED_STATE
 from zactor.exceptions import ObjectStoreFullError
+from zactor.runtime.calls.dependents import settle_dependent
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.values import LARGE
 from zactor.runtime.objects.objects import Put
@@ -198,7 +199,7 @@ def complete(process: Offered, result: Result) -> bool:
         values = [ref._result for ref in named]  # noqa: SLF001
         for value in values:
             if value.state in (USER_ERROR, ERROR):
-                result.settle(value.state, value.value)
+                settle_dependent(process, result, value)
                 result.waiting = 0
                 return False
         filled = []
@@ -252,17 +253,17 @@ class Awaited:
     must not take one whose arguments are all here but not in it yet.
     """
 
-    __slots__ = ("_all", "_left", "_lock", "_ready", "_result")
+    __slots__ = ("_left", "_lock", "_process", "_ready", "_result")
 
     def __init__(
         self,
         result: Result,
         awaited: int,
         ready: Callable[[Result], None],
-        others: dict[Result, None],
+        process: Offered,
     ) -> None:
         self._result = result
-        self._all = others  # all calls of the process that wait like this one, for listings
+        self._process = process
         self._left = awaited
         self._lock = threading.Lock()
         self._ready = ready
@@ -271,11 +272,11 @@ class Awaited:
         """One of them is here. On the leader, or on the thread that submits."""
         result = self._result
         if result.state != PENDING:
-            self._all.pop(result, None)
+            self._process.awaiting.pop(result, None)
             return
         if dependency.state in (USER_ERROR, ERROR):
-            self._all.pop(result, None)
-            result.settle(dependency.state, dependency.value)
+            self._process.awaiting.pop(result, None)
+            settle_dependent(self._process, result, dependency)
             result.waiting = 0
             self._ready(result)
             return
@@ -287,7 +288,7 @@ class Awaited:
             self._left -= 1
             is_last = not self._left
         if is_last:
-            self._all.pop(self._result, None)
+            self._process.awaiting.pop(self._result, None)
             if self._result.state == PENDING:
                 self._ready(self._result)
 
@@ -303,7 +304,7 @@ def wait_for_arguments(
     # One more than there are, so that it cannot become ready before all have been asked.
     if awaited and result.stream is not None:
         process.awaiting[result] = None
-    waiter = Awaited(result, len(awaited) + 1, ready, process.awaiting)
+    waiter = Awaited(result, len(awaited) + 1, ready, process)
     for each in awaited:
         process.objects.want(each)
         each.add_waiter(waiter)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import USER_ERROR
+from zactor.named import NamedTuple
 from zactor.serde.exceptions import text_of
 
 if TYPE_CHECKING:

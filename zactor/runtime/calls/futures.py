@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.calls.cancelling import cancel_result
 from zactor.runtime.calls.values import decode
 from zactor.runtime.hosting.running_call import current_call

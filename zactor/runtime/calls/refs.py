@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zactor.core.calls import PENDING, Result
 from zactor.ids import JobID, TaskID, split_object_id
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.serde.values import collect, loaded
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from zactor.runtime.objects.objects import Guard
+    from zactor.runtime.process import Process
 
 R = TypeVar("R")
 
@@ -127,7 +128,7 @@ class ObjectRef(Generic[R]):
         """Whether this refers to nothing."""
         return self._result.stream is None and self._result.number == 0
 
-    def reference(self, process: processes.Process) -> tuple[bytes, bytes]:
+    def reference(self, process: Process) -> tuple[bytes, bytes]:
         """Return `(object id, owner's process id)`; the object is in the table from now on."""
         guard, owner = process.objects.show(self._result)
         self._guard = guard
@@ -165,3 +166,6 @@ def _load_ref(object_id: bytes, owner: Any) -> ObjectRef[Any]:
 def caller_of(ref: ObjectRef[Any]) -> bytes:
     """Return the caller id within an object id."""
     return split_object_id(ref.binary())[0]
+
+
+ObjectID = ObjectRef  # its name of old, which Ray still has

@@ -27,7 +27,7 @@ from zactor.exceptions import (
     to_wire,
 )
 from zactor.ids import pack_object_id
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.several import Part

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, LOCAL, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
 from zactor.exceptions import TaskError, from_wire
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 from zactor.serde.exceptions import unpack_exception
 from zactor.serde.values import loads
 from zactor.wire import batches

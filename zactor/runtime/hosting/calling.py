@@ -19,10 +19,12 @@ from zactor.exceptions import (
     ObjectLostError,
     SerializationError,
     TaskCancelledError,
+    ZactorError,
 )
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.cancelling import cancel_made_since
 from zactor.runtime.calls.values import decode, decode_wire
+from zactor.runtime.hosting.functions import Functions
 from zactor.runtime.hosting.replying import NATIVE_TYPES, Replies
 from zactor.runtime.hosting.running_call import (
     Call,
@@ -33,6 +35,7 @@ from zactor.runtime.hosting.running_call import (
 )
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.interrupts import enters_user_code, protected
+from zactor.serde.exceptions import failed_argument
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import loads_args
 from zactor.wire import batches
@@ -46,36 +49,9 @@ if TYPE_CHECKING:
 CANCEL_SIGNAL = signal.SIGRTMIN + 3
 
 
-class Functions(dict[int, Any]):
-    """What method numbers stand for; those of tasks are loaded when they are first asked for.
-
-    A number is defined by the first call that is sent with it. That one may not be run here: then what
-    it brought is `promised` to those after it.
-    """
-
-    def __init__(self, process: Process) -> None:
-        super().__init__()
-        self._process = process
-        self._promised: dict[int, bytes] = {}
-
-    def promise(self, number: int, key: bytes) -> None:
-        """Have a number stand for the function with this definition key from now on. Any thread."""
-        self._promised[number] = key
-        self.pop(number, None)  # of an earlier lease
-
-    def get(self, number: int, default: Any = None) -> Any:
-        """Return what a number stands for, if anything."""
-        try:
-            return self[number]
-        except KeyError:
-            return default
-
-    def __missing__(self, number: int) -> Any:
-        key = self._promised.get(number)
-        if key is None:
-            raise KeyError(number)
-        function = self[number] = self._process.definitions.load(key)
-        return function
+def _given(arguments: Any) -> str:
+    """Return the name that a call's arguments give it, if any."""
+    return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
 
 
 class Execution(Replies):
@@ -182,31 +158,37 @@ class Execution(Replies):
             return Call(intake, self.seq, self.seq + self.offset, self.label, self.parent)
         return None
 
-    def _main_call(self, call: Call) -> tuple[int, Any]:
+    def _main_call(self, seq: int) -> tuple[int, Any]:
         """Return method number and arguments of a call that the main thread runs."""
         first, calls = self.run_calls
-        at = 2 * (call.seq - first)
+        at = 2 * (seq - first)
         return (calls[at], calls[at + 1]) if 0 <= at < len(calls) else (0, None)
 
     def name_of(self, call: Call) -> str:
         """Return the name of the method or function that runs."""
         if call.task is not None:
             return call.function
-        return self.names.get(self._main_call(call)[0], "")
+        return self.names.get(self._main_call(call.seq)[0], "")
 
     def module_of(self, call: Call) -> str:
         """Return the module of what runs."""
         if self.label:
             return type(self.instance).__module__
-        function = self.functions.get(self._main_call(call)[0])
+        function = self.functions.get(self._main_call(call.seq)[0])
         return str(getattr(function, "__module__", None) or "")
 
     def name_given(self, call: Call) -> str:
         """Return the name that the caller gave the call, if any."""
         if call.task is not None:
             return ""
-        arguments = self._main_call(call)[1]
-        return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
+        return _given(self._main_call(call.seq)[1])
+
+    def printing(self) -> str:
+        """Return what a worker's tasks print under: the name of the one that runs. Any thread."""
+        if not self.seq:
+            return ""
+        method, arguments = self._main_call(self.seq)
+        return _given(arguments) or self.names.get(method, "")
 
     # -- one call that is not plain ------------------------------------------------------------
 
@@ -343,7 +325,10 @@ class Execution(Replies):
         if slots:
             args = list(args)
             for slot, status, value, *name in slots:
-                value = self._slot(status, value, name, refs)
+                try:
+                    value = self._slot(status, value, name, refs)
+                except ZactorError as error:
+                    raise failed_argument(error) from None
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime.calls import signatures
+from zactor.runtime.calls.methods import is_coroutine_function
 from zactor.runtime.calls.values import decode_wire
-from zactor.runtime.hosting.calling import Execution
-from zactor.runtime.hosting.group_loops import GroupedHost
 from zactor.runtime.hosting.hosts import MainHost
-from zactor.runtime.hosting.pools import AsyncHost, Groups, ThreadHost
-from zactor.serde.values import dumps, loads_args
+from zactor.serde.values import loads_args
 
 if TYPE_CHECKING:
+    from zactor.runtime.hosting.calling import Execution
+    from zactor.runtime.hosting.pools import Groups
     from zactor.runtime.process import Process
 
 
@@ -23,6 +21,10 @@ def make_host(process: Process, execution: Execution, life: int, spec: dict[str,
     concurrency = spec.get("max_concurrency") or 1
     if not spec.get("is_async") and concurrency == 1 and not spec.get("concurrency_groups"):
         return MainHost(process, execution, life)
+    # Asyncio comes with them, which most actors do without.
+    from zactor.runtime.hosting.group_loops import GroupedHost
+    from zactor.runtime.hosting.pools import AsyncHost, ThreadHost
+
     kind: Any = AsyncHost if spec.get("is_async") else ThreadHost
     if kind is AsyncHost and spec.get("concurrency_groups"):
         kind = GroupedHost
@@ -31,6 +33,8 @@ def make_host(process: Process, execution: Execution, life: int, spec: dict[str,
 
 def groups_of(spec: dict[str, Any]) -> Groups:
     """Return the concurrency groups of an actor that runs several calls at a time."""
+    from zactor.runtime.hosting.pools import Groups
+
     of_method = {
         number: row[1].get("group")
         for number, row in enumerate(spec.get("methods") or ())
@@ -43,15 +47,19 @@ def groups_of(spec: dict[str, Any]) -> Groups:
 
 def construct(process: Process, execution: Execution, host: Any, spec: dict[str, Any]) -> None:
     """Load the class and run the constructor. What that raises passes on."""
-    if isinstance(host, AsyncHost):
+    is_async = bool(spec.get("is_async"))
+    if is_async:
+        import asyncio
+
         asyncio.set_event_loop(asyncio.new_event_loop())
     execution.instance = instance = make_instance(process, spec, spec["id"], spec.get("args"))
-    spec.pop("definition", None)
     spec.pop("definition", None)
     for number, row in enumerate(spec.get("methods") or ()):
         name = row[0]
         execution.bind(number, name, getattr(instance, name))
-    if isinstance(host, AsyncHost):
+    if is_async:
+        import asyncio
+
         host.loop = asyncio.get_event_loop()  # not before: calls begin once it is known
 
 
@@ -81,6 +89,8 @@ def _made(cls: Any, *args: Any, **kwargs: Any) -> Any:
     """Return an instance. An `async def __init__` runs to its end on the actor's loop."""
     if not inspect.iscoroutinefunction(cls.__init__):
         return cls(*args, **kwargs)
+    import asyncio
+
     instance = cls.__new__(cls, *args, **kwargs)
     asyncio.get_event_loop().run_until_complete(instance.__init__(*args, **kwargs))
     return instance
@@ -112,52 +122,6 @@ def _make_with_references(
     return instance
 
 
-def describe_methods(cls: type, default_backpressure: int | None = None) -> list[list[Any]]:
-    """Return `[name, {what @method said and what calling needs}]` of each method, in the order of
-    their numbers: by name, so that it is the same in every process."""
-    from zactor.options import MethodOptions
-
-    rows: list[list[Any]] = []
-    for name, function in sorted(inspect.getmembers(cls, inspect.isroutine)):
-        if name.startswith("__") and name not in ("__call__", "__len__", "__getitem__"):
-            continue
-        options = getattr(function, "__zactor_method__", None) or MethodOptions()
-        about: dict[str, Any] = {}
-        if options.num_returns is not None:
-            about["returns"] = options.num_returns
-        elif inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            about["returns"] = "streaming"
-        if options.concurrency_group:
-            about["group"] = options.concurrency_group
-        if options.max_task_retries is not None:
-            about["retries"] = options.max_task_retries
-        if options.retry_exceptions is True:
-            about["retry"] = True
-        elif options.retry_exceptions:
-            about["retry"] = dumps(tuple(options.retry_exceptions), "retry_exceptions")[0]
-        if options.timeout is not None:
-            about["timeout"] = options.timeout
-        if options.on_full:
-            about["on_full"] = options.on_full
-        backpressure = options.generator_backpressure or default_backpressure
-        if backpressure and about.get("returns") in ("streaming", "dynamic"):
-            about["backpressure"] = backpressure
-        static = inspect.getattr_static(cls, name)
-        about["takes"] = signatures.describe(
-            function, skip_first=not isinstance(static, staticmethod | classmethod)
-        )
-        rows.append([name, about])
-    return rows
-
-
-def is_async_class(cls: type) -> bool:
-    """Whether a class has `async def` methods: then it becomes an async actor."""
-    return any(
-        is_coroutine_function(function)
-        for _, function in inspect.getmembers(cls, inspect.isroutine)
-    )
-
-
 def run_shutdown_hook(instance: Any) -> None:
     """Run the actor's own clean-up: `__zactor_shutdown__` or `__ray_shutdown__`."""
     for name in ("__zactor_shutdown__", "__ray_shutdown__"):
@@ -165,8 +129,3 @@ def run_shutdown_hook(instance: Any) -> None:
         if hook is not None and not is_coroutine_function(hook):
             hook()
             return
-
-
-def is_coroutine_function(function: Any) -> bool:
-    """Whether calling it makes a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -23,7 +23,7 @@ from zactor.runtime.calls.several import take_values
 from zactor.runtime.calls.values import LARGE
 from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.links.interrupts import protected
-from zactor.serde.exceptions import pack_exception
+from zactor.serde.exceptions import pack_exception, pack_task_error
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps
 from zactor.wire import batches
@@ -227,15 +227,18 @@ class Replies:
         self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
 
     def packed(self, error: BaseException, method: int) -> bytes:
-        name = self.names.get(method, "")
         payload: bytes = pack_exception(
             error,
-            f"{self.label}.{name}" if self.label else name,
+            self._named(method),
             pid=os.getpid(),
             actor_repr=self.actor_repr,
             actor_id=self.actor_id,
         )[0]
         return payload
+
+    def _named(self, method: int) -> str:
+        name = self.names.get(method, "")
+        return f"{self.label}.{name}" if self.label else name
 
     def cancelled_while_running(
         self, intake: Intake, seq: int, method: int, call: bytes = b""
@@ -245,8 +248,8 @@ class Replies:
 
     def not_run(self, intake: Intake, seq: int, method: int, error: BaseException) -> None:
         """Reply to a call whose arguments could not be had."""
-        if isinstance(error, TaskError):
-            payload, _, _ = pack_exception(error, self.names.get(method, ""), pid=os.getpid())
+        if isinstance(error, TaskError):  # of an argument
+            payload = pack_task_error(error, self._named(method))
             self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
         elif isinstance(error, ZactorError):
             self.reply_error(intake, seq, error)

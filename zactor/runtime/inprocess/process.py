@@ -290,6 +290,9 @@ class LocalCaller:
     def note_name(self, result: Result, name: str) -> None:
         """There are no listings of calls."""
 
+    def note_failure(self, result: Result, state: int, value: Any) -> None:
+        """There are no listings of calls."""
+
     def fail(self, result: Result, error: BaseException) -> None:
         """Settle a call with an error that was made here."""
         result.settle(ERROR, error)

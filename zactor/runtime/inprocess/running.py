@@ -34,7 +34,7 @@ from zactor.runtime.hosting.replying import interrupted
 from zactor.runtime.hosting.running_call import StopServing, current_call
 from zactor.runtime.inprocess.execution import LocalCall, LocalExecution
 from zactor.runtime.inprocess.scheduler import Unwinding
-from zactor.serde.exceptions import pack_exception
+from zactor.serde.exceptions import failed_argument, pack_exception, pack_task_error
 from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps, loads_args
 from zactor.wire import batches
@@ -206,7 +206,10 @@ class Run:
         if slots:
             args = list(args)
             for slot, status, value, *_ in slots:
-                decoded = decode_wire(self.process, status, value)
+                try:
+                    decoded = decode_wire(self.process, status, value)
+                except ZactorError as error:
+                    raise failed_argument(error) from None
                 if type(slot) is int:
                     while len(args) <= slot:
                         args.append(None)
@@ -318,8 +321,7 @@ class Run:
 
     def _not_run(self, error: BaseException) -> None:
         if isinstance(error, TaskError):
-            payload, _, refs = pack_exception(error, self.name, pid=self.process.pid)
-            self.settle(USER_ERROR, payload, refs)
+            self.settle(USER_ERROR, pack_task_error(error, self.text))
         elif isinstance(error, ZactorError):
             self.settle(ERROR, error)
         else:

@@ -30,7 +30,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import ZactorError
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

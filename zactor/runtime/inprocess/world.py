@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import SessionLostError
-from zactor.runtime import process as processes
+from zactor.named import NamedTuple
+from zactor.runtime import current as processes
 from zactor.runtime.inprocess import stuck
 from zactor.runtime.inprocess.actors import LocalActor
 from zactor.runtime.inprocess.directory import LocalDirectory, address_of

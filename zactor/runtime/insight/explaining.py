@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import ERROR, STORED, USER_ERROR, Result
+from zactor.runtime.calls.dependents import function_name
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.several import Part
 from zactor.runtime.calls.streaming import Streaming
 from zactor.runtime.calls.tasks import Lease, is_task
 from zactor.runtime.links.interrupts import protect_module
 from zactor.runtime.objects.objects import Borrowed
-from zactor.wire import batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,6 @@ Lead = dict[str, Any]
 Explained = tuple[list[Cause], "Lead | None"]
 
 LONGEST = 32  # causes that one process adds before it is asked again
-OWN_METHODS = {batches.READY: "__zactor_ready__", batches.APPLY: "__zactor_call__",
-                batches.TERMINATE: "__zactor_terminate__"}  # fmt: skip
 
 
 def cause(kind: str, text: str, **fields: Any) -> Cause:
@@ -216,20 +214,13 @@ def _actor_call(
 
 def name_of(process: Process, result: Result) -> str:
     """Return what texts call a call that was made here."""
-    call: Any = result
-    if is_task(result):
-        return f"task {call.function[1]}()"
-    stream = result.stream
-    view: Any = getattr(stream, "target", None)
-    if isinstance(view, Lease):
-        return f"task {process.tasks.name_of(view, result.method)}()"
-    entry = getattr(view, "entry", None)
-    if entry is None:
+    name = function_name(process, result)
+    if not name:
         return "a call"
-    rows = entry.get("methods") or ()
-    method = result.method
-    name = rows[method][0] if 0 <= method < len(rows) else OWN_METHODS.get(method, "a call")
-    return f"{entry.get('class_name') or 'Actor'}.{name}() of actor {short(view.id, entry.get('name'))}"
+    view: Any = getattr(result.stream, "target", None)
+    if is_task(result) or isinstance(view, Lease):
+        return f"task {name}()"
+    return f"{name}() of actor {short(view.id, view.entry.get('name'))}"
 
 
 def short(actor: bytes, name: str | None = "") -> str:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import PENDING, STORED
 from zactor.core.filters import Filters
 from zactor.ids import PUT_INDEX, pack_object_id, split_object_id
+from zactor.runtime.calls.dependents import method_name
 from zactor.runtime.calls.tasks import Lease
-from zactor.runtime.insight.explaining import OWN_METHODS
 from zactor.runtime.insight.why import running_calls
 from zactor.runtime.links.interrupts import protect_module
 from zactor.runtime.objects.objects import Borrowed
@@ -196,9 +196,8 @@ def _called(process: Process, stream: Stream, number: int, method: int) -> Row:
         place, pid = target.address, None
     else:
         entry = target.entry
-        rows = entry.get("methods") or ()
-        known = rows[method][0] if 0 <= method < len(rows) else OWN_METHODS.get(method, "")
-        name = f"{entry.get('class_name') or 'Actor'}.{known or '__zactor_call__'}"
+        known = method_name(entry, method) or "__zactor_call__"
+        name = f"{entry.get('class_name') or 'Actor'}.{known}"
         place, pid = target.place, entry.get("pid")
         row |= {"actor_id": target.id.hex(), "type": "ACTOR_TASK"}
     if place is not None:

@@ -12,7 +12,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime import process as processes
+from zactor.runtime import current as processes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

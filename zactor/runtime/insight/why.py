@@ -23,14 +23,15 @@ from concurrent.futures import Future
 from itertools import count
 from threading import get_ident
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.ids import pack_object_id, split_object_id
+from zactor.named import NamedTuple
+from zactor.runtime.calls.dependents import OWN_METHODS
 from zactor.runtime.calls.several import Part
 from zactor.runtime.calls.tasks import is_task
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.runtime.insight.explaining import (
-    OWN_METHODS,
     cause,
     explain,
     name_of,

@@ -20,7 +20,6 @@ from zactor.transport import local
 from zactor.transport.arrivals import EDGE, READABLE, WRITABLE
 from zactor.transport.limits import most_connections
 from zactor.transport.local import LocalConnection
-from zactor.transport.network import ReturnRoute, SendingSocket
 
 if TYPE_CHECKING:
     from zactor.runtime.links.peer import Peer
@@ -76,6 +75,8 @@ class Connections:
         """
         post = self._post
         if peer.route:
+            from zactor.transport.network import ReturnRoute
+
             return ReturnRoute(post.network_inbox(), peer.route)
         address = peer.address
         if peer.is_relayed and post.relay_of is not None:
@@ -85,6 +86,8 @@ class Connections:
             return local.connect(
                 endpoint[6:], post.arrivals, post.deliver, peer.wire_ended, peer.lock
             )
+        from zactor.transport.network import SendingSocket
+
         wire = SendingSocket(endpoint, post.keys)
         if peer.is_returning:
             wire.on_arrival = lambda: post.call_later(0, peer.check_connection)
@@ -104,6 +107,8 @@ class Connections:
             if endpoint.startswith("ipc://"):
                 self._send_last(endpoint[6:], data)
             else:
+                from zactor.transport.network import SendingSocket
+
                 wire = SendingSocket(endpoint, post.keys)
                 wire.send(data, ())
                 wire.close(linger=LINGER)
@@ -128,8 +133,8 @@ class Connections:
         """Take notice of the end of a peer's new wire. Any thread, under its lock."""
         wire = peer.wire
         self._open.add(peer)
-        peer.is_looked_at = not isinstance(wire, SendingSocket)
-        if isinstance(wire, SendingSocket):
+        peer.is_looked_at = wire.tells_its_end
+        if not wire.tells_its_end:
             self._by_fd[wire.fd] = peer
             if wire.probe is not None:
                 self._probed[wire.probe.fd] = peer
@@ -156,7 +161,7 @@ class Connections:
         """Undo `watch`, before the wire is closed. Any thread, under the peer's lock."""
         self._open.discard(peer)
         wire = peer.wire
-        if isinstance(wire, SendingSocket) and self._by_fd.pop(wire.fd, None) is not None:
+        if not wire.tells_its_end and self._by_fd.pop(wire.fd, None) is not None:
             self._edges.unregister(wire.fd)
             self.end_probe(peer)
 

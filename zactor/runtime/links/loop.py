@@ -6,33 +6,18 @@ there the thread that waits receives (see `reception`).
 
 from __future__ import annotations
 
-import heapq
 import os
 import select
 import time
-from itertools import count
 from typing import TYPE_CHECKING
 
 from zactor.runtime.links.bugs import guarded
+from zactor.runtime.links.timers import Timer, Timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zactor.runtime.links.post import Post
-
-
-class Timer:
-    """A callback that is due at a time; `cancel` it if it is not to run."""
-
-    __slots__ = ("callback", "is_cancelled")
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback = callback
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        """Do not run it."""
-        self.is_cancelled = True
 
 
 class Loop:
@@ -42,8 +27,7 @@ class Loop:
         self.now = time.monotonic
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], None]] = {}
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._order = count()
+        self._timers = Timers()
         self._post: Post | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopped = False
@@ -67,9 +51,7 @@ class Loop:
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Run `callback` once, `seconds` from now."""
-        timer = Timer(callback)
-        heapq.heappush(self._timers, (self.now() + seconds, next(self._order), timer))
-        return timer
+        return self._timers.add(self.now() + seconds, callback)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Run `callback` in the next turn. Any thread."""
@@ -106,15 +88,11 @@ class Loop:
         now = self.now()
         if post is not None and post.is_due():
             post.tick(now)
-        while self._timers and (self._timers[0][0] <= now or self._timers[0][2].is_cancelled):
-            timer = heapq.heappop(self._timers)[2]
-            if not timer.is_cancelled:
-                guarded(timer.callback)
+        self._timers.run_due(now)
 
     def _timeout(self) -> float | None:
-        while self._timers and self._timers[0][2].is_cancelled:
-            heapq.heappop(self._timers)
-        due = [self._timers[0][0]] if self._timers else []
+        nearest = self._timers.nearest()
+        due = [] if nearest is None else [nearest]
         if self._post is not None:
             if self._post.is_due():
                 return 0.0

@@ -87,7 +87,7 @@ class LoopLeader:
         self.is_asleep = True
         reception.leader_falls_asleep()
         try:
-            return self._select(timeout)
+            return reception.busy_poll.wait(self._select, timeout)
         finally:
             self.is_asleep = False
             reception.leader_wakes()

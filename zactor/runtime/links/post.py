@@ -17,7 +17,6 @@ Owned by:
 
 from __future__ import annotations
 
-import heapq
 import os
 import threading
 import time
@@ -34,9 +33,10 @@ from zactor.runtime.links.connections import Connections
 from zactor.runtime.links.greetings import Greetings
 from zactor.runtime.links.interrupts import protect_module
 from zactor.runtime.links.peer import UP, Peer
+from zactor.runtime.links.timers import Timers
 from zactor.transport.arrivals import Arrivals
+from zactor.transport.context import close_context, context
 from zactor.transport.local import LocalListener
-from zactor.transport.network import close_context
 from zactor.wire.codec import (
     ACK,
     HELLO,
@@ -84,9 +84,9 @@ class Post:
         self.features = features or {}
         self.now = time.monotonic
         self.arrivals = Arrivals()
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._timer_order = count()
+        self._timers = Timers()
         self._deadline: float | None = None
+        self._deadline_lock = threading.RLock()
         self.counters = {"refused": 0, "duplicates": 0, "gaps": 0, "wrong_destination": 0}
         path = f"{directory}/{name or process_id.hex()}"
         self.inbox = LocalListener(
@@ -418,15 +418,21 @@ class Post:
         return True
 
     def wake_at(self, when: float) -> None:
-        """Make sure that `tick` is called at `when`."""
-        if self._deadline is None or when < self._deadline:
-            self._deadline = when
+        """Make sure that `tick` is called at `when`. Any thread."""
+        if self._bring_forward(when):
             self.wake()
+
+    def _bring_forward(self, when: float) -> bool:
+        with self._deadline_lock:
+            is_nearer = self._deadline is None or when < self._deadline
+            if is_nearer:
+                self._deadline = when
+        return is_nearer
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Run `callback` once on the receiving thread, `seconds` from now. Any thread."""
         when = self.now() + seconds
-        heapq.heappush(self._timers, (when, next(self._timer_order), callback))
+        self._timers.add(when, callback)
         self.wake_at(when)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
@@ -472,7 +478,7 @@ class Post:
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             self._meet_deadlines(now)
-            self._next_deadline()
+            self._set_deadline()
         asked = len(self._when_drained)  # before we look
         if asked and self._drain_all():
             for _ in range(asked):
@@ -493,26 +499,24 @@ class Post:
         for peer in list(self.peers.values()):
             if peer.deadline is not None:
                 peer.due(now)
-        while self._timers and self._timers[0][0] <= now:
-            guarded(heapq.heappop(self._timers)[2])
+        self._timers.run_due(now)
 
-    def _next_deadline(self) -> None:
+    def _set_deadline(self) -> None:
         deadlines = [p.deadline for p in list(self.peers.values()) if p.deadline is not None]
-        if self._timers:
-            deadlines.append(self._timers[0][0])
+        timer = self._timers.nearest()
+        if timer is not None:
+            deadlines.append(timer)
         if self._ack_at is not None:
             deadlines.append(self._ack_at)
         if deadlines:
-            nearest = min(deadlines)
-            before = self.next_deadline()  # what ran just now may have set one
-            self._deadline = nearest if before is None else min(before, nearest)
+            self._bring_forward(min(deadlines))  # what ran just now may have set a nearer one
 
     # -- life ----------------------------------------------------------------------------------
 
     def bind_tcp(self, host: str, port: int = 0, advertise: str = "") -> Address:
         """Bind tcp too, behind CURVE and an allow-list. On the receiving thread only."""
         from zactor.transport.curve import AllowList
-        from zactor.transport.network import ReceivingSocket, context
+        from zactor.transport.network import ReceivingSocket
 
         if self.keys is None:
             raise ValueError("a process without the cluster's keys binds no tcp port")
@@ -521,6 +525,7 @@ class Post:
                 self._allow_list = AllowList(context(), {self.keys.client_public})
                 if self._network is None:
                     self._network = ReceivingSocket()
+                    self._network.on_arrival = self._network_shows
                     self.arrivals.register(self._network.fd, self._drain_network)
                 endpoint = self._network.bind_tcp(host, self.keys, port)
                 if advertise:
@@ -531,8 +536,10 @@ class Post:
     def network_inbox(self) -> ReceivingSocket:
         """Return the socket that is bound to tcp; something has come over it."""
         assert self._network is not None
-        self._network_has_more = True  # to use it may hide from its descriptor what is there
         return self._network
+
+    def _network_shows(self) -> None:
+        self._network_has_more = True  # sending has hidden from its descriptor what is there
 
     def probe(self, peer: Peer) -> None:
         """Send a peer something, if it counts as connected, so that it shows if it is not."""

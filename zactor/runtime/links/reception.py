@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.exceptions import ZactorSystemError
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.interrupts import interruptible, protect_module
+from zactor.transport.busy_poll import BusyPoll
 
 if TYPE_CHECKING:
     import asyncio
@@ -87,8 +88,11 @@ class Waiter:
 class Reception:
     """Receives for one process. See the module."""
 
-    def __init__(self, post: Post, flush: Callable[[], None]) -> None:
+    def __init__(
+        self, post: Post, flush: Callable[[], None], *, busy_poll: float = 0.0
+    ) -> None:
         self.post = post
+        self.busy_poll = BusyPoll(busy_poll)  # of whoever leads
         self.lead = threading.Lock()
         self.followers: deque[Waiter] = deque()
         self.flush = flush  # sends all that was gathered
@@ -210,7 +214,7 @@ class Reception:
 
     @interruptible
     def _sleep(self, timeout: float | None) -> list[tuple[int, int]]:
-        return self._wait(timeout)
+        return self.busy_poll.wait(self._wait, timeout)  # type: ignore[no-any-return]
 
     @interruptible
     def _follow(self, waiter: Waiter, timeout: float | None) -> None:

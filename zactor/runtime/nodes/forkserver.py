@@ -46,6 +46,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgpack
 
+from zactor.runtime.commands import complete_package, python_command
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -54,61 +56,33 @@ PROGRESS_SIZE = 64 * 1024
 """Bytes of the progress page; in the same memfd, stack dumps are written behind it."""
 
 _MESSAGE = 256 * 1024  # longer than what a sequenced-packet socket takes by default
-# What workers import sooner or later: after the fork it would cost each of them time (asyncio and
-# what comes with it 30 ms) and memory of its own (8 MiB).
-_ALWAYS = (
-    "zmq",
-    "msgpack",
+# Without these no worker can begin.
+_FIRST = (
     "cloudpickle",
-    "zactor.runtime.hosting.construction",
-    "zactor.runtime.hosting.pools",
-    "zactor.runtime.calls.several",
-    "zactor.runtime.objects.sharing",
-    "zactor.runtime.calls.streaming",
-    "zactor.runtime.calls.futures",
-    "asyncio",
     "faulthandler",
-    "atexit",
+    "zactor.runtime.hosting.construction",
+    "zactor.runtime.objects.sharing",
 )
+# What workers import sooner or later: after the fork it would cost each of them time (asyncio and
+# what comes with it 30 ms) and memory of its own (8 MiB). The first workers do not wait for it.
+_LATER = (
+    "atexit",
+    "subprocess",  # asyncio in pieces: a death is to be told at once
+    "ssl",
+    "asyncio.base_events",
+    "asyncio",
+    "zactor.api.remote",
+    "zactor.api.creation",
+    "zactor.api.control",
+    "zactor.api.values",
+    "zactor.runtime.calls.futures",
+    "zactor.runtime.hosting.group_loops",
+    "zactor.runtime.hosting.pools",
+)
+_NETWORK = "zactor.transport.network"  # of clusters on several machines; libzmq comes with it
 _EXEC = "from zactor.runtime.nodes.forkserver import exec_worker; exec_worker()"
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _EXEC_FDS = ("control", "progress", "node_pidfd", "payload")
 _EXEC_BASE = 3  # the first descriptor number of an exec'd worker's own
-
-
-def python_command(program: str, *args: str) -> list[str]:
-    """Return the command that runs `program` with this interpreter and this zactor.
-
-    The current directory stays off the module search path (-P): a `socket.py` that lies there is
-    none of ours. What users import comes with the set-up.
-
-    The package `zactor` itself is a bare one there, since its `__init__` imports the whole public API,
-    which takes longer than all that a broker and a node need. `complete_package` mends that.
-    """
-    find = (
-        "import sys, types; package = types.ModuleType('zactor'); "
-        f"package.__path__ = [{_PACKAGE!r}]; sys.modules['zactor'] = package; "
-    )
-    return [sys.executable, "-P", "-c", find + program, *args]
-
-
-def complete_package() -> None:
-    """Import the `zactor` that users know, in a process that has begun with a bare one."""
-    bare = sys.modules["zactor"]
-    if bare.__spec__ is not None:
-        return
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    path = os.path.join(_PACKAGE, "__init__.py")
-    spec = spec_from_file_location("zactor", path, submodule_search_locations=[_PACKAGE])
-    assert spec is not None
-    assert spec.loader is not None
-    whole = module_from_spec(spec)
-    for name, value in vars(bare).items():
-        if isinstance(value, type(sys)):
-            setattr(whole, name, value)  # the modules that are imported already
-    sys.modules["zactor"] = whole
-    spec.loader.exec_module(whole)
 
 
 class _BrokenEnvironment(Exception):  # noqa: N818 - never leaves this module
@@ -125,7 +99,7 @@ def serve(lane: socket.socket, *, warm: bool) -> NoReturn:
     try:
         if warm:
             complete_package()
-            _import_all((*_ALWAYS, WORKER_ENTRY.partition(":")[0]), optional=True)
+            _import_all((*_FIRST, WORKER_ENTRY.partition(":")[0]), optional=True)
         code = _Server(lane).run()
     except _BrokenEnvironment as error:
         _tell(lane, ["broken", str(error)])
@@ -182,7 +156,9 @@ def prepare(setup: dict[str, Any]) -> None:
     front = [*here, *modules, *(setup.get("sys_path") or ())]
     sys.path[:] = dict.fromkeys([*front, *sys.path])
     complete_package()
-    _import_all(_ALWAYS, optional=True)
+    _import_all(_FIRST, optional=True)
+    if setup.get("boot", {}).get("keys"):
+        _import_all((_NETWORK,))
     _import_all(
         (setup.get("entry", WORKER_ENTRY).partition(":")[0], *(setup.get("preload") or ()))
     )
@@ -223,9 +199,9 @@ class _Server:
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         sys.stdout.flush()
         sys.stderr.flush()
-        gc.collect()
         gc.disable()
         gc.freeze()
+        self._later = list(_LATER) if self._mode == "fork" else []
         _tell(lane, ["ready", self._mode, warning])
 
     def run(self) -> int:
@@ -233,7 +209,9 @@ class _Server:
         for fd in (self._lane.fileno(), self._node_pidfd, self._wake.fileno()):
             poller.register(fd, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poller.poll()}
+            ready = {fd for fd, _ in poller.poll(0 if self._later else None)}
+            if not ready:
+                self._import_next()
             if self._node_pidfd in ready:
                 self._kill_all()  # F1
                 return 0
@@ -244,6 +222,13 @@ class _Server:
                 self._retired = True
             if self._retired and not self._children:
                 return 0
+
+    def _import_next(self) -> None:
+        """Nobody waits for a worker: import one more thing for those to come."""
+        _import_all((self._later.pop(0),), optional=True)
+        if not self._later:
+            gc.collect()
+            gc.freeze()
 
     def _receive_setup(self) -> tuple[dict[str, Any], list[int]]:
         message, fds = _hear(self._lane)

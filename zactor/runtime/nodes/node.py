@@ -14,7 +14,7 @@ import os
 import signal
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zactor.core.node import NodeMachine
 from zactor.core.node_effects import (
@@ -29,6 +29,7 @@ from zactor.core.node_effects import (
     ToBroker,
     ToWorker,
 )
+from zactor.named import NamedTuple
 from zactor.runtime.insight.stacks import StackDumps
 from zactor.runtime.insight.surveys import Surveys
 from zactor.runtime.links.relay import Relay

@@ -21,6 +21,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from zactor.runtime.insight.origins import Marks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -113,7 +115,7 @@ class LogFile:
 class _Pipe:
     """One of a worker's two output pipes."""
 
-    __slots__ = ("fd", "log", "number", "partial", "worker")
+    __slots__ = ("fd", "log", "marks", "name", "number", "partial", "worker")
 
     def __init__(self, worker: _Worker, number: int, fd: int, log: LogFile) -> None:
         self.worker = worker
@@ -121,10 +123,23 @@ class _Pipe:
         self.fd = fd  # -1 when nothing more can come
         self.log = log
         self.partial = b""  # the beginning of a line whose end has not come
+        self.marks = Marks()
+        self.name = ""  # of who prints, as the output itself has said last
 
     def take(self, data: bytes) -> list[Line]:
-        """Take what was read; return the lines that it completes."""
-        *whole, self.partial = (self.partial + data).split(b"\n")
+        """Take what was read: log it, and return the lines that it completes."""
+        lines: list[Line] = []
+        for name, text in self.marks.take(data):
+            if name is not None:
+                lines += self.take_partial()  # another began it
+                self.name = name
+            lines += self._take_text(text)
+        return lines
+
+    def _take_text(self, text: bytes) -> list[Line]:
+        if text:
+            self.log.write(text)
+        *whole, self.partial = (self.partial + text).split(b"\n")
         if len(self.partial) >= LINE_LIMIT:
             whole.append(self.partial)
             self.partial = b""
@@ -135,10 +150,15 @@ class _Pipe:
         text, self.partial = self.partial, b""
         return [self._line(text)] if text else []
 
+    def take_rest(self) -> list[Line]:
+        """Return what is left, whatever it looks like: nothing more will come."""
+        return [*self._take_text(self.marks.rest()), *self.take_partial()]
+
     def _line(self, text: bytes) -> Line:
         worker = self.worker
         shown = text.removesuffix(b"\r").decode("utf-8", "replace")
-        return [worker.process, worker.label, worker.pid, worker.node, self.number, shown]
+        label = self.name or worker.label
+        return [worker.process, label, worker.pid, worker.node, self.number, shown]
 
 
 class _Worker:
@@ -216,6 +236,7 @@ class Output:
         for pipe in worker.pipes.values():
             # A helper it left behind may hold the pipe open: what is there now is all there is.
             self._drain(pipe)
+            self._show(worker.job, pipe.take_rest())
             self._stop_reading(pipe)
             self._partials.pop(pipe, None)
             pipe.log.close()
@@ -311,7 +332,6 @@ class Output:
         if not data:
             self._stop_reading(pipe)
             return False
-        pipe.log.write(data)
         lines = pipe.take(data)
         self._show(pipe.worker.job, lines, len(data))
         if not pipe.partial:

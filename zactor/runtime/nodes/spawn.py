@@ -23,12 +23,14 @@ from contextlib import suppress
 from fcntl import ioctl
 from functools import partial
 from select import select
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from zactor.named import NamedTuple
+from zactor.runtime.commands import python_command
 from zactor.runtime.hosting.progress import MAX_ROWS, read_progress
-from zactor.runtime.nodes.forkserver import PROGRESS_SIZE, python_command
+from zactor.runtime.nodes.forkserver import PROGRESS_SIZE
 from zactor.runtime.nodes.lane import Lane, LaneClosedError
 
 if TYPE_CHECKING:

@@ -56,16 +56,27 @@ _to_state = {status: state for state, status in _to_status.items()}
 
 
 class Guard:
-    """Lives as long as this process has an ObjectRef, a handle or a mapped view of an object."""
+    """Lives as long as this process has an ObjectRef, a handle or a mapped view of an object.
 
-    __slots__ = ("__weakref__", "_objects", "object_id")
+    Its end is told by what it alone holds, and not by a finalizer of its own: weak references to it
+    would still find it while that ran, in another thread, and whoever did would hold a dead guard.
+    """
+
+    __slots__ = ("__weakref__", "_end")
 
     def __init__(self, object_id: bytes, objects: Objects) -> None:
-        self.object_id = object_id
+        self._end = _End(object_id, objects)
+
+
+class _End:
+    __slots__ = ("_object_id", "_objects")
+
+    def __init__(self, object_id: bytes, objects: Objects) -> None:
+        self._object_id = object_id
         self._objects = objects
 
     def __del__(self) -> None:
-        self._objects.drop_soon(self.object_id)
+        self._objects.drop_soon(self._object_id)
 
 
 class Borrowed(Result):

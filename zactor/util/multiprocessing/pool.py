@@ -15,9 +15,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import zactor
+from zactor.named import NamedTuple
 from zactor.util.multiprocessing.results import AsyncResult, IMapIterator, Outcome
 
 __all__ = ["AsyncResult", "IMapIterator", "Pool"]

@@ -11,9 +11,10 @@ import threading
 import time
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import zactor
+from zactor.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ Arguments that all have
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from zactor.api.state import StateRow, get_row, list_rows, summarize
 from zactor.util.state.logs import get_log, list_logs
@@ -54,146 +54,108 @@ DEFAULT_TIMEOUT = 30.0
 Filters = list[tuple[str, str, Any]] | None
 
 
-def list_actors(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return the actors, those that have died lately among them.
+class ListFunction(Protocol):
+    """What all functions that list have in common."""
 
-    Raises:
-        ValueError: A filter or limit makes no sense.
-        StateApiError: A process did not answer.
-    """
-    return list_rows(
-        "actors", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
+    def __call__(
+        self, address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
+        timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
+    ) -> list[StateRow]:  # fmt: skip
+        """Return the rows that pass the filters.
 
-
-def list_nodes(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return the nodes."""
-    return list_rows(
-        "nodes", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
+        Raises:
+            ValueError: A filter or limit makes no sense.
+            StateApiError: A process did not answer.
+        """
 
 
-def list_workers(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return the processes of the cluster: workers, drivers and nodes."""
-    return list_rows(
-        "workers", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
+class GetFunction(Protocol):
+    """What all functions that look for one row have in common."""
+
+    def __call__(
+        self, id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT, **_: Any  # noqa: A002 - Ray's
+    ) -> StateRow | None:  # fmt: skip
+        """Return one row, or None."""
 
 
-def list_jobs(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return the jobs: the sessions of drivers, those that ended lately among them."""
-    return list_rows(
-        "jobs", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
+def _list_function(name: str, table: str, doc: str) -> ListFunction:
+    def rows_of_table(
+        address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
+        timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
+    ) -> list[StateRow]:  # fmt: skip
+        return list_rows(
+            table, filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
+        )
+
+    _name(rows_of_table, name, f"{doc}\n\n{ListFunction.__call__.__doc__}")
+    return rows_of_table
 
 
-def list_placement_groups(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return the placement groups."""
-    return list_rows(
-        "groups", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
+def _get_function(name: str, table: str, key: str, doc: str) -> GetFunction:
+    def row_of_table(
+        id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT, **_: Any  # noqa: A002 - Ray's
+    ) -> StateRow | None:  # fmt: skip
+        return get_row(table, key, id, timeout)
+
+    _name(row_of_table, name, doc)
+    return row_of_table
 
 
-def list_tasks(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return the tasks and calls: what waits or runs, and what ended lately.
-
-    Raises:
-        ValueError: A filter or limit makes no sense.
-        StateApiError: A process did not answer.
-    """
-    return list_rows(
-        "tasks", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
+def _name(function: Any, name: str, doc: str) -> None:
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
 
 
-def list_objects(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return the objects that are shared between processes or stored, once for each process that
-    knows of them. A small value that never left its process is not among them.
+list_actors = _list_function(
+    "list_actors", "actors", "Return the actors, those that have died lately among them."
+)
+list_nodes = _list_function("list_nodes", "nodes", "Return the nodes.")
+list_workers = _list_function(
+    "list_workers",
+    "workers",
+    "Return the processes of the cluster: workers, drivers and nodes.",
+)
+list_jobs = _list_function(
+    "list_jobs",
+    "jobs",
+    "Return the jobs: the sessions of drivers, those that ended lately among them.",
+)
+list_placement_groups = _list_function(
+    "list_placement_groups", "groups", "Return the placement groups."
+)
+list_tasks = _list_function(
+    "list_tasks",
+    "tasks",
+    "Return the tasks and calls: what waits or runs, and what ended lately.",
+)
+list_objects = _list_function(
+    "list_objects",
+    "objects",
+    "Return the objects that are shared between processes or stored, once for each process that\n"
+    "knows of them. A small value that never left its process is not among them.",
+)
+list_runtime_envs = _list_function(
+    "list_runtime_envs", "runtime_envs", "Return the runtime environments of actors."
+)
+list_cluster_events = _list_function(
+    "list_cluster_events",
+    "events",
+    "Return what happened lately: nodes and actors that came, died or were restarted, workers that\n"
+    "crashed, stores that spilled or were full, requests that no node can serve. Latest last.",
+)
 
-    Raises:
-        ValueError: A filter or limit makes no sense.
-        StateApiError: A process did not answer.
-    """
-    return list_rows(
-        "objects", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
-
-
-def list_runtime_envs(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return the runtime environments of actors."""
-    return list_rows(
-        "runtime_envs", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
-
-
-def list_cluster_events(
-    address: str | None = None, filters: Filters = None, limit: int = DEFAULT_LIMIT,
-    timeout: float = DEFAULT_TIMEOUT, detail: bool = False, raise_on_missing_output: bool = True, **_: Any,
-) -> list[StateRow]:  # fmt: skip
-    """Return what happened lately: nodes and actors that came, died or were restarted, workers that
-    crashed, stores that spilled or were full, requests that no node can serve. Latest last."""
-    return list_rows(
-        "events", filters, limit, timeout, raise_on_missing_output=raise_on_missing_output
-    )
-
-
-def get_actor(
-    id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT, **_: Any  # noqa: A002 - Ray's
-) -> StateRow | None:  # fmt: skip
-    """Return one actor, or None."""
-    return get_row("actors", "actor_id", id, timeout)
-
-
-def get_node(
-    id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT, **_: Any  # noqa: A002 - Ray's
-) -> StateRow | None:  # fmt: skip
-    """Return one node, or None."""
-    return get_row("nodes", "node_id", id, timeout)
-
-
-def get_worker(
-    id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT, **_: Any  # noqa: A002 - Ray's
-) -> StateRow | None:  # fmt: skip
-    """Return one worker process, or None."""
-    return get_row("workers", "worker_id", id, timeout)
-
-
-def get_job(
-    id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT, **_: Any  # noqa: A002 - Ray's
-) -> StateRow | None:  # fmt: skip
-    """Return one job, or None."""
-    return get_row("jobs", "job_id", id, timeout)
-
-
-def get_placement_group(
-    id: str, address: str | None = None, timeout: float = DEFAULT_TIMEOUT, **_: Any  # noqa: A002 - Ray's
-) -> StateRow | None:  # fmt: skip
-    """Return one placement group, or None."""
-    return get_row("groups", "placement_group_id", id, timeout)
+get_actor = _get_function("get_actor", "actors", "actor_id", "Return one actor, or None.")
+get_node = _get_function("get_node", "nodes", "node_id", "Return one node, or None.")
+get_worker = _get_function(
+    "get_worker", "workers", "worker_id", "Return one worker process, or None."
+)
+get_job = _get_function("get_job", "jobs", "job_id", "Return one job, or None.")
+get_placement_group = _get_function(
+    "get_placement_group",
+    "groups",
+    "placement_group_id",
+    "Return one placement group, or None.",
+)
 
 
 def get_task(
