@@ -21,12 +21,12 @@ from zactor.exceptions import (
     TaskCancelledError,
     ZactorError,
 )
-from zactor.ids import pack_object_id
 from zactor.runtime.calls.cancelling import cancel_made_since
 from zactor.runtime.calls.values import decode, decode_wire
 from zactor.runtime.hosting.functions import Functions
 from zactor.runtime.hosting.replying import NATIVE_TYPES, Replies
 from zactor.runtime.hosting.running_call import (
+    Arrived,
     Call,
     StopServing,
     current_call,
@@ -216,46 +216,27 @@ class Execution(Replies):
         if method == batches.TERMINATE:
             callee.reply(intake, seq, batches.NATIVE, None)
             raise StopServing("terminated")
-        self.run(intake, seq, number, method, payload, extras, frames)
+        self.run(Arrived(intake, seq, number, method, payload, extras, frames))
 
-    def run(
-        self,
-        intake: Intake,
-        seq: int,
-        number: int,
-        method: int,
-        payload: Any,
-        extras: Any,
-        frames: Any,
-    ) -> None:
+    def run(self, arrived: Arrived) -> None:
         """Run one call to its reply: in the main thread, or in a thread of a pool."""
-        deadline = extras.get(batches.X_DEADLINE)
+        deadline = arrived.extras.get(batches.X_DEADLINE)
         if deadline is None:
-            self._run(intake, seq, number, method, payload, extras, frames)
+            self._run(arrived)
             return
         from zactor.runtime.calls.deadlines import Inherited
 
         with Inherited(deadline):
-            self._run(intake, seq, number, method, payload, extras, frames)
+            self._run(arrived)
 
     @enters_user_code
-    def _run(
-        self,
-        intake: Intake,
-        seq: int,
-        number: int,
-        method: int,
-        payload: Any,
-        extras: Any,
-        frames: Any,
-    ) -> None:
+    def _run(self, arrived: Arrived) -> None:
+        intake, seq, _, method, _, extras, _ = arrived
         peer = intake.peer
-        call = pack_object_id(intake.caller, number, 0)
+        call = arrived.object_id
         refs: list[Any] = []
         try:
-            function, args, kwargs, refs = self.prepare(
-                call, intake, method, payload, extras, frames
-            )
+            function, args, kwargs, refs = self.prepare(call, arrived)
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             self.settle_references(call, peer, refs, ())
             self.not_run(intake, seq, method, error)
@@ -263,8 +244,7 @@ class Execution(Replies):
         if extras.get(batches.X_RETURNS, 1) < 0:
             from zactor.runtime.hosting.outflow import run_stream
 
-            name = call if refs else b""
-            run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)
+            run_stream(self, arrived, function, args, kwargs, call if refs else b"")
             return
         attempts = extras.get(batches.X_RETRY, (0, None))[0]
         while True:
@@ -283,22 +263,15 @@ class Execution(Replies):
         if is_main_thread():
             self.seq_over()
         args = kwargs = None
-        self.finish(intake, seq, number, method, value, extras, call if refs else b"")
+        self.finish(arrived, value, call if refs else b"")
 
     def seq_over(self) -> None:
         """The user's code has returned: a cancel must not hit what comes after."""
         self.seq = 0
 
-    def prepare(
-        self,
-        call: bytes,
-        intake: Intake,
-        method: int,
-        payload: Any,
-        extras: dict[int, Any],
-        frames: Any,
-    ) -> tuple[Any, Any, Any, list[Any]]:
+    def prepare(self, call: bytes, arrived: Arrived) -> tuple[Any, Any, Any, list[Any]]:
         """Return `(function, args, kwargs, references)` of a call that is about to run."""
+        intake, _, _, method, payload, extras, frames = arrived
         objects = self.process.objects
         deadline = extras.get(batches.X_DEADLINE)
         if deadline is not None and time.time() > deadline:
@@ -358,22 +331,14 @@ class Execution(Replies):
             del guard  # what is mapped is held by its views
             return value
 
-    def finish(
-        self,
-        intake: Intake,
-        seq: int,
-        number: int,
-        method: int,
-        value: Any,
-        extras: Any,
-        call: bytes,
-    ) -> None:
-        """Send the result of a call that returned."""
+    def finish(self, arrived: Arrived, value: Any, call: bytes) -> None:
+        """Send the result of a call that returned; `call` names it if its arguments had references."""
+        intake, seq, number, method = arrived[:4]
         running = current_call.get()
         if self.flagged == (intake, seq) or (running is not None and running.is_told):
             self.cancelled_while_running(intake, seq, method, call)
             return
-        returns = extras.get(batches.X_RETURNS, 1)
+        returns = arrived.extras.get(batches.X_RETURNS, 1)
         if returns != 1:
             self.returned_several(intake, seq, number, method, value, returns, call)
             return

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from zactor.core.intake import Intake
     from zactor.runtime.hosting.calling import Execution
+    from zactor.runtime.hosting.running_call import Arrived
 
 FAST = 1e-4  # a generator whose last steps all took less has its items gathered
 FAST_STEPS = 16
@@ -235,10 +236,10 @@ class _LoopWaiter:
 
 @enters_user_code
 def run_stream(
-    execution: Execution, intake: Intake, seq: int, number: int, method: int, function: Any, args: Any,
-    kwargs: Any, extras: dict[int, Any], call: bytes,
-) -> None:  # fmt: skip
+    execution: Execution, arrived: Arrived, function: Any, args: Any, kwargs: Any, call: bytes
+) -> None:
     """Run a generator to its end, in the main thread or a thread of a pool."""
+    intake, seq, number, method, _, extras, _ = arrived
     outflow = Outflow(execution, intake, seq, number, extras)
     attempts = extras.get(batches.X_RETRY, (0, None))[0]
     streams = execution.process.streams
@@ -277,10 +278,10 @@ def run_stream(
 
 
 async def run_stream_async(
-    execution: Execution, intake: Intake, seq: int, number: int, made: Any, remake: Any,
-    extras: dict[int, Any], call: bytes,
-) -> None:  # fmt: skip
+    execution: Execution, arrived: Arrived, made: Any, remake: Any, call: bytes
+) -> None:
     """Run a generator, async or not, in an event loop. What it raises passes on."""
+    intake, seq, number, _, _, extras, _ = arrived
     outflow = Outflow(execution, intake, seq, number, extras)
     attempts = extras.get(batches.X_RETRY, (0, None))[0]
     streams = execution.process.streams

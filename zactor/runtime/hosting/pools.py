@@ -12,12 +12,11 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
-from zactor.ids import pack_object_id
 from zactor.runtime.calls.deadlines import Inherited
 from zactor.runtime.hosting.calling import Execution
 from zactor.runtime.hosting.outflow import run_stream_async
 from zactor.runtime.hosting.replying import NATIVE_TYPES, interrupted
-from zactor.runtime.hosting.running_call import Call, StopServing, current_call
+from zactor.runtime.hosting.running_call import Arrived, Call, StopServing, current_call
 from zactor.runtime.links.reception import Waiter
 from zactor.wire import batches
 
@@ -138,7 +137,7 @@ class ThreadHost:
             if method == batches.TERMINATE:
                 self.process.callee.reply(intake, seq, batches.NATIVE, None)
                 raise StopServing("terminated")
-            execution.run(intake, seq, number, method, payload, extras, frames)
+            execution.run(Arrived(intake, seq, number, method, payload, extras, frames))
         except (StopServing, SystemExit) as error:
             self._ending = error
             self.ending = getattr(error, "cause", "")
@@ -303,7 +302,7 @@ class AsyncHost:
             deadline = extras.get(batches.X_DEADLINE)
             with Inherited(deadline) if deadline is not None else nullcontext():
                 await self._run_special(
-                    execution, intake, seq, number, method, payload, extras, frames, call
+                    Arrived(intake, seq, number, method, payload, extras, frames), call
                 )
         self.process.reception.flush_soon(self.loop)  # type: ignore[arg-type]
 
@@ -336,18 +335,16 @@ class AsyncHost:
         elif type(value) in NATIVE_TYPES and type(value) is not int:
             self.process.callee.reply(intake, seq, 0, value)
         else:
-            execution.finish(intake, seq, number, method, value, {}, b"")
+            arrived = Arrived(intake, seq, number, method, None, {}, ())
+            execution.finish(arrived, value, b"")
 
-    async def _run_special(
-        self, execution: Execution, intake: Any, seq: int, number: int, method: int, payload: Any,
-        extras: Any, frames: Any, call: Call,
-    ) -> None:  # fmt: skip
-        object_id = pack_object_id(intake.caller, number, 0)
+    async def _run_special(self, arrived: Arrived, call: Call) -> None:
+        execution = self.execution
+        intake, seq, _, method, _, extras, _ = arrived
+        object_id = arrived.object_id
         refs: list[Any] = []
         try:
-            function, args, kwargs, refs = execution.prepare(
-                object_id, intake, method, payload, extras, frames
-            )
+            function, args, kwargs, refs = execution.prepare(object_id, arrived)
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             execution.settle_references(object_id, intake.peer, refs, ())
             execution.not_run(intake, seq, method, error)
@@ -359,10 +356,9 @@ class AsyncHost:
             try:
                 value = function(*args, **kwargs)
                 if extras.get(batches.X_RETURNS, 1) < 0:
-                    await run_stream_async(
-                        execution, intake, seq, number, value, partial(function, *args, **kwargs),
-                        extras, object_id if refs else b"",
-                    )  # fmt: skip
+                    again = partial(function, *args, **kwargs)
+                    name = object_id if refs else b""
+                    await run_stream_async(execution, arrived, value, again, name)
                     return
                 if inspect.isawaitable(value):
                     value = await value
@@ -372,14 +368,14 @@ class AsyncHost:
                     attempts
                     and isinstance(error, Exception)
                     and execution.is_retried(error, extras)
-                ):  # noqa: SLF001
+                ):
                     attempts -= attempts > 0
                     continue
                 args = kwargs = None
                 self._failed(intake, seq, method, error, call, object_id if refs else b"")
                 return
         args = kwargs = None
-        execution.finish(intake, seq, number, method, value, extras, object_id if refs else b"")
+        execution.finish(arrived, value, object_id if refs else b"")
 
     def _failed(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zactor.ids import pack_object_id
 
@@ -19,6 +19,23 @@ class StopServing(BaseException):  # noqa: N818 - not an error: it passes throug
     def __init__(self, cause: str = "exited") -> None:
         super().__init__(cause)
         self.cause = cause
+
+
+class Arrived(NamedTuple):
+    """A call as it came, for what runs it."""
+
+    intake: Intake
+    seq: int
+    number: int
+    method: int
+    payload: Any  # pickled arguments, or None
+    extras: dict[int, Any]  # by the X_ constants
+    frames: Any
+
+    @property
+    def object_id(self) -> bytes:
+        """The id of its (first) result."""
+        return pack_object_id(self.intake.caller, self.number, 0)
 
 
 class Call:
