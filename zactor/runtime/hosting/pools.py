@@ -51,8 +51,8 @@ def _calls_of(run: Any) -> Any:
         yield intake, seq + at, number + at, method, arguments, frames, parent
 
 
-class ThreadHost:
-    """Runs up to n calls of each group at a time, in threads that are made as they are needed."""
+class SeveralHost:
+    """What hosts that run several calls at a time have in common: how they begin, and one of them."""
 
     is_task_host = False
 
@@ -63,6 +63,37 @@ class ThreadHost:
         self.execution = execution
         self.life = life
         self.groups = groups
+        self._is_stopping = False
+        self._ending: BaseException | None = None
+        self.ending = ""  # how a call ended the actor, if one did
+
+    def _admit(
+        self, intake: Intake, seq: int, number: int, method: int, parent: Any
+    ) -> Call | None:
+        """Return the call that is about to run; None, and its reply is sent, if it was cancelled."""
+        execution = self.execution
+        if seq in intake.cancelled:
+            intake.cancelled.discard(seq)
+            execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
+            return None
+        words = self.process.callee.progress.words  # type: ignore[union-attr]
+        if words[intake.row] < seq:
+            words[intake.row] = seq
+        return Call(intake, seq, number, execution.names.get(method, ""), parent)
+
+    def _terminate(self, intake: Intake, seq: int) -> None:
+        """Answer the call that ends the actor, and end it."""
+        self.process.callee.reply(intake, seq, batches.NATIVE, None)
+        raise StopServing("terminated")
+
+
+class ThreadHost(SeveralHost):
+    """Runs up to n calls of each group at a time, in threads that are made as they are needed."""
+
+    def __init__(
+        self, process: Process, execution: Execution, life: int, groups: Groups
+    ) -> None:
+        super().__init__(process, execution, life, groups)
         self._queues: dict[str, SimpleQueue[Any]] = {
             name: SimpleQueue() for name in groups.limits
         }
@@ -76,9 +107,6 @@ class ThreadHost:
         self._early: list[Any] | None = []
         self._over = Waiter()
         self._unfinished = 0
-        self._is_stopping = False
-        self._ending: BaseException | None = None
-        self.ending = ""  # how a call ended the actor, if one did
 
     def put(self, run: Any) -> None:
         """Hand the calls of a run to their groups' threads. On the leader."""
@@ -120,23 +148,17 @@ class ThreadHost:
         intake, seq, number, method, arguments, frames, parent = item
         execution = self.execution
         payload, extras = arguments if type(arguments) is list else (arguments, {})
-        if seq in intake.cancelled:
-            intake.cancelled.discard(seq)
+        call = self._admit(intake, seq, number, method, parent)
+        if call is None:
             self._queued.pop((intake.caller, number), None)
-            execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
             return
-        words = self.process.callee.progress.words  # type: ignore[union-attr]
-        if words[intake.row] < seq:
-            words[intake.row] = seq
-        call = Call(intake, seq, number, execution.names.get(method, ""), parent)
         call.task = threading.get_ident()
         token = current_call.set(call)
         execution.calls[id(intake), seq] = call
         self._queued.pop((intake.caller, number), None)
         try:
             if method == batches.TERMINATE:
-                self.process.callee.reply(intake, seq, batches.NATIVE, None)
-                raise StopServing("terminated")
+                self._terminate(intake, seq)
             execution.run(Arrived(intake, seq, number, method, payload, extras, frames))
         except (StopServing, SystemExit) as error:
             self._ending = error
@@ -187,27 +209,19 @@ class ThreadHost:
             self._over.settled(None)
 
 
-class AsyncHost:
+class AsyncHost(SeveralHost):
     """Runs calls as tasks of one event loop, in the main thread; they interleave at `await`."""
-
-    is_task_host = False
 
     def __init__(
         self, process: Process, execution: Execution, life: int, groups: Groups
     ) -> None:
-        self.process = process
-        self.execution = execution
-        self.life = life
-        self.groups = groups
+        super().__init__(process, execution, life, groups)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[tuple[int, int], Call] = {}  # that run, by intake and seq
         self._arrived: deque[Any] = deque()
         self._waiting: dict[str, deque[Any]] = {name: deque() for name in groups.limits}
         self._running: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._over: asyncio.Future[None] | None = None
-        self._ending: BaseException | None = None
-        self.ending = ""  # how a call ended the actor, if one did
-        self._is_stopping = False
         self._wake_sent = False
         self._ident = 0
 
@@ -280,21 +294,15 @@ class AsyncHost:
         parent: Any,
     ) -> None:
         execution = self.execution
-        if seq in intake.cancelled:
-            intake.cancelled.discard(seq)
-            execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
+        call = self._admit(intake, seq, number, method, parent)
+        if call is None:
             self.process.reception.flush_soon(self.loop)  # type: ignore[arg-type]
             return
-        words = self.process.callee.progress.words  # type: ignore[union-attr]
-        if words[intake.row] < seq:
-            words[intake.row] = seq
-        call = Call(intake, seq, number, execution.names.get(method, ""), parent)
         call.task = asyncio.current_task()
         self._calls[id(intake), seq] = call
         current_call.set(call)
         if method == batches.TERMINATE:
-            self.process.callee.reply(intake, seq, batches.NATIVE, None)
-            raise StopServing("terminated")
+            self._terminate(intake, seq)
         if type(arguments) is not list and method >= 0:
             await self._run_plain(execution, intake, seq, number, method, arguments, call)
         else:
