@@ -82,6 +82,8 @@ class Config(NamedTuple):
     instead of waiting for a node that can. The broker's setting."""
     log_to_driver: bool = True
     """Whether workers' output is shown by their driver."""
+    show_unhandled_errors: bool = True
+    """Whether the error of a call is shown if its last reference goes and nobody has asked for it."""
     fold_output: bool = True
     """Whether a line that many workers print at the same time is shown once, with a count."""
 

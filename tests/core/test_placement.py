@@ -58,6 +58,28 @@ def test_spread_goes_round(world):
     assert places(world.driver(), 6, strategy="SPREAD", running={"CPU": 1}) == nodes * 2
 
 
+def test_leases_go_near_the_data_however_full_that_node_is_and_else_where_there_is_room(world):
+    first, second = world.node(1, CPU=4), world.node(2, CPU=2)
+    driver = world.driver()
+    driver.demand(3, near=second.id)
+    assert [len(node.todo) for node in (first, second)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"strategy": "SPREAD"},
+        {"strategy": {"kind": "labels", "hard": {}, "soft": {"zone": ["in", ["a"]]}}},
+        {"near": b"nobody"},
+    ],
+    ids=str,
+)
+def test_data_counts_for_nothing_where_a_node_was_wished_for_or_it_is_gone(world, wish):
+    first, second = world.node(1, CPU=2), world.node(2, CPU=2)
+    world.driver().demand(1, **{"near": second.id, **wish})
+    assert (len(first.todo), len(second.todo)) == (1, 0)
+
+
 def test_hard_affinity_waits_for_its_node_and_soft_goes_elsewhere_only_if_it_must(world):
     first, second = world.node(1, CPU=1), world.node(2, CPU=4)
     driver = world.driver()

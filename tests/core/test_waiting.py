@@ -109,8 +109,8 @@ def test_a_line_that_nothing_fits_is_looked_at_again_only_where_something_was_fr
     looked = []
     placement = world.machine._cluster.placement
     choose = placement.choose
-    placement.choose = lambda shape, prefer="", only=None: (
-        looked.append(only) or choose(shape, prefer, only)
+    placement.choose = lambda shape, prefer="", only=None, near=b"": (
+        looked.append(only) or choose(shape, prefer, only, near=near)
     )
     world.machine._cluster.waiting.check = lambda: None  # it looks everywhere
     world.node(4, memory=1)

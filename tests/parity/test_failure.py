@@ -379,6 +379,67 @@ def exceptions_of_a_method_are_retried(ray, tmp_path):
     return ray.get(A.remote().m.remote())
 
 
+@table.row(
+    "Retries after exceptions and after crashes are counted together.",
+    gives=[("KeyError", 3)] * 3 + [("ActorUnavailableError", 3)] * 3,
+    only="zactor",  # in Ray, each attempt while the actor restarts counts too
+)
+def retries_of_both_kinds_are_of_one_number(ray, tmp_path):
+    import asyncio
+    import os
+
+    def run(path, actions):
+        action = actions[tally_at(path)() - 1]
+        if action == "exit":
+            os._exit(1)
+        raise KeyError(action)
+
+    class Plain:
+        def m(self, path, actions):
+            run(path, actions)
+
+    class Async:
+        async def m(self, path, actions):
+            await asyncio.sleep(0)
+            run(path, actions)
+
+    found = []
+    for at, actions in enumerate([("raise", "exit", "raise"), ("raise", "raise", "exit")]):
+        for kind, options in ("plain", {}), ("threaded", {"max_concurrency": 2}), ("async", {}):
+            path = tmp_path / f"{kind}{at}"
+            cls = ray.remote(Async if kind == "async" else Plain)
+            actor = cls.options(max_restarts=1, **options).remote()
+            method = actor.m.options(max_task_retries=2, retry_exceptions=True)
+            error = error_of(lambda: ray.get(method.remote(path, actions), timeout=30))  # noqa: B023
+            found.append((error.removeprefix("RayTaskError(").strip(")"), count_at(path)))
+    return found
+
+
+@table.row(
+    "So are those of a task.", gives=[("RETRIED", 3), ("LAST", 3)],
+)  # fmt: skip
+def retries_of_a_task_of_both_kinds(ray, tmp_path):
+    import os
+
+    @ray.remote(max_retries=2, retry_exceptions=True)
+    def f(path, actions):
+        action = actions[tally_at(path)() - 1]
+        if action == "exit":
+            os._exit(1)
+        raise KeyError(action)
+
+    found = []
+    for at, actions in enumerate([("raise", "exit", "raise"), ("raise", "raise", "exit")]):
+        path = tmp_path / str(at)
+        try:
+            ray.get(f.remote(path, actions), timeout=30)
+        except KeyError:
+            found.append(("RETRIED", count_at(path)))
+        except ray.exceptions.WorkerCrashedError:
+            found.append(("LAST", count_at(path)))
+    return found
+
+
 @table.row("max_task_retries without retry_exceptions: exceptions are not retried.", gives=1)
 def exceptions_of_a_method_are_not_retried_by_default(ray, tmp_path):
     tally = tally_at(tmp_path / "n")

@@ -270,6 +270,39 @@ def output_with_its_origin(ray):
 
 
 @table.script(
+    "What fails and nobody asks for is shown all the same; what was asked for is not shown again.",
+    prints="1 of a task\n1 of a constructor\n0 of what was asked for",
+)
+def errors_that_nobody_asks_for(ray):
+    import subprocess
+
+    program = (
+        "import time\n"
+        f"import {ray.__name__} as ray\n"
+        "ray.init(num_cpus=1, include_dashboard=False)\n"
+        "@ray.remote(max_retries=0)\n"
+        "def fail(text):\n"
+        "    raise ValueError(text)\n"
+        "@ray.remote(num_cpus=0)\n"
+        "class Bird:\n"
+        "    def __init__(self):\n"
+        "        raise ValueError('no bird')\n"
+        "fail.remote('nobody' + ' asks')\n"
+        "bird = Bird.remote()\n"
+        "try:\n"
+        "    ray.get(fail.remote('asked' + ' for'))\n"
+        "except ValueError:\n"
+        "    pass\n"
+        "time.sleep(5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    said = done.stderr
+    say(said.count("ValueError: nobody asks"), "of a task")
+    say(said.count("Exception raised in creation task"), "of a constructor")
+    say(said.count("ValueError: asked for"), "of what was asked for")
+
+
+@table.script(
     "runtime_env working_dir: files of it are at hand, modules importable.", prints="content 7"
 )
 def a_working_directory(ray):

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tests.parity.table import SUBJECT, Table, error_of
+from tests.parity.table import SUBJECT, Table, error_of, gate_at, wait_until
 
 table = Table("2.8 RuntimeContext")
 
@@ -384,6 +384,40 @@ def no_gpus(ray):
 @table.row("timeline() is a list of events.", gives=True, section="2.1")
 def the_timeline(ray):
     return isinstance(ray.timeline(), list)
+
+
+@table.row("... among them when tasks and calls were submitted.", gives=True, section="2.1")
+def submissions_in_the_timeline(ray):
+    ray.get(ray.remote(lambda: 1).remote())
+    return wait_until(lambda: any(event["cat"] == "submit_task" for event in ray.timeline()))
+
+
+@table.row(
+    "... and what runs, since when (Ray: what has run).",
+    gives="X",
+    section="2.1",
+    only="zactor",
+)
+def a_run_in_the_timeline(ray, tmp_path):
+    gate = gate_at(tmp_path / "gate")
+
+    @ray.remote
+    def wren():
+        gate()
+
+    ref = wren.options(name="bird").remote()
+    found = []
+
+    def runs():
+        found[:] = [event for event in ray.timeline() if event["name"] == "bird"]
+        return found
+
+    wait_until(runs)
+    (tmp_path / "gate").touch()
+    ray.get(ref)
+    event = found[0]
+    assert event["cat"].startswith("task::") and event["dur"] >= 0, event
+    return event["ph"]
 
 
 @table.row("Ids have a class each, made from hexadecimal text.", gives=True, section="2.1")

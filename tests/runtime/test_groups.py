@@ -98,6 +98,7 @@ def test_a_group_that_was_removed_stays_so_whatever_arrives_late(
     views.when_created(b"g", result, PICKLED, b"value")
     assert result.state == ERROR
     assert isinstance(result.value, TaskPlacementGroupRemoved)
+    assert result.value.executed == "no"
     assert messages(process) == [CreateGroup, RemoveGroup]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -331,3 +332,53 @@ def test_a_value_made_of_a_put_that_is_gone_names_it(cluster: None) -> None:
         zactor.get(made, timeout=PATIENCE)
     assert caught.value.reason == "PUT"
     assert gone in str(caught.value)
+
+
+@zactor.remote
+def gated(tally: str, gate: str) -> Any:
+    """Wait, but not in the first run, until the gate is there."""
+    with open(tally, "ab") as file:
+        file.write(b".")
+        file.flush()
+        is_first = file.tell() == 1
+    assert is_first or wait_until(lambda: os.path.exists(gate))
+    return np.full(COUNT, 3.0)
+
+
+def test_a_loop_that_awaits_what_is_made_again_goes_on(cluster: None, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    async def main() -> float:
+        ref = gated.remote(str(tmp_path / "tally"), str(gate))
+        await asyncio.wait([ref.as_future()])
+        lose(ref)
+        awaited = asyncio.ensure_future(ref.as_future())
+        await asyncio.sleep(0)  # where it would have been read
+        gate.touch()
+        return float((await awaited)[0])
+
+    assert asyncio.run(main()) == 3.0
+
+
+def test_an_async_actor_answers_while_an_argument_is_made_again(
+    cluster: None, tmp_path: Path
+) -> None:
+    @zactor.remote
+    class Busy:
+        async def take(self, array: Any) -> float:
+            return float(array[0])
+
+        async def ping(self) -> str:
+            return "pong"
+
+    gate = tmp_path / "gate"
+    actor = Busy.remote()
+    assert zactor.get(actor.ping.remote(), timeout=PATIENCE) == "pong"
+    ref = gated.remote(str(tmp_path / "tally"), str(gate))
+    lose(ref)
+    taken = actor.take.remote(ref)
+    try:
+        assert zactor.get(actor.ping.remote(), timeout=10) == "pong"
+    finally:
+        gate.touch()
+    assert zactor.get(taken, timeout=PATIENCE) == 3.0

@@ -15,6 +15,8 @@ import zactor
 from tests.conftest import segments
 from tests.system.test_why import chain_with, kinds, wait_at
 from tests.system.waiting import wait_for
+from zactor.exceptions import TaskUnschedulableError
+from zactor.options.scheduling import NodeAffinitySchedulingStrategy
 from zactor.testing import Cluster
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -95,3 +97,29 @@ def test_a_node_that_is_silent_is_named(two_nodes: Cluster, gate: str) -> None:
         for each in silent:
             os.kill(each, signal.SIGCONT)
     assert wait_for(lambda: zactor.why(work).chain[-1].kind == "running")
+
+
+@zactor.remote(max_retries=3)
+def wait_long(started: str, gate: str) -> None:
+    Path(started).touch()
+    wait_at(gate)
+
+
+def test_a_task_that_can_be_placed_no_more_says_whether_it_may_have_run(
+    two_nodes: Cluster, tmp_path: Path, gate: str
+) -> None:
+    far = two_nodes.nodes[1]
+    there = NodeAffinitySchedulingStrategy(far.node_id, soft=False)
+    pinned = wait_long.options(num_cpus=2, scheduling_strategy=there)
+    ran = pinned.remote(str(tmp_path / "ran"), gate)
+    waited = pinned.remote(str(tmp_path / "waited"), gate)
+    wait_for((tmp_path / "ran").exists)
+
+    two_nodes.kill(far)
+
+    said = []
+    for ref in (ran, waited):
+        with pytest.raises(TaskUnschedulableError) as caught:
+            zactor.get(ref, timeout=40)
+        said.append(caught.value.executed)
+    assert said == ["unknown", "no"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import select
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from tests.runtime.ends import until
 from zactor.transport import network
 from zactor.transport.context import close_context, context
 from zactor.transport.curve import AllowList, Keys, make_keys
-from zactor.transport.network import ReceivingSocket, SendingSocket
+from zactor.transport.network import LARGE, ReceivingSocket, SendingSocket
 
 
 class Ends:
@@ -91,6 +92,38 @@ def test_what_has_come_back_is_told_though_the_connection_was_used_since(ends: E
 def test_an_inbox_that_is_closed_sends_nothing(ends: Ends) -> None:
     ends.inbox.close()
     assert not ends.inbox.send(ends.route, (b"late",))
+
+
+def test_frames_of_any_size_arrive_as_they_were_sent(ends: Ends) -> None:
+    sizes = [0, 1, 65_536, LARGE - 1, LARGE, 3 * LARGE]
+    frames = [bytes([at]) * size for at, size in enumerate(sizes)]
+    for sent in (frames, frames[::-1], frames[-1:]):
+        ends.outbox.send(b"first", sent)
+        _, first, arrived = until(ends.inbox.receive)
+        assert (first, arrived) == (b"first", sent)
+        assert all(memoryview(frame).readonly for frame in arrived)
+        assert all(type(frame) is bytes for frame in arrived if len(frame) < LARGE)
+
+
+def test_a_large_frame_is_not_copied_and_let_go_when_it_has_left(ends: Ends) -> None:
+    frame = b"x" * LARGE
+    free = sys.getrefcount(frame)
+    ends.outbox.send(b"first", [frame])
+    _, _, arrived = until(ends.inbox.receive)
+    until(lambda: sys.getrefcount(frame) == free)
+    copy = arrived[0]
+    del arrived
+    ends.outbox.send(b"first", [b"y" * LARGE])
+    until(ends.inbox.receive)
+    assert copy == frame  # what was received stays, whoever else is gone
+
+
+def test_what_the_sender_may_still_change_is_copied(ends: Ends) -> None:
+    changing = bytearray(b"x" * LARGE)
+    ends.outbox.send(b"first", [changing])  # type: ignore[list-item]
+    changing[:] = b"y" * LARGE
+    _, _, arrived = until(ends.inbox.receive)
+    assert arrived == [b"x" * LARGE]
 
 
 def test_a_connection_for_which_there_is_no_socket_left_is_an_error_of_the_system(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 from zactor.api.session import process
+from zactor.api.state import MAX_LIMIT, find_rows
 from zactor.wire.messages import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["available_resources", "cluster_resources", "nodes", "timeline"]
 
@@ -59,24 +64,62 @@ def _amounts(which: str) -> dict[str, float]:
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     """Return events in Chrome's trace format, or write them to a file.
 
-    They are the leases and actors that there are now: what has ended is not kept.
+    They are what there is now, leases and running calls, and when the calls that are not forgotten
+    yet were submitted. When a call that has ended ran is not kept.
     """
     runtime = process()
-    events = [
-        {
-            "cat": "lease",
-            "name": f"lease {row['lease']}",
-            "ph": "i",
-            "s": "p",
-            "ts": row["since"] * 1e6,
-            "pid": row["node_id"],
-            "tid": row["worker_id"],
-            "args": {"resources": row["resources"]},
-        }
-        for row in runtime.ask(Query(0, "leases", {}))
-    ]
+    events = [_lease(row) for row in runtime.ask(Query(0, "leases", {}))]
+    calls, _, _ = find_rows(runtime, "tasks", None, MAX_LIMIT)
+    now = time.time() * 1e6
+    for row in calls:
+        events += _submission(row) + _run(row, now)
     if filename is None:
         return events
     with open(filename, "w") as file:
         json.dump(events, file)
     return None
+
+
+def _lease(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "cat": "lease",
+        "name": f"lease {row['lease']}",
+        "ph": "i",
+        "s": "p",
+        "ts": row["since"] * 1e6,
+        "pid": row["node_id"],
+        "tid": row["worker_id"],
+        "args": {"resources": row["resources"]},
+    }
+
+
+def _submission(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if row["creation_time_ms"] is None:
+        return []
+    event = {
+        "cat": "submit_task",
+        "name": "submit_task",
+        "ph": "i",
+        "s": "t",
+        "args": _whose(row),
+    }
+    at = {"ts": row["creation_time_ms"] * 1000.0, "pid": row["job_id"], "tid": row["owner_id"]}
+    return [event | at]
+
+
+def _run(row: Mapping[str, Any], now: float) -> list[dict[str, Any]]:
+    if row["start_time_ms"] is None:
+        return []
+    since = row["start_time_ms"] * 1000.0
+    event = {"cat": f"task::{row['func_or_class_name']}", "name": row["name"], "ph": "X"}
+    at = {
+        "ts": since,
+        "dur": max(0.0, now - since),
+        "pid": row["node_id"],
+        "tid": row["worker_id"],
+    }
+    return [event | at | {"args": _whose(row)}]
+
+
+def _whose(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": row["name"], "task_id": row["task_id"], "state": row["state"]}

@@ -106,7 +106,7 @@ def _create_with_others(
 def _create_alone(
     runtime: Offered, pattern: Pattern, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ActorHandle[Any]:
-    from zactor.api.actors import ActorHandle, _Facts, fresh_actor_id, weak_handle
+    from zactor.api.actors import ActorHandle, fresh_actor_id, weak_handle
 
     options = pattern.options
     actor = fresh_actor_id()
@@ -131,7 +131,7 @@ def _create_alone(
         )
     owner = None if is_detached else runtime.post.address
     view.pin = carrier
-    return ActorHandle(_Facts(_entry_of(spec), owner, view), guard)
+    return ActorHandle(pattern.facts.of(actor, owner, view), guard)
 
 
 def _create_named(

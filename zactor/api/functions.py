@@ -18,7 +18,7 @@ from zactor.runtime.calls.arguments import are_here, complete, encode, wait_for_
 from zactor.runtime.calls.deadlines import deadline_of
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.several import Several
-from zactor.runtime.calls.tasks import TaskResult
+from zactor.runtime.calls.task_queues import TaskResult
 from zactor.wire.batches import X_DEADLINE
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _result_type(returns: Any) -> Any:
 class SeveralTask(Several):
     """The outcome of a task with several return values."""
 
-    __slots__ = ("function", "max_calls", "queue")
+    __slots__ = ("function", "has_run", "max_calls", "queue")
 
 
 def _ready(runtime: Offered, result: Any) -> None:

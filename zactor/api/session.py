@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from zactor.exceptions import ZactorError
 from zactor.runtime import current as processes
@@ -259,15 +259,20 @@ def process_of_cluster(what: str) -> Process:
     Raises:
         NotImplementedError: The session is with an in-process world, which has none.
     """
-    from zactor.runtime.process import Process
-
     found = process()
-    if not isinstance(found, Process):
+    if is_in_process(found):
         raise NotImplementedError(
             f"an in-process world (zactor.testing.local, local_mode) does not offer {what}: use "
             "world.trace, or a real session"
         )
-    return found
+    return cast("Process", found)
+
+
+def is_in_process(runtime: Offered) -> bool:
+    """Whether a runtime is an in-process world's: one that knows everything there is itself."""
+    from zactor.runtime.process import Process
+
+    return not isinstance(runtime, Process)
 
 
 def driver() -> Driver | None:

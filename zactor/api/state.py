@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from zactor.api.session import process, process_of_cluster
+from zactor.api.session import is_in_process, process
 from zactor.api.surveys import ask_all, missing_text
 from zactor.core.filters import Filters
 from zactor.exceptions import StateApiError, ZactorError
@@ -19,6 +19,7 @@ from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
     from zactor.runtime.offered import Offered
+    from zactor.runtime.process import Process
 
 _BROKERS = ("actors", "nodes", "workers", "jobs", "groups", "events")
 _SURVEYED = ("tasks", "objects")
@@ -78,12 +79,10 @@ def find_rows(
         raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
     conditions = [_plain(each) for each in filters or ()]
     Filters(conditions)  # says at once what makes no sense in them
-    if what in _SURVEYED:
-        found = ask_all(
-            process_of_cluster(f"listings of {what}"), what, conditions, limit, timeout
-        )
+    if what in _SURVEYED and not is_in_process(runtime):
+        found = ask_all(cast("Process", runtime), what, conditions, limit, timeout)
         return [StateRow(row) for row in found.rows], found.missing, found.is_cut
-    if what in _BROKERS:
+    if what in _BROKERS or what in _SURVEYED:  # an in-process world knows all of it itself
         rows = _broker(runtime, what, {"filters": conditions, "limit": limit + 1}, timeout)
         if what == "events":
             rows = [{**row, "time": _moment(row["timestamp"])} for row in rows]

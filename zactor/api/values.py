@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from zactor.api.session import process
 from zactor.core.calls import NATIVE, PICKLED, STORED, Result, error_watchers
-from zactor.exceptions import GetTimeoutError
+from zactor.exceptions import GetTimeoutError, ZactorError
 from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.unhandled import asked_for
 from zactor.runtime.calls.values import LARGE, decode, error_of, has_error
 from zactor.runtime.hosting.running_call import current_call
 from zactor.runtime.links.reception import Waiter
@@ -72,18 +73,26 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
 def _get_list(refs: list[Any], timeout: float | None) -> list[Any]:
     _check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
+    results = _results_of(refs)
+    try:
+        return _values_of(results, deadline)
+    except GetTimeoutError:
+        raise
+    except ZactorError:
+        asked_for(results)  # the errors of the others are not told apart
+        raise
+
+
+def _values_of(results: list[Result], deadline: float | None) -> list[Any]:
     values: list[Any] = []
     append = values.append
-    results = _results_of(refs)
     has_waited = False
     for position, result in enumerate(results):
         state = result.state
         if not state:
             if not has_waited:
                 has_waited = True
-                want = process().objects.want
-                for each in results:
-                    want(each)
+                process().objects.want_all(results)
             _wait_in_list(results, position, deadline)
             state = result.state
         append(result.value if state == NATIVE else decode(result, deadline))
@@ -254,8 +263,7 @@ def wait(
     ready = _ready(results, num_returns)
     if len(ready) < num_returns:
         if timeout == 0:
-            for result in results:
-                runtime.objects.want(result)
+            runtime.objects.want_all(results)
             runtime.flush()
             runtime.look()
         else:

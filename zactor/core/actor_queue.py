@@ -59,6 +59,11 @@ class ActorParty:
         """The node of the first one's owner."""
         return self.queue.home_of(next(iter(self.actors.values())).owner)
 
+    @property
+    def near(self) -> bytes:
+        """Nowhere: an actor outlives what it is constructed with."""
+        return b""
+
     def granted(self, spot: Spot, now: float) -> bool:
         """Start the first."""
         actor = next(iter(self.actors.values()))

@@ -51,7 +51,8 @@ class Result:
         method: Method number within the actor's class.
         payload: Pickled arguments, None, or `[pickled, extras]`; dropped once settled.
         frames: Payload frames that travel with the call, or None.
-        pin: What must stay alive until the call is settled: a handle's or references' guards.
+        pin: What must stay alive until the call is settled: a handle's or references' guards; and after
+            that, of one that failed, what tells if nobody asks for it (runtime.calls.unhandled).
         waiters: Who wants to hear of the outcome: None, or a list with `settled(result)`.
         guard: What tells, by its end, that nobody here wants the value any more (runtime.objects).
         inner: References contained in the value, `(object id, owner)` each; None if there are none.
@@ -105,9 +106,14 @@ class Result:
 
     def settle(self, state: int, value: Any) -> None:
         """Give the outcome, and tell who waits."""
+        self.settle_keeping(state, value, None)
+
+    def settle_keeping(self, state: int, value: Any, kept: Any) -> None:
+        """`settle`, and keep something for as long as somebody has the result."""
         self.value = value
+        self.pin = kept
         self.state = state
-        self.pin = self.payload = self.frames = None
+        self.payload = self.frames = None
         if self.waiters is not None:
             tell(self)
         if error_watchers and (state == USER_ERROR or state == ERROR):  # noqa: PLR1714, SIM109, SIM109 - the hot path
@@ -323,10 +329,9 @@ class Stream:
 
 
 def spend_retry(result: Result) -> None:
-    """Count that a call which ran is sent again.
+    """Count that a call which ran is sent again, or that its callee runs it again for what it raised.
 
-    Retries for what the method raises, which the callee makes by itself, are of the same number.
-    Those that the callee had made before it died are not known, and not counted.
+    Both are of one number.
     """
     if result.retries <= 0:
         return

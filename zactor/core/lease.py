@@ -102,6 +102,11 @@ class LeaseParty:
         """Its own node."""
         return self.registry.home_of(self.client)
 
+    @property
+    def near(self) -> bytes:
+        """Where most of the arguments of these tasks are, as its client says."""
+        return bytes(self.raw.get("near") or b"")
+
     def granted(self, spot: Spot, now: float) -> bool:
         """Have a worker started there."""
         self.registry.start(self, spot, now)

@@ -7,8 +7,9 @@ What an actor must find is two things. `need` is held and has to be free. `must`
 there in total: an actor that holds no CPU while it runs still goes only where a CPU is, but does
 not wait for one, so that an actor whose constructor waits for another actor never starves it.
 
-DEFAULT packs: the caller's own node, then nodes in the order they joined, as long as each is used
-less than `spread_from`; past that the least used. Actors that hold nothing count as a quarter of a
+DEFAULT packs: a node that has most of a task's large arguments, however full, as long as the task fits;
+the caller's own node, then nodes in the order they joined, as long as each is used less than
+`spread_from`; past that the least used. Actors that hold nothing count as a quarter of a
 CPU in this comparison (only), so that thousands of them do not pile up on one node.
 """
 
@@ -210,12 +211,18 @@ class Placement:
         self.is_settled = True  # False while nodes may still re-attach to a restarted broker
 
     def choose(
-        self, shape: Shape, prefer: bytes = b"", only: Iterable[Node] | None = None
+        self,
+        shape: Shape,
+        prefer: bytes = b"",
+        only: Iterable[Node] | None = None,
+        *,
+        near: bytes = b"",
     ) -> Spot | None:
         """Return the spot to take for `shape`, or None if nothing fits now.
 
         `prefer` is the node the caller is on. `only` are the nodes worth a look, where the
-        others have been tried since anything was freed there.
+        others have been tried since anything was freed there. `near` is the node that has most
+        of what it will read.
         """
         if shape.group:
             return self._choose_bundle(shape)
@@ -227,7 +234,10 @@ class Placement:
                 return None
             if node is not None and node.is_open and self._could_hold(shape, node):
                 return None  # it is only busy
-        elif prefer and not (shape.spread or shape.wishes or shape.avoid or shape.fallbacks):
+        elif not (shape.spread or shape.wishes or shape.avoid or shape.fallbacks):
+            node = self._nodes.get(near)
+            if node is not None and self._fits(shape, node):
+                return Spot(node, node.pool, -1)
             node = self._nodes.get(prefer)
             if node is not None and self._fits(shape, node) and not self._pressure(node):
                 return Spot(node, node.pool, -1)

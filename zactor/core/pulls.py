@@ -96,6 +96,6 @@ def _is_chunk(value: Any, offset: int, size: int) -> bool:
     if not isinstance(value, list | tuple) or len(value) != 2:
         return False
     total, payload = value
-    if type(total) is not int or type(payload) is not bytes or total <= 0:
+    if type(total) is not int or type(payload) not in (bytes, memoryview) or total <= 0:
         return False
     return total == (size or total) and len(payload) == min(CHUNK, total - offset)

@@ -51,6 +51,10 @@ class Party(Protocol):
     def prefer(self) -> bytes:
         """The node it would like best; b"" if any will do."""
 
+    @property
+    def near(self) -> bytes:
+        """The node that has most of what it will read; b"" if none has."""
+
     def granted(self, spot: Spot, now: float) -> bool:
         """Take the spot; say whether more is wanted."""
 
@@ -156,7 +160,7 @@ class Waiting:
         only = list(self._freed_since(line.checked)) if line.checked else None
         spot = None
         if only is None or only:
-            spot = self._placement.choose(shape, party.prefer, only)
+            spot = self._placement.choose(shape, party.prefer, only, near=party.near)
         if spot is None:
             line.checked = stamp
             obstacle = self._placement.obstacle(shape)

@@ -36,7 +36,7 @@ _PRIVATE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class _Record:
     """What the three kinds of options have in common. `given` are the names that were set."""
 
@@ -64,6 +64,8 @@ class _Record:
         return self._with(overrides)
 
     def _with(self, options: dict[str, Any]) -> Self:
+        if not options:
+            return self
         tables.validate(self._table, self._what, options)
         options = self._plain(options)
         changes = {_PRIVATE.get(name, name): value for name, value in options.items()}
@@ -100,7 +102,7 @@ class _Record:
         return options
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class _Placed(_Record):
     """Options of what is placed on a node by the resources it needs."""
 

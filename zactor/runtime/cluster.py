@@ -19,6 +19,7 @@ Invariants
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -69,6 +70,7 @@ def main() -> NoReturn:
     for fd in (RESULT_FD, DRIVER_FD):
         os.set_inheritable(fd, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # C2
+    gc.disable()  # what a start makes stays
     try:
         embedded = _Embedded(options)
     except Exception as error:  # noqa: BLE001 - the process ends here, whatever it was
@@ -78,6 +80,8 @@ def main() -> NoReturn:
             sys.excepthook(*sys.exc_info())
         _tell_driver({"error": f"the cluster process cannot start: {error}"})
         os._exit(1)
+    gc.freeze()
+    gc.enable()
     embedded.run()
 
 

@@ -116,6 +116,9 @@ class OffersObjects(Protocol):
     def want(self, result: Result) -> None:
         """The value is waited for."""
 
+    def want_all(self, results: Iterable[Result]) -> None:
+        """`want`, of many."""
+
     def watch_end(self, result: Result) -> None:
         """The end of a stored value is to be noticed."""
 

@@ -26,6 +26,7 @@ from zactor.runtime.calls.definitions import Definitions
 from zactor.runtime.calls.groups import GroupViews
 from zactor.runtime.calls.streaming import Streams
 from zactor.runtime.calls.tasks import Tasks
+from zactor.runtime.calls.unhandled import UnhandledErrors
 from zactor.runtime.hosting.callee import Callee
 from zactor.runtime.insight.deadlocks import Deadlocks
 from zactor.runtime.links.post import Post
@@ -125,6 +126,7 @@ class Process:
         self.streams = Streams(self)
         self.groups = GroupViews(self)
         self.deadlines = Deadlines(self)
+        UnhandledErrors(self)
         self.whys: Any = None  # made when somebody asks
         self.post.on_kind(WHY, self._why)
         chunks.listen(self.post)
@@ -155,8 +157,8 @@ class Process:
     def wait_for(self, results: Sequence[Result], count: int, deadline: float | None) -> bool:
         """Wait until `count` of the pending results are settled; False if the deadline came."""
         waiter = Waiter(count)
+        self.objects.want_all(results)
         for result in results:
-            self.objects.want(result)
             result.add_waiter(waiter)
         is_all = count == len(results)
         self.block_on(waiter, deadline, results if is_all else ())

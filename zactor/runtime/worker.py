@@ -7,7 +7,6 @@ actor, or leases for tasks. Shared workers host many actors.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import select
 import signal
@@ -22,13 +21,13 @@ from zactor.runtime.calls.caller import Identity
 from zactor.runtime.hosting.assigned import Assigned
 from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution
 from zactor.runtime.hosting.hosts import MainHost
-from zactor.runtime.hosting.progress import ProgressPage
+from zactor.runtime.hosting.progress import PAGE_SIZE, ProgressPage
 from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.insight.origins import name_output, say_name
 from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.nodes.lane import Lane, LaneClosedError
 from zactor.runtime.process import Process
-from zactor.serde.exceptions import pack_exception
+from zactor.serde.exceptions import describe, pack_exception
 from zactor.store.segments import SHM
 from zactor.wire.messages import Address, Blocked
 
@@ -309,7 +308,7 @@ class Worker:
             self._exited("exited")
             return
         except Exception as error:  # noqa: BLE001 - the user's constructor
-            self._say(["failed", actor, life, constructor_error(error, execution)])
+            self._say(["failed", actor, life, shown_constructor_error(error, execution)])
             self.orders.get()  # "exit"
             return
         execution.actor_repr = repr_of(execution.instance)
@@ -374,6 +373,21 @@ def constructor_error(error: BaseException, execution: Execution) -> list[Any]:
     return ["constructor", str(error), {"exception": payload}]
 
 
+def shown_constructor_error(error: BaseException, execution: Execution) -> list[Any]:
+    """Print why there is no actor, since it may be long until a caller is told; return the wire form."""
+    wire = constructor_error(error, execution)
+    text = describe(wire[2]["exception"])[1]
+    try:
+        sys.stderr.write(
+            "Exception raised in creation task: The actor died because of an error raised in its "
+            f"creation task, {text}\n"
+        )
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # closed: nobody reads it
+    return wire
+
+
 def adopt_session(session: dict[str, Any]) -> None:
     """Find modules where the job's driver does, behind where this machine does; log as it wants."""
     for path in session.get("sys_path") or ():
@@ -406,14 +420,26 @@ def _keys(boot: dict[str, Any]) -> Any:
 
 def main(control: socket.socket, progress_fd: int, boot: dict[str, Any]) -> int:
     """Run a worker. Called by the fork server in a fresh process, on its main thread."""
-    from zactor.runtime.hosting.progress import PAGE_SIZE
-
-    faulthandler.enable()
-    _register_stack_dump(progress_fd, PAGE_SIZE)
     _die_first()
     worker = Worker(control, progress_fd, boot)
     worker.start()
     return worker.run()
+
+
+def rehearse(boot: dict[str, Any]) -> None:
+    """Become a worker and stop at once. Called by the fork server, for what is then made already."""
+    import socket
+
+    control, node = socket.socketpair()
+    progress = os.memfd_create("zactor-rehearsal")
+    os.ftruncate(progress, PAGE_SIZE)
+    with control, node:
+        try:
+            boot = {**boot, "process": os.urandom(12), "broker": boot["node"]}
+            Worker(control, progress, boot).process.close(0.0)
+        finally:
+            os.close(progress)
+            processes.set_current(None)
 
 
 def _die_first() -> None:
@@ -424,11 +450,3 @@ def _die_first() -> None:
         os.close(score)
     except OSError:
         pass  # where it may not be said
-
-
-def _register_stack_dump(fd: int, offset: int) -> None:
-    # faulthandler's handler is C: it answers also while C code holds the GIL. The node reads
-    # the dump from behind the progress page.
-    stack = os.fdopen(os.dup(fd), "wb", buffering=0)
-    stack.seek(offset)
-    faulthandler.register(signal.SIGUSR1, file=stack, all_threads=True, chain=False)

@@ -12,7 +12,6 @@ Keeps no cache: who packs holds on to the result.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import pickle
@@ -26,6 +25,11 @@ from zactor.exceptions import DefinitionError, ZactorError
 from zactor.serde.inspection import explain
 from zactor.serde.pickling import Buffer, pickle_value, unpickle_value
 from zactor.serde.values import missing_module_hint
+
+try:  # without OpenSSL, which comes with hashlib and takes a twentieth of a start
+    from _blake2 import blake2b
+except ImportError:  # another Python than CPython
+    from hashlib import blake2b
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +76,7 @@ def pack_definition(
         payload, buffers, found = pickle_value(by_name)
     frames = [bytes(buffer) for buffer in buffers]
     blob = pickle.dumps((_name(definition), module, payload, frames), 5)
-    key = hashlib.blake2b(blob, digest_size=_KEY_SIZE).digest()
+    key = blake2b(blob, digest_size=_KEY_SIZE).digest()
     if refs is not None:
         refs.extend(found)
     elif found:

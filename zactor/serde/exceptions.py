@@ -121,6 +121,15 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
     return whole
 
 
+def describe(payload: Buffer) -> tuple[str, str]:
+    """Return what ran, and the text of the error, without loading the exception."""
+    function_name, text, (pid, ip, actor_repr, actor_id), _ = pickle.loads(payload)
+    error = TaskError(
+        function_name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
+    )
+    return function_name, str(error)
+
+
 def text_of(payload: Buffer) -> str:
     """Return the traceback in what `pack_exception` made, without loading the exception."""
     text: str = pickle.loads(payload)[1]

@@ -256,6 +256,10 @@ class SegmentPool:
 
     # -- reading ----------------------------------------------------------------------------------
 
+    def is_here(self, name: str) -> bool:
+        """Whether a segment of this name is on this machine, as far as can be told at once."""
+        return name in self._segments or os.path.exists(self._path(name))
+
     def get(self, name: str, object_id: bytes) -> Value:
         """Map a value and return views of it.
 

@@ -95,8 +95,7 @@ class Cluster:
         argv = ["node", "--join", self.address]
         for name, value in {"num_cpus": 1, **options}.items():
             if value is not None:
-                text = json.dumps(value) if isinstance(value, dict) else str(value)
-                argv += ["--" + name.replace("_", "-"), text]
+                argv += ["--" + name.replace("_", "-"), _argument(value)]
         process, line = self._start(*argv)
         node = ClusterNode(line.split()[1], process)
         self.nodes.append(node)
@@ -220,3 +219,9 @@ def _close(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(OSError):
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # bytes, which programs write as 1e9
+    return json.dumps(value) if isinstance(value, dict) else str(value)

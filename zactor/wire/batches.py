@@ -98,6 +98,7 @@ MOVED = 9  # value: an Address: the actor is there now
 NEEDS_FUNCTION = 10  # value: definition key: send it with the function's definition
 HANDED_BACK = 11  # value: None: a task that was queued and not started
 NOT_HERE = 12  # value: life of the actor, which is over where the call came to; it did not run
+RETRYING = 13  # value: None: the call raised and runs again, a retry of its number; it goes on
 EXTRA = 64
 
 # Flags of a CANCEL body, `[channel, seq, flags]`.

@@ -141,7 +141,7 @@ class Demand(NamedTuple):
     key: bytes  # hash of shape, made by the client
     shape: dict[
         str, Any
-    ]  # job, resources, strategy, group, label_selector (as in ActorSpec), env
+    ]  # job, resources, strategy, group, label_selector (as in ActorSpec), env; near: node with the data
     count: int  # type: ignore[assignment]  # of a tuple it is a method
 
 

@@ -21,6 +21,7 @@ from zactor.core.calls import STORED as STORED_STATE
 from zactor.exceptions import ObjectStoreFullError
 from zactor.runtime.calls.dependents import settle_dependent
 from zactor.runtime.calls.refs import ObjectRef
+from zactor.runtime.calls.unhandled import handled
 from zactor.runtime.calls.values import LARGE
 from zactor.runtime.objects.objects import Put
 from zactor.serde.values import dumps_args
@@ -199,6 +200,7 @@ def complete(process: Offered, result: Result) -> bool:
         values = [ref._result for ref in named]  # noqa: SLF001
         for value in values:
             if value.state in (USER_ERROR, ERROR):
+                handled(value)
                 settle_dependent(process, result, value)
                 result.waiting = 0
                 return False
@@ -276,6 +278,7 @@ class Awaited:
             return
         if dependency.state in (USER_ERROR, ERROR):
             self._process.awaiting.pop(result, None)
+            handled(dependency)
             settle_dependent(self._process, result, dependency)
             result.waiting = 0
             self._ready(result)
@@ -305,7 +308,7 @@ def wait_for_arguments(
     if awaited and result.stream is not None:
         process.awaiting[result] = None
     waiter = Awaited(result, len(awaited) + 1, ready, process)
+    process.objects.want_all(awaited)
     for each in awaited:
-        process.objects.want(each)
         each.add_waiter(waiter)
     waiter.one_less()

@@ -32,6 +32,7 @@ from zactor.core.calls import (
     Result,
     Stream,
     payload_size,
+    spend_retry,
     tell,
 )
 from zactor.exceptions import (
@@ -80,9 +81,11 @@ class Caller:
         self.history: deque[tuple[Any, int, list[int], float]] = deque(maxlen=BATCHES_KEPT)
         self.failures: dict[bytes, Failure] = {}
         self.given_names: dict[tuple[bytes, int], str] = {}  # by caller and number
-        self.special: dict[int, Callable[..., int]] = {}
+        self.special: dict[int, Callable[..., int]] = {batches.RETRYING: _retrying}
         # Told of replies that bring references or stored values, before they are settled.
         self.on_special: Callable[[Peer, Result, int, Any, dict[int, Any]], None] = _nothing
+        # Asked what a call is to keep that is about to fail with a user's error.
+        self.on_user_error: Callable[[Result, Any], Any] = _keeps_nothing
         self.max_payload = MAX_PAYLOAD
         self.payload = (
             0  # bytes of arguments submitted since they were last weighed, and before
@@ -439,12 +442,35 @@ class Caller:
         else:
             if batches.Y_FRAMES in extras:
                 value = (value, frames)
-            result.settle(_result_state[status], value)
+            state = _result_state[status]
+            if state == USER_ERROR and type(result).settle is Result.settle:
+                result.settle_keeping(state, value, self.on_user_error(result, value))
+            else:
+                result.settle(state, value)
         return 1
+
+
+def _retrying(
+    peer: Peer,
+    stream: Stream,
+    seq: int,
+    value: Any,
+    extras: Any,
+    frames: Any,  # noqa: ARG001
+) -> int:
+    """The callee runs a call again for what it raised."""
+    result = stream.pending.get(seq)
+    if result is not None:
+        spend_retry(result)
+    return 0
 
 
 def _nothing(peer: Peer, result: Result, status: int, value: Any, extras: Any) -> None:
     """A process without objects has nothing to note."""
+
+
+def _keeps_nothing(result: Result, value: Any) -> None:
+    """A process that does not say what nobody has asked for."""
 
 
 class Identity:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import USER_ERROR, Result
 from zactor.exceptions import ActorDiedError
 from zactor.runtime.calls.actors import naming
-from zactor.runtime.calls.tasks import Lease, is_task
+from zactor.runtime.calls.task_queues import Lease, is_task
 from zactor.serde.exceptions import (
     failed_argument,
     pack_task_error,

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from zactor.core.calls import STORED
 from zactor.runtime import current as processes
 from zactor.runtime.calls.cancelling import cancel_result
 from zactor.runtime.calls.values import decode
 from zactor.runtime.hosting.running_call import current_call
+from zactor.runtime.objects.sharing import ELSEWHERE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zactor.core.calls import Result
     from zactor.runtime.calls.refs import ObjectRef
 
@@ -61,7 +66,7 @@ def asyncio_future_of(ref: ObjectRef[Any]) -> asyncio.Future[Any]:
     future: asyncio.Future[Any] = loop.create_future()
     result = ref._result
     if result.state:
-        _settle(future, result)
+        _settle(future, ref)
         return future
     process.reception.attach(loop)
     process.objects.want(result)
@@ -88,20 +93,24 @@ class _Asyncio:
         self._future = future
         self._ref = ref  # the value lives while somebody awaits it
 
-    def settled(self, result: Result) -> None:
+    def settled(self, result: Result) -> None:  # noqa: ARG002
         is_here = self._process.reception.is_on(self._loop)
         call = self._loop.call_soon if is_here else self._loop.call_soon_threadsafe
         try:
-            call(_settle, self._future, result)  # decoding is not the leader's
+            call(_settle, self._future, self._ref)  # decoding is not the leader's
         except RuntimeError:
             pass  # the loop is closed: nobody waits any more
 
 
-def _settle(future: asyncio.Future[Any], result: Result) -> None:
+def _settle(
+    future: asyncio.Future[Any],
+    ref: ObjectRef[Any],
+    read: Callable[[Result], Any] | None = None,
+) -> None:
     if future.done():
         return
     try:
-        value = decode(result)
+        value = (read or _read_at_once)(ref._result)
     except asyncio.CancelledError:
         future.cancel()
     except StopIteration as error:
@@ -109,4 +118,24 @@ def _settle(future: asyncio.Future[Any], result: Result) -> None:
     except BaseException as error:  # noqa: BLE001 - it is the future's
         future.set_exception(error)
     else:
-        future.set_result(value)
+        if value is ELSEWHERE:
+            _fetch(future, ref)
+        else:
+            future.set_result(value)
+
+
+def _read_at_once(result: Result) -> Any:
+    """Return the value, or `ELSEWHERE` if reading it would hold the loop up."""
+    process = processes.current()
+    if result.state == STORED and process is not None:
+        return process.objects.store.read(result, waits=False)
+    return decode(result)
+
+
+def _fetch(future: asyncio.Future[Any], ref: ObjectRef[Any]) -> None:
+    """Have a value fetched or made again by a thread, and then given to the loop."""
+    process = processes.current()
+    assert process is not None
+    fetching = process.objects.store.fetching
+    fetched = fetching.outcome(future.get_loop(), partial(decode, ref._result))
+    fetched.add_done_callback(lambda done: _settle(future, ref, lambda _: done.result().get()))

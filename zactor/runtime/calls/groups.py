@@ -162,4 +162,7 @@ def _removed(entry: dict[str, Any]) -> Exception:
     if cause.get("error"):
         return from_wire(cause["error"])
     text = cause.get("text") or "it was removed"
-    return TaskPlacementGroupRemoved(f"the placement group {entry['id'].hex()} is gone: {text}")
+    name = entry["id"].hex()
+    return TaskPlacementGroupRemoved(
+        f"the placement group {name} is gone: {text}", executed="no"
+    )

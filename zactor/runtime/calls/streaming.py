@@ -173,7 +173,7 @@ class Streaming(Result):
 class StreamingTask(Streaming):
     """A task that yields."""
 
-    __slots__ = ("function", "max_calls", "queue")
+    __slots__ = ("function", "has_run", "max_calls", "queue")
 
 
 class Item(Part):

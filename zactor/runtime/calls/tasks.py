@@ -1,10 +1,10 @@
 """Tasks on their way out: which worker runs which, on leases that the broker grants.
 
-Tasks of one shape (resources, strategy, environment) wait in one queue. The broker is told how many
-workers could be used; each it grants is a *lease*, to which tasks are pushed directly, like calls to
-an actor. What is queued at a leased worker stays under 5 ms of work by measured run time (one
-task while that is unknown); a worker that finds out otherwise hands its unstarted tasks back.
-A lease without work is kept for a moment, then returned.
+Tasks of one shape (resources, strategy, environment) wait in one queue (`task_queues`). The broker is
+told how many workers could be used; each it grants is a *lease*, to which tasks are pushed directly, like
+calls to an actor; a worker that finds out that a task blocks or is long hands those behind it back. A
+lease without work is kept for a moment, then returned. Tasks whose large arguments are on another node
+wait in a queue of their own, whose workers are wanted there.
 
 Owned by: the caller's lock guards queues and leases.
 """
@@ -12,12 +12,15 @@ Owned by: the caller's lock guards queues and leases.
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from zactor.core.calls import PENDING, Result, Stream, spend_retry
+from zactor.core.calls import PENDING, Stream, spend_retry
 from zactor.exceptions import WorkerCrashedError, from_wire
 from zactor.runtime.calls.actors import ADVICE, unseen
+from zactor.runtime.calls.locality import node_with_most
+from zactor.runtime.calls.task_queues import QUEUE_SECONDS, Lease, TaskQueue, TaskResult
 from zactor.runtime.links.interrupts import protected
 from zactor.wire import batches
 from zactor.wire.messages import (
@@ -32,117 +35,13 @@ from zactor.wire.messages import (
 
 if TYPE_CHECKING:
     from zactor.runtime.calls.caller import Identity
-    from zactor.runtime.calls.outgoing import Outgoing
     from zactor.runtime.links.peer import Peer
     from zactor.runtime.process import Process
 
-QUEUE_SECONDS = 0.005  # work that may be queued at a leased worker
-MAX_QUEUED = 512
 LINGER = 0.5  # how long a lease without work is kept
 FIRST_FUNCTION = 1_000  # method numbers from here are functions of this link
 GATHERED = 64  # tasks that wait for company at most while every worker has something to run
 MOST_WANTED = 4_096  # workers asked for at once
-
-
-class TaskResult(Result):
-    """The outcome of a task. `function` is `(definition key, name)`, `queue` where it waits."""
-
-    __slots__ = ("function", "max_calls", "queue")
-
-    function: tuple[bytes, str]
-    max_calls: int
-    queue: TaskQueue
-
-
-def is_task(result: Any) -> bool:
-    """Whether a result is a task's, however many values that has."""
-    return getattr(result, "queue", None) is not None
-
-
-class Lease:
-    """A worker that runs our tasks."""
-
-    __slots__ = (
-        "address",
-        "calls_left",
-        "functions",
-        "id",
-        "is_closing",
-        "is_recalled",
-        "mean",
-        "outgoing",
-        "queue",
-        "stream",
-    )
-
-    def __init__(self, queue: TaskQueue, number: int, address: Address, stream: Stream) -> None:
-        self.queue = queue
-        self.id = number
-        self.address = address
-        self.stream = stream
-        self.outgoing: Outgoing = stream.outgoing
-        self.functions: dict[bytes, int] = {}  # definition key -> method number on this link
-        self.mean = 0.0  # seconds a task runs here, lately; 0: unknown
-        self.is_recalled = False
-        self.is_closing = False
-        self.calls_left: dict[bytes, int] = {}
-
-    def room(self) -> int:
-        """Return how many more tasks are to be sent.
-
-        None while more than half of what may be queued is: by then one reply would make room for
-        one task, and each would travel alone.
-        """
-        if self.is_recalled or self.is_closing:
-            return 0
-        mean = self.mean
-        depth = 1 if not mean else max(1, min(MAX_QUEUED, int(QUEUE_SECONDS / mean)))
-        room = depth - len(self.stream.pending) - len(self.outgoing.gathered)
-        return room if 2 * room >= depth else 0
-
-    def ran(self, group: Any) -> None:
-        """The worker says how long the tasks of a batch took, in microseconds each."""
-        seconds = group[2] / 1e6
-        self.mean = seconds if not self.mean else 0.5 * self.mean + 0.5 * seconds
-
-    def replied(self) -> None:
-        """Something was settled here: send more. On the leader."""
-        self.queue.tasks.fill(self.queue)
-
-
-class TaskQueue:
-    """The tasks of one shape."""
-
-    __slots__ = (
-        "asked",
-        "identity",
-        "is_unfilled",
-        "key",
-        "leases",
-        "shape",
-        "tasks",
-        "waiting",
-    )
-
-    def __init__(
-        self, tasks: Tasks, key: bytes, shape: dict[str, Any], identity: Identity
-    ) -> None:
-        self.tasks = tasks
-        self.key = key
-        self.shape = shape
-        self.identity = identity
-        self.waiting: deque[TaskResult] = deque()
-        self.leases: dict[int, Lease] = {}
-        self.asked = 0  # workers the broker was told we could use
-        self.is_unfilled = False  # in `Tasks.unfilled`
-
-    def is_worker_free(self) -> bool:
-        """Whether a task would start at once, or there is no worker to ask yet.
-
-        Otherwise it waits for company: alone, a task costs 18 us to send, 64 at once 1 us each.
-        """
-        leases = list(self.leases.values())
-        return not leases or any(not lease.stream.pending for lease in leases)
 
 
 class Tasks:
@@ -183,12 +82,15 @@ class Tasks:
                 found = self._queues[key, identity.caller] = TaskQueue(
                     self, name, shape, identity
                 )
+                found.digest = key
                 self._by_key[name] = found
         return found
 
     def submit(self, result: TaskResult) -> None:
         """Queue a task whose arguments are ready, and send what can be sent."""
         queue = result.queue
+        if queue.goes_near and type(result.payload) is list:
+            queue = self._nearer(queue, result)
         queue.waiting.append(result)
         waiting = len(queue.waiting)
         if waiting % GATHERED == 0 or (waiting == 1 and queue.is_worker_free()):
@@ -197,6 +99,25 @@ class Tasks:
             queue.is_unfilled = True
             self.unfilled.append(queue)
             self._process.reception.gathered()
+
+    def _nearer(self, queue: TaskQueue, result: TaskResult) -> TaskQueue:
+        """Return the queue of tasks of this shape whose arguments are where this one's are."""
+        home = self._process.node
+        node = node_with_most(result.payload[1], home.node if home is not None else b"")
+        if not node:
+            return queue
+        shape = {**queue.shape, "near": node}
+        near = result.queue = self.queue(queue.digest + node, shape, queue.identity)
+        if not near.waiting and not any(x.room() for x in list(near.leases.values())):
+            self._return_idle_at(node)
+        return near
+
+    def _return_idle_at(self, node: bytes) -> None:
+        """Return the leases there that only linger: they would keep out who is to go there."""
+        with self._process.caller.lock:
+            for lease in list(self._leases.values()):
+                if lease.address.node == node and not lease.queue.waiting:
+                    self._return_if_idle(lease)
 
     def fill_all(self) -> None:
         """Send what was submitted since the last look; the thread is about to block."""
@@ -215,9 +136,7 @@ class Tasks:
                 for lease in leases:
                     self._push(queue, lease, min(lease.room(), share))
             self._ask(queue)
-            for lease in [
-                each for each in queue.leases.values() if each.is_recalled or each.is_closing
-            ]:
+            for lease in [each for each in queue.leases.values() if each.is_leaving]:
                 self._return_if_idle(lease)
         if queue.leases and not waiting and not self._is_lingering:
             self._is_lingering = True
@@ -245,6 +164,8 @@ class Tasks:
                 result.payload[1].pop(batches.X_FUNCTION, None)  # of a worker that is no more
             result.method = method
             outgoing.gathered.append(result)
+            if queue.spreads:
+                lease.quota -= 1
             if result.max_calls and self._used_up(lease, key, result.max_calls):
                 break
         outgoing.flush()
@@ -394,6 +315,7 @@ class Tasks:
                 again.append(result)
             elif result.retries and not message.cause.get("cancelled"):
                 spend_retry(result)
+                result.has_run = True  # type: ignore[attr-defined] # all here are tasks'
                 again.append(result)
             else:
                 done = started >= 0 and seq is not None and seq <= finished
@@ -430,7 +352,8 @@ class Tasks:
     def _fail_queue(self, queue: TaskQueue, error: Exception) -> None:
         queue.asked = 0
         while queue.waiting:
-            self._process.caller.fail(queue.waiting.popleft(), error)
+            result = queue.waiting.popleft()
+            self._process.caller.fail(result, _said_of(error, result))
 
     def broker_moved(self) -> None:
         """The broker was started again: say what is wanted, and find out what was lost meanwhile."""
@@ -484,6 +407,15 @@ class Tasks:
             for lease in list(queue.leases.values()):
                 for result in lease.stream.take_pending():
                     self._process.caller.fail(result, error)
+
+
+def _said_of(error: Any, result: TaskResult) -> Exception:
+    """Return the error that ended a queue, as it is true of a task that waited there."""
+    executed = "unknown" if getattr(result, "has_run", False) else "no"
+    if getattr(error, "executed", executed) != executed:
+        error = copy(error)
+        error.executed = executed
+    return cast("Exception", error)
 
 
 protected(

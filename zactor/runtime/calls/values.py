@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.calls import ERROR, LOCAL, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
 from zactor.exceptions import TaskError, from_wire
 from zactor.runtime import current as processes
+from zactor.runtime.calls.unhandled import handled
 from zactor.serde.exceptions import unpack_exception
 from zactor.serde.values import loads
 from zactor.wire import batches
@@ -52,6 +53,7 @@ def decode(result: Result, deadline: float | None = None) -> Any:
 
 def error_of(result: Result) -> BaseException:
     """Return the exception that a settled result holds, fresh for each raise."""
+    handled(result)
     if result.state == USER_ERROR:
         return unpack_exception(result.value)
     if result.state == ERROR:

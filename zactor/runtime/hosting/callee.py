@@ -289,6 +289,12 @@ class Callee:
             if not self.oldest:
                 self.oldest = perf_counter()
 
+    def tell(self, intake: Intake, seq: int, status: int) -> None:
+        """Say something of a call that goes on, at once; any thread."""
+        with self.lock:
+            self.group_of(intake).extend((seq, status, None))
+            self.flush()
+
     def reply_with_frames(
         self, intake: Intake, seq: int, status: int, value: Any, frames: Sequence[bytes]
     ) -> None:

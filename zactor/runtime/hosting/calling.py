@@ -23,6 +23,7 @@ from zactor.exceptions import (
 )
 from zactor.runtime.calls.cancelling import cancel_made_since
 from zactor.runtime.calls.values import decode, decode_wire
+from zactor.runtime.hosting.again import runs_again
 from zactor.runtime.hosting.functions import Functions
 from zactor.runtime.hosting.replying import NATIVE_TYPES, Replies
 from zactor.runtime.hosting.running_call import (
@@ -246,7 +247,6 @@ class Execution(Replies):
 
             run_stream(self, arrived, function, args, kwargs, call if refs else b"")
             return
-        attempts = extras.get(batches.X_RETRY, (0, None))[0]
         while True:
             try:
                 value = function(*args, **kwargs)
@@ -254,8 +254,7 @@ class Execution(Replies):
             except StopServing:
                 raise
             except BaseException as error:  # noqa: BLE001 - user code
-                if attempts and self.is_retried(error, extras):
-                    attempts -= attempts > 0
+                if runs_again(self.process, intake, seq, error, extras):
                     continue
                 args = kwargs = None
                 self.failed(intake, seq, method, error, call if refs else b"")

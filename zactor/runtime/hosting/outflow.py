@@ -24,6 +24,7 @@ from zactor.exceptions import (
 )
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.arguments import references_of
+from zactor.runtime.hosting.again import runs_again
 from zactor.runtime.hosting.running_call import is_main_thread
 from zactor.runtime.links.interrupts import enters_user_code, protected
 from zactor.runtime.links.reception import Waiter
@@ -241,7 +242,6 @@ def run_stream(
     """Run a generator to its end, in the main thread or a thread of a pool."""
     intake, seq, number, method, _, extras, _ = arrived
     outflow = Outflow(execution, intake, seq, number, extras)
-    attempts = extras.get(batches.X_RETRY, (0, None))[0]
     streams = execution.process.streams
     streams.opened(outflow)
     iterator: Any = ()
@@ -263,8 +263,7 @@ def run_stream(
                 return
             except BaseException as error:  # noqa: BLE001 - user code
                 close(iterator)
-                if attempts and execution.is_retried(error, extras):  # noqa: SLF001
-                    attempts -= attempts > 0
+                if runs_again(execution.process, intake, seq, error, extras):
                     outflow.run_again()
                     continue
                 if isinstance(error, ZactorError) and not hasattr(error, "cause"):
@@ -283,7 +282,6 @@ async def run_stream_async(
     """Run a generator, async or not, in an event loop. What it raises passes on."""
     intake, seq, number, _, _, extras, _ = arrived
     outflow = Outflow(execution, intake, seq, number, extras)
-    attempts = extras.get(batches.X_RETRY, (0, None))[0]
     streams = execution.process.streams
     streams.opened(outflow)
     turn = perf_counter()
@@ -305,9 +303,8 @@ async def run_stream_async(
                 outflow.end(call)
                 return
             except Exception as error:
-                if not attempts or not execution.is_retried(error, extras):  # noqa: SLF001
+                if not runs_again(execution.process, intake, seq, error, extras):
                     raise
-                attempts -= attempts > 0
                 outflow.run_again()
                 made = remake()
     finally:

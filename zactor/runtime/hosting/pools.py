@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
 from zactor.runtime.calls.deadlines import Inherited
+from zactor.runtime.hosting.again import runs_again
 from zactor.runtime.hosting.calling import Execution
 from zactor.runtime.hosting.outflow import run_stream_async
 from zactor.runtime.hosting.replying import NATIVE_TYPES, interrupted
 from zactor.runtime.hosting.running_call import Arrived, Call, StopServing, current_call
 from zactor.runtime.links.reception import Waiter
+from zactor.runtime.objects.fetching import are_here
 from zactor.wire import batches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zactor.core.intake import Intake
     from zactor.runtime.process import Process
 
@@ -352,14 +356,14 @@ class AsyncHost(SeveralHost):
         object_id = arrived.object_id
         refs: list[Any] = []
         try:
-            function, args, kwargs, refs = execution.prepare(object_id, arrived)
+            prepare = partial(execution.prepare, object_id, arrived)
+            function, args, kwargs, refs = (
+                prepare() if are_here(self.process, extras) else await self._fetched(prepare)
+            )
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             execution.settle_references(object_id, intake.peer, refs, ())
             execution.not_run(intake, seq, method, error)
             return
-        attempts = extras.get(batches.X_RETRY, (0, None))[0]
-        if extras.get(batches.X_RETURNS, 1) < 0:
-            attempts = 0  # a stream counts its own
         while True:
             try:
                 value = function(*args, **kwargs)
@@ -373,17 +377,21 @@ class AsyncHost(SeveralHost):
                 break
             except BaseException as error:  # noqa: BLE001 - user code
                 if (
-                    attempts
-                    and isinstance(error, Exception)
-                    and execution.is_retried(error, extras)
+                    isinstance(error, Exception)
+                    and extras.get(batches.X_RETURNS, 1) >= 0  # a stream does it by itself
+                    and runs_again(self.process, intake, seq, error, extras)
                 ):
-                    attempts -= attempts > 0
                     continue
                 args = kwargs = None
                 self._failed(intake, seq, method, error, call, object_id if refs else b"")
                 return
         args = kwargs = None
         execution.finish(arrived, value, object_id if refs else b"")
+
+    async def _fetched(self, prepare: Callable[[], Any]) -> Any:
+        """Take a call's arguments from elsewhere, while other calls run."""
+        fetching = self.process.objects.store.fetching
+        return (await fetching.outcome(asyncio.get_running_loop(), prepare)).get()
 
     def _failed(
         self,

@@ -24,7 +24,6 @@ from zactor.runtime.calls.values import LARGE
 from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.links.interrupts import protected
 from zactor.serde.exceptions import pack_exception, pack_task_error
-from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps
 from zactor.wire import batches
 from zactor.wire.batches import EXTRA
@@ -264,15 +263,6 @@ class Replies:
         """The call is over without a value that has references."""
         if call:
             self.process.objects.call_finishes(call, peer.id, ())
-
-    @staticmethod
-    def is_retried(error: BaseException, extras: dict[int, Any]) -> bool:
-        kinds = extras[batches.X_RETRY][1]
-        if kinds is True:
-            return isinstance(error, Exception)
-        allowed = unpickle_plain(kinds)
-        cause = getattr(error, "cause", None)
-        return isinstance(error, tuple(allowed)) or isinstance(cause, tuple(allowed))
 
 
 def interrupted(error: BaseException) -> TaskCancelledError:

@@ -253,7 +253,7 @@ class Turns:
 
     def _construct(self, seat: Seat, actor: SharedActor) -> bool:
         from zactor.runtime.hosting.construction import make_instance
-        from zactor.runtime.worker import constructor_error, repr_of
+        from zactor.runtime.worker import repr_of, shown_constructor_error
 
         assert actor.spec is not None
         common, args = actor.spec
@@ -265,7 +265,7 @@ class Turns:
             self.host.ended(actor, "exited")
             return False
         except BaseException as error:  # noqa: BLE001 - the user's constructor
-            self.host.never_began(actor, constructor_error(error, seat))
+            self.host.never_began(actor, shown_constructor_error(error, seat))
             return False
         seat.methods.instance = seat.instance = actor.instance
         actor.repr = repr_of(actor.instance)
@@ -274,7 +274,7 @@ class Turns:
 
     def _begin(self, actor: Any) -> None:
         """Construct an actor that then runs by itself, without the token."""
-        from zactor.runtime.worker import constructor_error
+        from zactor.runtime.worker import shown_constructor_error
 
         running_actor.set(actor)
         try:
@@ -282,7 +282,7 @@ class Turns:
         except StopServing:
             self.host.ended(actor, "exited")
         except BaseException as error:  # noqa: BLE001 - the user's constructor
-            self.host.never_began(actor, constructor_error(error, actor.execution))
+            self.host.never_began(actor, shown_constructor_error(error, actor.execution))
         else:
             self.host.ready_rows.append([actor.id, actor.life, actor.execution.actor_repr])
             actor.begin()

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.broker_config import BrokerConfig
-from zactor.core.calls import ERROR, PENDING, Result, Stream
+from zactor.core.calls import ERROR, PENDING, Result, Stream, spend_retry
 from zactor.core.placement import shape_of_actor
 from zactor.core.restarts import NO_FAULT_KINDS, CrashRecord, is_restarted
 from zactor.exceptions import Executed, TaskCancelledError
@@ -463,7 +463,7 @@ class LocalActor:
                     result.settle(ERROR, views.unavailable(view, executed))
                 else:
                     if result.retries > 0 and executed != "no" and self.has_been_up:
-                        result.retries -= 1
+                        spend_retry(result)
                     for_next.append(result)
             if goes_on and self.has_been_up:
                 self._refuse_held(stream)

@@ -112,6 +112,12 @@ class LocalDirectory:
             rows = self._world.placing.group_rows(args.get("id"))
         elif what == "leases":
             rows = []
+        elif what == "tasks":
+            rows = list(self._world.listing.calls())
+        elif what == "workers":
+            rows = list(self._world.listing.workers())
+        elif what == "jobs":
+            rows = list(self._world.listing.jobs())
         else:
             raise NotImplementedError(_WHERE.format(f"listings of {what}"))
         for key, op, value in args.get("filters") or ():

@@ -20,7 +20,7 @@ from zactor.runtime.calls.caller import Identity
 from zactor.runtime.calls.cancelling import cancel_result
 from zactor.runtime.calls.deadlines import Deadlines
 from zactor.runtime.calls.streaming import Streaming
-from zactor.runtime.calls.tasks import TaskQueue
+from zactor.runtime.calls.task_queues import TaskQueue
 from zactor.runtime.inprocess.loop import WorldLoop
 from zactor.runtime.links.reception import Waiter
 from zactor.serde.definitions import load_definition, pack_definition

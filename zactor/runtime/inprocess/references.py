@@ -152,6 +152,9 @@ class LocalObjects:
     def want(self, result: Result) -> None:
         """Values are where they are wanted."""
 
+    def want_all(self, results: Iterable[Result]) -> None:
+        """The same."""
+
     def watch_end(self, result: Result) -> None:
         """There is no store."""
 

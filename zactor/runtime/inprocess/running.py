@@ -15,7 +15,15 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, USER_ERROR, Result
+from zactor.core.calls import (
+    ERROR,
+    NATIVE,
+    PENDING,
+    PICKLED,
+    USER_ERROR,
+    Result,
+    spend_retry,
+)
 from zactor.exceptions import (
     AsyncioActorExit,
     DeadlineExceededError,
@@ -29,13 +37,13 @@ from zactor.runtime.calls.deadlines import Inherited
 from zactor.runtime.calls.several import Several, take_values
 from zactor.runtime.calls.streaming import Item, Streaming
 from zactor.runtime.calls.values import decode_wire
+from zactor.runtime.hosting.again import is_retried
 from zactor.runtime.hosting.outflow import aclose, close, each, iterate
 from zactor.runtime.hosting.replying import interrupted
 from zactor.runtime.hosting.running_call import StopServing, current_call
 from zactor.runtime.inprocess.execution import LocalCall, LocalExecution
 from zactor.runtime.inprocess.scheduler import Unwinding
 from zactor.serde.exceptions import failed_argument, pack_exception, pack_task_error
-from zactor.serde.pickling import unpickle_plain
 from zactor.serde.values import dumps, loads_args
 from zactor.wire import batches
 
@@ -84,6 +92,7 @@ class Run:
         finally:
             current_call.reset(token)
             self.pin = None
+            self.world.listing.over(self)
 
     def _deadline(self) -> Any:
         deadline = self.extras.get(batches.X_DEADLINE)
@@ -124,6 +133,7 @@ class Run:
                 await self._run_async()
         finally:
             self.pin = None
+            self.world.listing.over(self)
 
     async def _run_async(self) -> None:
         prepared = self._begin()
@@ -154,6 +164,7 @@ class Run:
     def _begin(self) -> Any:
         """Return `(function, args, kwargs)`, or None if there is nothing to run any more."""
         self.world.note("starts", self.host.label, self.name)
+        self.world.listing.began(self)
         if self.method == batches.TERMINATE:
             self.settle(NATIVE, None)
             raise StopServing("terminated")
@@ -177,16 +188,12 @@ class Run:
     def _tries_again(self, error: BaseException) -> bool:
         if not self.attempts or isinstance(error, StopServing | Unwinding):
             return False
-        kinds = self.extras[batches.X_RETRY][1]
-        if kinds is True:
-            is_one = isinstance(error, Exception)
-        else:
-            allowed = tuple(unpickle_plain(kinds))
-            is_one = isinstance(error, allowed) or isinstance(
-                getattr(error, "cause", None), allowed
-            )
+        is_one = is_retried(error, self.extras[batches.X_RETRY][1])
         if is_one:
             self.attempts -= self.attempts > 0
+            pending = self.pending()
+            if pending is not None:
+                spend_retry(pending)
             self.world.note("retries", self.host.label, self.name)
             self.call.strand = self.world.scheduler.current
         return is_one
@@ -239,6 +246,7 @@ class Run:
         self.world.note(
             "ends" if state in (NATIVE, PICKLED) else "raises", self.host.label, self.name
         )
+        self.world.listing.settled(self, result, state, value)
         if refs:
             self._hold(result, refs)
         if result.state == PENDING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, PENDING, Result, Stream
+from zactor.core.calls import ERROR, PENDING, Result, Stream, spend_retry
 from zactor.core.placement import shape_of_demand
 from zactor.exceptions import Executed, TaskCancelledError, WorkerCrashedError, from_wire
 from zactor.ids import caller_id
@@ -36,6 +36,7 @@ class LocalTask:
         self.shape: dict[str, Any] = result.queue.shape
         self.function_key, self.name = result.function
         self.label = self.name
+        self.submitted = world.scheduler.now
         self.place_shape = shape_of_demand(self.shape)
         self.held: Held | None = None  # its resources, while it runs
         self.run: Run | None = None
@@ -144,7 +145,7 @@ class LocalTask:
             return
         is_dropped = isinstance(result, Streaming) and result.is_dropped
         if result.retries and not is_final and not is_dropped:
-            result.retries -= result.retries > 0
+            spend_retry(result)
             self.world.scheduler.sources[self] = None
             return
         if is_dropped:

@@ -19,6 +19,7 @@ from zactor.runtime.inprocess import stuck
 from zactor.runtime.inprocess.actors import LocalActor
 from zactor.runtime.inprocess.directory import LocalDirectory, address_of
 from zactor.runtime.inprocess.faults import Faults
+from zactor.runtime.inprocess.listing import LocalListing
 from zactor.runtime.inprocess.patches import PIDS, Patches
 from zactor.runtime.inprocess.placing import LocalGroupViews, LocalPlacing
 from zactor.runtime.inprocess.process import LocalProcess
@@ -90,6 +91,7 @@ class World:
         amounts.update(resources or {})
         self.placing = LocalPlacing(self, amounts, dict(labels or {}))
         self.trace: deque[Step] = deque(maxlen=TRACE_KEPT)
+        self.listing = LocalListing(self)
         self.faults = Faults()
         self.blobs: dict[bytes, bytes] = {}
         self.actors: dict[bytes, LocalActor] = {}
@@ -204,6 +206,10 @@ class World:
     def forget_task(self, task: LocalTask) -> None:
         """A task has its outcome."""
         self._tasks.pop(id(task.result), None)
+
+    def waiting_tasks(self) -> list[LocalTask]:
+        """Return the tasks that do not run."""
+        return [task for task in self._tasks.values() if task.run is None]
 
     def tasks_of(self, identity: Any) -> list[Any]:
         """Return the results of the tasks that a caller waits for."""

@@ -15,7 +15,7 @@ from zactor.runtime.calls.dependents import function_name
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.several import Part
 from zactor.runtime.calls.streaming import Streaming
-from zactor.runtime.calls.tasks import Lease, is_task
+from zactor.runtime.calls.task_queues import Lease, is_task
 from zactor.runtime.links.interrupts import protect_module
 from zactor.runtime.objects.objects import Borrowed
 

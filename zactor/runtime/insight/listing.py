@@ -19,7 +19,7 @@ from zactor.core.calls import PENDING, STORED
 from zactor.core.filters import Filters
 from zactor.ids import PUT_INDEX, pack_object_id, split_object_id
 from zactor.runtime.calls.dependents import method_name
-from zactor.runtime.calls.tasks import Lease
+from zactor.runtime.calls.task_queues import Lease
 from zactor.runtime.insight.why import running_calls
 from zactor.runtime.links.interrupts import protect_module
 from zactor.runtime.objects.objects import Borrowed

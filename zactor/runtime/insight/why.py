@@ -29,7 +29,7 @@ from zactor.ids import pack_object_id, split_object_id
 from zactor.named import NamedTuple
 from zactor.runtime.calls.dependents import OWN_METHODS
 from zactor.runtime.calls.several import Part
-from zactor.runtime.calls.tasks import is_task
+from zactor.runtime.calls.task_queues import is_task
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.runtime.insight.explaining import (
     cause,

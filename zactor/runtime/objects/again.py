@@ -122,7 +122,7 @@ class Again(Result):
         return self.part(index)
 
 
-_SLOTS = ("function", "max_calls", "parents", "queue", "record", "spec")
+_SLOTS = ("function", "has_run", "max_calls", "parents", "queue", "record", "spec")
 
 
 class AgainOne(Again):

@@ -19,7 +19,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from zactor.core.calls import ERROR, NATIVE, PENDING, PICKLED, STORED, USER_ERROR, Result
+from zactor.core.calls import ERROR, PENDING, PICKLED, STORED, Result
 from zactor.core.ownership import ActorReleased, Free, Lost, References, Send
 from zactor.exceptions import (
     GetTimeoutError,
@@ -27,13 +27,14 @@ from zactor.exceptions import (
     ObjectLostError,
     OwnerDiedError,
     ZactorError,
-    from_wire,
     to_wire,
 )
 from zactor.ids import PUT_INDEX, pack_object_id
+from zactor.runtime.calls.unhandled import handled
 from zactor.runtime.links.interrupts import protected
+from zactor.runtime.objects.wanted import STATUS_OF, Wanted
 from zactor.wire import batches, references
-from zactor.wire.codec import OBJECT_VALUE, OBJECT_WANTED, REFERENCES
+from zactor.wire.codec import REFERENCES
 from zactor.wire.messages import Address, ProcessDied, WatchProcess
 
 if TYPE_CHECKING:
@@ -44,15 +45,6 @@ if TYPE_CHECKING:
 
 Ref = tuple[bytes, bytes]
 PLAIN_KEPT = 1_000
-
-_to_status = {
-    NATIVE: batches.NATIVE,
-    PICKLED: batches.PICKLED,
-    USER_ERROR: batches.USER_ERROR,
-    ERROR: batches.ERROR,
-    STORED: batches.STORED,
-}
-_to_state = {status: state for state, status in _to_status.items()}
 
 
 class Guard:
@@ -140,8 +132,7 @@ class Objects:
         self.unviewed: Any = ()  # views of the store that finalizers saw go
         post = process.post
         post.on_kind(REFERENCES, self._references_received)
-        post.on_kind(OBJECT_WANTED, self._wanted)
-        post.on_kind(OBJECT_VALUE, self._value)
+        self._wanted = Wanted(process, self)
         post.on(ProcessDied, self._process_died)
         process.caller.on_special = self._reply_arrives
         process.reception.housekeeping.append((self.dropped, self.sweep))
@@ -176,6 +167,7 @@ class Objects:
         object_id = result.object_id()
         if isinstance(result, Borrowed):
             return self.guard(object_id, result.owner), result.owner
+        handled(result)  # whom it is passed on to may ask for it
         with self.lock:
             if object_id not in self._shared:
                 self._shared[object_id] = result
@@ -188,6 +180,10 @@ class Objects:
                 self._guards[object_id] = weakref.ref(guard)
                 return guard, self._process.post.address
             return self.guard(object_id, self._process.post.address), self._process.post.address
+
+    def is_shared(self, result: Result) -> bool:
+        """Whether other processes may know of an object of ours."""
+        return bool(self._shared) and result.object_id() in self._shared
 
     def plain(self, owner: Address) -> tuple[Any, ...]:
         """Return an owner's address as it is pickled: always the same tuple."""
@@ -468,40 +464,44 @@ class Objects:
 
     def want(self, result: Result) -> None:
         """Ask the owner for the value of a borrowed object, unless that was done."""
-        if type(result) is not Borrowed or result.is_wanted or result.state != PENDING:
-            return
-        result.is_wanted = True
-        peer = self._process.post.peer(result.owner)
-        with peer.lock:
-            peer.transmit(OBJECT_WANTED, [result.id])
-        self.watch(result.owner.process)
+        if type(result) is Borrowed:
+            self._wanted.ask_all((result,))
 
-    def _wanted(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:  # noqa: ARG002
-        object_id, lost = body[0], body[1] if len(body) > 1 else None
+    def want_all(self, results: Iterable[Result]) -> None:
+        """`want`, of many."""
+        borrowed = [result for result in results if type(result) is Borrowed]
+        if borrowed:
+            self._wanted.ask_all(borrowed)
+
+    def found(self, object_id: bytes, lost: Any) -> Result:
+        """Return what has, or will have, a value that another process asks for.
+
+        Args:
+            object_id: Of an object of ours, as far as the other knows.
+            lost: The place where it was not found, if that is why.
+
+        Raises:
+            ObjectLostError: It is gone, or cannot be made again.
+        """
         result = self._shared.get(object_id)
-        try:
-            if result is None:
-                raise ObjectLostError(_gone_text(object_id))
-            if lost is not None and result.state == STORED:
-                again = self.recovery.make_again(object_id, lost)
-                if again is None:
-                    result.value = self._places[object_id]
-                else:
-                    result = again
-        except ZactorError as error:
-            with peer.lock:
-                peer.transmit(OBJECT_VALUE, [object_id, batches.ERROR, to_wire(error), None])
-            return
-        self.want(result)
-        result.add_waiter(_Answer(self, peer, object_id))
+        if result is None:
+            raise ObjectLostError(_gone_text(object_id))
+        if lost is not None and result.state == STORED:
+            again: Result | None = self.recovery.make_again(object_id, lost)
+            if again is not None:
+                return again
+            result.value = self._places[object_id]
+        return result
 
-    def answer_wanted(self, peer: Peer, object_id: bytes, result: Result) -> None:
-        """Send a value to a process that asked for it."""
-        status, value, rows, frames = self.wire_value(result)
-        if rows:
-            self.value_leaves(object_id, peer.id, result.inner)
-        with peer.lock:
-            peer.transmit(OBJECT_VALUE, [object_id, status, value, rows, len(frames)], frames)
+    def awaited(self, object_id: bytes) -> Borrowed | None:
+        """Return what waits for a value that its owner has sent."""
+        return self._asked_again.pop(object_id, self._borrowed.get(object_id))
+
+    def keep_inner(self, object_id: bytes, inner: Sequence[Ref]) -> None:
+        """The value stays here, so what is in it has to."""
+        with self.lock:
+            self.references.cached(object_id, inner)
+            self._apply()
 
     def wire_value(self, result: Result) -> tuple[int, Any, Any, Sequence[bytes]]:
         """Return `(status, value, contained reference rows, frames)` of a settled result."""
@@ -514,27 +514,7 @@ class Objects:
         elif state == STORED:  # it may have been made again, elsewhere
             value = self._places.get(result.object_id(), value)
         rows = self.rows(result.inner) if result.inner else None
-        return _to_status[state], value, rows, frames
-
-    def _value(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
-        object_id, status, value, rows = body[:4]
-        borrowed = self._borrowed.get(object_id)
-        if rows:
-            self.value_arrives(object_id, peer.id, None, rows)
-        borrowed = self._asked_again.pop(object_id, borrowed)
-        if borrowed is None or borrowed.state != PENDING:
-            return
-        state = _to_state[status]
-        if state == ERROR:
-            value = from_wire(value)
-        elif state == PICKLED and frames:
-            value = (value, frames)
-        if rows:
-            borrowed.inner = self.learn(rows)
-            with self.lock:  # the value stays here, so what is in it has to
-                self.references.cached(object_id, borrowed.inner)
-                self._apply()
-        borrowed.settle(state, value)
+        return STATUS_OF[state], value, rows, frames
 
     # -- values that are lost ------------------------------------------------------------------
 
@@ -586,10 +566,7 @@ class Objects:
                 asked.settle(ERROR, OwnerDiedError(text))
                 return asked
             self._asked_again[result.id] = asked
-        peer = self._process.post.peer(result.owner)
-        with peer.lock:
-            peer.transmit(OBJECT_WANTED, [result.id, list(lost)])
-        self.watch(result.owner.process)
+        self._wanted.ask(result.owner, [[result.id], list(lost)])
         return asked
 
     def made_again(self, object_id: bytes, again: Result) -> None:
@@ -665,21 +642,6 @@ class Objects:
                 borrowed.settle(ERROR, error)
 
 
-class _Answer:
-    """Sends a value to a peer once it is settled."""
-
-    __slots__ = ("_object_id", "_objects", "_peer")
-
-    def __init__(self, objects: Objects, peer: Peer, object_id: bytes) -> None:
-        self._objects = objects
-        self._peer = peer
-        self._object_id = object_id
-
-    def settled(self, result: Result) -> None:
-        """On the leader."""
-        self._objects.answer_wanted(self._peer, self._object_id, result)
-
-
 def _gone_text(object_id: bytes) -> str:
     return (
         f"object {object_id.hex()} is gone: every reference to it was dropped before this one "
@@ -696,5 +658,4 @@ protected(
     Objects.hold_value,
     Objects.call_leaves,
     Objects.call_settled,
-    Objects.answer_wanted,
 )

@@ -22,6 +22,7 @@ from zactor.exceptions import (
 )
 from zactor.runtime.calls.values import decode
 from zactor.runtime.objects.chunks import read_far
+from zactor.runtime.objects.fetching import Fetching
 from zactor.runtime.objects.objects import Borrowed
 from zactor.runtime.objects.recovery import Recovery
 from zactor.serde.values import loads
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 TELL_DELAY = 0.05  # how late the node may hear of a segment
 LOCATE_TIMEOUT = 600.0  # for a pull or a restore
 MOST_MOVES = 100  # how often a value may be moved to disk again before it is mapped
+ELSEWHERE = object()  # for a value that has to be waited for
 MOST_TRIES = 8  # how often a value may be lost again while it is being got
 
 
@@ -54,6 +56,7 @@ class Sharing:
         self._process = process
         self._pool = SegmentPool(process.id, self._reserve, directory=shm_dir)
         self._is_telling = False
+        self.fetching = Fetching()
         self._viewed: dict[
             bytes, int
         ] = {}  # objects with views that the reference table knows of
@@ -97,8 +100,10 @@ class Sharing:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def read(self, result: Result, deadline: float | None = None) -> Any:
+    def read(self, result: Result, deadline: float | None = None, *, waits: bool = True) -> Any:
         """Return the value of a stored result; its arrays are views of shared memory.
+
+        Without `waits`, `ELSEWHERE` if it is not mapped at once.
 
         Raises:
             GetTimeoutError: It has to be fetched or made again, and the deadline came first.
@@ -107,7 +112,7 @@ class Sharing:
         assert result.state == STORED
         owner = result.owner.process if isinstance(result, Borrowed) else self._process.id
         found: list[Any] | None = [] if result.inner else None
-        load = partial(self._load, owner=owner, found=found, deadline=deadline)
+        load = partial(self._load, owner=owner, found=found, deadline=deadline, waits=waits)
         value = _load_or_recover(self._process, result, load, deadline)
         if found is not None and result.state == STORED:
             result.refs = found
@@ -117,6 +122,10 @@ class Sharing:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
 
+    def is_here(self, place: Any, object_id: bytes) -> bool:
+        """Whether the value at a place can most likely be read without waiting."""
+        return self._pool.is_here(self._moved.get((object_id, place[0]), place[0]))
+
     def _load(
         self,
         object_id: bytes,
@@ -124,6 +133,8 @@ class Sharing:
         owner: bytes = b"",
         found: list[Any] | None = None,
         deadline: float | None = None,
+        *,
+        waits: bool = True,
     ) -> Any:
         name = self._moved.get((object_id, place[0]), place[0])
         same = 0  # how often the node has said the same name
@@ -131,6 +142,8 @@ class Sharing:
             try:
                 value = self._pool.get(name, object_id)
             except SegmentMissingError:
+                if not waits:
+                    return ELSEWHERE
                 if self._process.node is None:
                     return _read_far(self._process, object_id, place, WarmMemory(0), deadline)
                 before, name = name, self._locate(object_id, place, deadline)
@@ -233,17 +246,24 @@ class FarStore:
         self._process = process
         self._memory = WarmMemory()
         self._is_trimming = False
+        self.fetching = Fetching()
         process.objects.store = self
         Recovery(process)
 
-    def read(self, result: Result, deadline: float | None = None) -> Any:
+    def read(self, result: Result, deadline: float | None = None, *, waits: bool = True) -> Any:
         """Return the value of a stored result; as `Sharing.read`."""
+        if not waits:
+            return ELSEWHERE
         load = partial(self._load, deadline=deadline)
         return _load_or_recover(self._process, result, load, deadline)
 
     def read_place(self, place: Any, object_id: bytes) -> Any:
         """Return the value at a place that came inside a call."""
         return self._load(object_id, place)
+
+    def is_here(self, place: Any, object_id: bytes) -> bool:  # noqa: ARG002
+        """Every value is on another machine."""
+        return False
 
     def _load(self, object_id: bytes, place: Any, deadline: float | None = None) -> Any:
         value = _read_far(self._process, object_id, place, self._memory, deadline)

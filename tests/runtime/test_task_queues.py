@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from zactor.core.calls import Stream
-from zactor.runtime.calls.tasks import QUEUE_SECONDS, Lease, TaskQueue
+from zactor.runtime.calls.task_queues import QUEUE_SECONDS, Lease, TaskQueue
 from zactor.wire.messages import Address
 
 WORKER = Address(b"w" * 8, b"", b"", "", "")
@@ -57,3 +57,35 @@ def test_a_task_waits_for_company_only_while_every_worker_has_something_to_run(
     lease_of(queue, pending=0, mean=0.0001)
     assert queue.is_worker_free()
     assert busy.room() > 0
+
+
+@pytest.mark.parametrize(("waiting", "quota"), [(0, 1), (1, 1), (64, 1), (640, 10)])
+def test_of_tasks_that_are_to_be_spread_a_lease_runs_a_small_part(
+    waiting: int, quota: int
+) -> None:
+    nobody: Any = None
+    queue = TaskQueue(nobody, b"key", {"strategy": "SPREAD"}, nobody)
+    queue.waiting.extend([nobody] * waiting)
+    lease = lease_of(queue, pending=0, mean=QUEUE_SECONDS / 500)
+    assert (lease.room(), lease.is_leaving) == (quota, False)
+    lease.quota -= quota
+    assert (lease.room(), lease.is_leaving) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "goes_near"),
+    [
+        ({}, True),
+        ({"strategy": "DEFAULT"}, True),
+        ({"strategy": "SPREAD"}, False),
+        ({"strategy": {"kind": "node"}}, False),
+        ({"group": {"id": b"g"}}, False),
+        ({"near": b"n"}, False),
+    ],
+    ids=str,
+)
+def test_tasks_go_where_their_arguments_are_unless_their_place_was_chosen(
+    shape: dict[str, Any], goes_near: bool
+) -> None:
+    nobody: Any = None
+    assert TaskQueue(nobody, b"key", shape, nobody).goes_near == goes_near
