@@ -177,7 +177,7 @@ class Turns:
                         self.gather(seat)
                         seat.peer = intake.peer
                     reply = (seq, status, value)
-                    intake.kept = intake.kept + reply if intake.kept else reply
+                    intake.keep(reply)
                     intake.unfinished -= 1
                     seat.singles.append(intake.channel)
                     seat.singles += reply
