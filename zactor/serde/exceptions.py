@@ -81,9 +81,7 @@ def pack_task_error(error: TaskError, function_name: str) -> bytes:
 
 def repack_failed_argument(payload: Buffer, function_name: str) -> bytes:
     """Return what `failed_argument` makes of a packed exception, without loading that."""
-    name, text, (pid, ip, actor_repr, actor_id), packed, executed = pickle.loads(payload)
-    error = TaskError(name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id)
-    error.executed = executed
+    error, packed = _without_cause(payload)
     failed = failed_argument(error, function_name)
     where = (0, "", "", "")
     return pickle.dumps((function_name, failed.traceback_str, where, packed, "no"), 5)
@@ -100,8 +98,8 @@ def unpack_exception(payload: Buffer, found: list[Any] | None = None) -> TaskErr
 
 def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskError:
     """Return the plain `TaskError`."""
-    function_name, text, where, packed, executed = pickle.loads(payload)
-    pid, ip, actor_repr, actor_id = where
+    whole, packed = _without_cause(payload)
+    text = whole.traceback_str
     cause: BaseException | None = None
     if packed is not None:
         try:
@@ -114,20 +112,26 @@ def unpack_task_error(payload: Buffer, found: list[Any] | None = None) -> TaskEr
             )
         if not isinstance(cause, BaseException):
             cause = UnserializableException(text)
-    whole = TaskError(
-        function_name, text, cause, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
-    )
-    whole.executed = executed
+    whole.cause = cause
+    whole.args = (whole.function_name, text, cause)
     return whole
+
+
+def _without_cause(payload: Buffer) -> tuple[TaskError, _Packed | None]:
+    """Return what `pack_exception` and `pack_task_error` made, and the cause as it was packed."""
+    function_name, text, where, packed, executed = pickle.loads(payload)
+    pid, ip, actor_repr, actor_id = where
+    error = TaskError(
+        function_name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
+    )
+    error.executed = executed
+    return error, packed
 
 
 def describe(payload: Buffer) -> tuple[str, str]:
     """Return what ran, and the text of the error, without loading the exception."""
-    function_name, text, (pid, ip, actor_repr, actor_id), _ = pickle.loads(payload)
-    error = TaskError(
-        function_name, text, None, "", pid, ip, actor_repr=actor_repr, actor_id=actor_id
-    )
-    return function_name, str(error)
+    error, _ = _without_cause(payload)
+    return error.function_name, str(error)
 
 
 def text_of(payload: Buffer) -> str:
