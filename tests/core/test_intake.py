@@ -66,6 +66,19 @@ def test_replies_that_overtook_others_are_kept_as_long_as_they_may_be_wanted() -
     assert intake.replies_from(1) == reply(7)
 
 
+def test_single_replies_and_runs_of_them_are_kept_beside_each_other() -> None:
+    intake = fresh()
+    intake.keep(tuple(reply(1)))
+    intake.keep(reply(2) + reply(3))
+    intake.keep(tuple(reply(4)))
+    assert intake.replies_from(1) == reply(1) + reply(2) + reply(3) + reply(4)
+    intake.settled_below(4)
+    assert intake.replies_from(1) == reply(4)
+    intake.keep(tuple(reply(5)))
+    intake.settled_below(6)
+    assert not intake.kept_replies
+
+
 def test_replies_are_forgotten_once_acknowledged_though_the_floor_stays() -> None:
     intake = fresh()
     message = 0
