@@ -87,10 +87,40 @@ def test_an_outcome_is_named_by_its_call_and_index(stream: Stream) -> None:
     assert split_object_id(result.object_id()) == (b"c" * 16, 17, 3)
 
 
+def test_an_only_call_stands_for_itself_until_there_are_several(stream: Stream) -> None:
+    assert not stream.pending
+    assert stream.floor() == 1
+    only = stream.single = call(stream)
+    only.seq, stream.next_seq = 1, 2
+    assert stream.pending == {1: only}
+    assert stream.floor() == 1  # C3
+    assert stream.unsettled() == 1
+    stream.check()
+
+    second = call(stream)
+    stream.sent(2, second)
+    stream.next_seq = 3
+    assert stream.single is None
+    assert list(stream.pending.items()) == [(1, only), (2, second)]
+    stream.check()
+
+    assert stream.take_pending() == [only, second]
+    assert stream.floor() == 3
+    stream.single = third = call(stream)
+    third.seq = 3
+    assert stream.take_pending() == [third]
+    assert not stream.pending
+
+
+def test_what_streams_without_calls_share_stays_empty(stream: Stream) -> None:
+    with pytest.raises(TypeError):
+        stream.pending[1] = call(stream)
+
+
 def test_the_floor_is_the_lowest_call_not_settled(stream: Stream) -> None:
     assert stream.floor() == 1
     for seq in (1, 2, 3):
-        stream.pending[seq] = call(stream)
+        stream.sent(seq, call(stream))
         stream.next_seq = seq + 1
     del stream.pending[2]
     assert stream.floor() == 1  # C3

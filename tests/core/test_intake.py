@@ -42,12 +42,12 @@ def test_a_gap_is_told_and_nothing_is_taken() -> None:
 
 def test_replies_are_kept_until_the_floor_passes_them() -> None:
     intake = fresh()
-    intake.keep(1, reply(1) + reply(2))
-    intake.keep(3, reply(3))
+    intake.keep(reply(1) + reply(2))
+    intake.keep(reply(3))
 
     assert intake.replies_from(2) == reply(2) + reply(3)
     intake.settled_below(2)
-    assert intake.replies_from(1) == reply(1) + reply(2) + reply(3)  # a run goes as a whole
+    assert intake.replies_from(1) == reply(2) + reply(3)
     intake.settled_below(3)
     assert intake.replies_from(1) == reply(3)  # S3
     assert intake.replies_from(4) == []
@@ -55,11 +55,35 @@ def test_replies_are_kept_until_the_floor_passes_them() -> None:
     intake.check()
 
 
+def test_replies_that_overtook_others_are_kept_as_long_as_they_may_be_wanted() -> None:
+    intake = fresh()
+    intake.keep(reply(2) + reply(5) + reply(1) + reply(3))
+    intake.settled_below(4)
+    assert intake.replies_from(4) == reply(5)  # S3
+    intake.settled_below(6)
+    assert not intake.kept_replies
+    intake.keep(reply(7))
+    assert intake.replies_from(1) == reply(7)
+
+
+def test_single_replies_and_runs_of_them_are_kept_beside_each_other() -> None:
+    intake = fresh()
+    intake.keep(tuple(reply(1)))
+    intake.keep(reply(2) + reply(3))
+    intake.keep(tuple(reply(4)))
+    assert intake.replies_from(1) == reply(1) + reply(2) + reply(3) + reply(4)
+    intake.settled_below(4)
+    assert intake.replies_from(1) == reply(4)
+    intake.keep(tuple(reply(5)))
+    intake.settled_below(6)
+    assert not intake.kept_replies
+
+
 def test_replies_are_forgotten_once_acknowledged_though_the_floor_stays() -> None:
     intake = fresh()
     message = 0
     for seq in range(2, 100_000):  # call 1 runs for ever
-        intake.keep(seq, reply(seq))
+        intake.keep(reply(seq))
         if seq % 100 == 0:
             message += 1
             intake.carried(message, message - 3)  # the peer is three messages behind
@@ -71,7 +95,7 @@ def test_nothing_is_forgotten_while_nothing_is_acknowledged_and_new_calls_are_re
     intake = fresh()
     for seq in range(intakes.MAX_KEPT):
         assert not intake.is_full
-        intake.keep(seq, reply(seq))
+        intake.keep(reply(seq))
         intake.carried(seq + 1, 0)
     assert intake.is_full  # S3
     assert intake.kept_replies == intakes.MAX_KEPT
@@ -111,13 +135,14 @@ class Stream(RuleBasedStateMachine):
         self.taken += range(first + known, first + calls)
         self.next = max(self.next, first + calls)
 
-    @rule(calls=st.integers(1, 600))
-    def answer(self, calls: int) -> None:
+    @rule(calls=st.integers(1, 600), is_mixed=st.booleans())
+    def answer(self, calls: int, is_mixed: bool = False) -> None:
         last = min(self.next, self.replied + calls)
         if last > self.replied:
-            self.intake.keep(
-                self.replied, [x for seq in range(self.replied, last) for x in reply(seq)]
-            )
+            seqs = list(range(self.replied, last))
+            if is_mixed:
+                seqs.reverse()
+            self.intake.keep([part for seq in seqs for part in reply(seq)])
             self.intake.unfinished -= last - self.replied
             self.messages += 1
             self.left_with.update(dict.fromkeys(range(self.replied, last), self.messages))

@@ -260,3 +260,53 @@ def test_thousands_are_created_called_and_released() -> None:
     del cells
 
     assert zactor.get(probe.where.remote()) == pid
+
+
+def test_calls_in_turn_over_many_run_in_order_whatever_some_of_them_do() -> None:
+    cells = [Cell.remote() for _ in range(60)]
+    zactor.get([cell.where.remote() for cell in cells])
+    fails = cells[20].add.remote("no number")
+    rounds = [[cell.add.remote() for cell in cells] for _ in range(20)]
+    large = [cell.__zactor_call__.remote(lambda self: b"x" * 300_000) for cell in cells[:3]]
+    for expected, refs in enumerate(rounds, start=1):
+        assert zactor.get(refs) == [expected] * 60
+    with pytest.raises(TypeError):
+        zactor.get(fails)
+    assert [len(value) for value in zactor.get(large)] == [300_000] * 3
+
+
+def test_some_of_many_that_are_called_in_turn_end_and_the_others_go_on() -> None:
+    cells = [Cell.remote() for _ in range(40)]
+    zactor.get([cell.where.remote() for cell in cells])
+    refs = [
+        cell.exit.remote() if at % 4 == 0 else cell.add.remote()
+        for at, cell in enumerate(cells)
+    ]
+    for at, ref in enumerate(refs):
+        if at % 4 == 0:
+            with pytest.raises(ActorDiedError):
+                zactor.get(ref)
+        else:
+            assert zactor.get(ref) == 1
+    rest = [cell for at, cell in enumerate(cells) if at % 4]
+    assert zactor.get([cell.add.remote() for cell in rest]) == [2] * len(rest)
+
+
+def test_some_of_many_that_are_called_in_turn_wait_and_are_cancelled() -> None:
+    cells = [Cell.remote() for _ in range(30)]
+    zactor.get([cell.where.remote() for cell in cells])
+    chains = [cell.ask.remote(cells[at + 1 : at + 3]) for at, cell in enumerate(cells[:-2])]
+    assert zactor.get(chains) == [3] * 28
+    refs = [
+        cell.loop.remote() if at == 10 else cell.add.remote() for at, cell in enumerate(cells)
+    ]
+    assert zactor.get(refs[:10], timeout=20) == [1] * 10
+    zactor.cancel(refs[15])
+    zactor.cancel(refs[10])
+    with pytest.raises(TaskCancelledError):
+        zactor.get(refs[10], timeout=20)
+    with pytest.raises(TaskCancelledError) as cancelled:
+        zactor.get(refs[15], timeout=20)
+    assert cancelled.value.executed == "no"
+    assert zactor.get(refs[16:], timeout=20) == [1] * 14
+    assert zactor.get(cells[15].add.remote()) == 1

@@ -10,6 +10,7 @@ from zactor.wire import batches
 
 GROUP = [0, 1, 1, 1, [0, None, 1, b"pickle", -5, [b"pickle", {1: 2}], 3, [None, {}]]]
 DEFINED = [[b"c", b"a", 1, 0, 0], 1, 1, 1, [0, None]]
+SINGLES = [None, 1, [0, 1, 0, None, [b"c", b"a", 1, 0, 0], 1, 3, b"pickle"]]
 
 anything = st.recursive(
     st.none() | st.integers() | st.binary() | st.text(),
@@ -24,7 +25,7 @@ def test_calls_as_they_are_sent_are_well_formed() -> None:
     assert batches.is_calls([])
     assert batches.is_calls([GROUP, DEFINED])
     assert batches.is_calls([[*GROUP, [[b"caller", 7]]]])
-    assert batches.end_of_calls(GROUP) == 5
+    assert batches.is_calls([GROUP, SINGLES, DEFINED])
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,14 @@ def test_calls_as_they_are_sent_are_well_formed() -> None:
         [0, 1, 1, 1, [0, "arguments"]],
         [0, 1, 1, 1, [0, [b"pickle"]]],
         [0, 1, 1, 1, [0, [b"pickle", []]]],
+        [None],
+        [None, "1", []],
+        [None, 1, {}],
+        [None, 1, [0, 1, 0]],
+        [None, 1, ["0", 1, 0, None]],
+        [None, 1, [0, None, 0, None]],
+        [None, 1, [0, 1, "0", None]],
+        [None, 1, [0, 1, 0, "arguments"]],
     ],
 )
 def test_calls_laid_out_otherwise_are_not(group: object) -> None:
@@ -53,12 +62,30 @@ def test_calls_laid_out_otherwise_are_not(group: object) -> None:
 def test_replies_as_they_are_sent_are_well_formed() -> None:
     assert batches.is_replies([])
     assert batches.is_replies(
-        [[0, [1, 0, None, 2, 1, b"pickle"]], [1, []], [2, [1, 0, 5], 120]]
+        [
+            [0, [1, 0, None, 2, 1, b"pickle"]],
+            [1, []],
+            [2, [1, 0, 5], 120],
+            [None, [4, 1, 0, None, 5, 1, 1, b"pickle"]],
+        ]
     )
 
 
 @pytest.mark.parametrize(
-    "group", [None, [0], ["0", []], [0, {}], [0, [1, 0]], [0, ["1", 0, 0]], [0, [1, None, 0]]]
+    "group",
+    [
+        None,
+        [0],
+        ["0", []],
+        [0, {}],
+        [0, [1, 0]],
+        [0, ["1", 0, 0]],
+        [0, [1, None, 0]],
+        [None, {}],
+        [None, [0, 1, 0]],
+        [None, [None, 1, 0, 0]],
+        [None, [0, 1, "0", 0]],
+    ],
 )
 def test_replies_laid_out_otherwise_are_not(group: object) -> None:
     assert not batches.is_replies([[0, []], group])

@@ -286,8 +286,8 @@ class ActorHandle(Generic[T]):
     _guard: Guard | None
 
     def __init__(self, facts: _Facts, guard: Guard | None) -> None:
-        self.__dict__["_facts"] = facts
-        self.__dict__["_guard"] = guard
+        self._facts = facts
+        self._guard = guard
 
     def __getattr__(self, name: str) -> ActorMethod[..., Any]:
         facts = self._facts
@@ -305,7 +305,7 @@ class ActorHandle(Generic[T]):
         else:
             raise AttributeError(f"'{facts.class_name}' object has no attribute '{name}'")
         method: ActorMethod[..., Any] = ActorMethod(self, name, number, options)
-        self.__dict__[name] = method  # the next look-up is a plain one
+        setattr(self, name, method)  # the next look-up is a plain one
         return method
 
     def _open_stream(self) -> Stream:

@@ -13,7 +13,8 @@ from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
     from zactor.api.actors import ActorHandle
-    from zactor.runtime.hosting.calling import Call, Execution
+    from zactor.runtime.hosting.calling import Execution
+    from zactor.runtime.hosting.running_call import Call
 
 __all__ = ["RuntimeContext", "call_id", "get_gpu_ids", "get_runtime_context"]
 

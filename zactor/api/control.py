@@ -11,7 +11,7 @@ from zactor.exceptions import ActorHandleNotFoundError
 from zactor.runtime.calls.cancelling import cancel_result
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.several import Part
-from zactor.runtime.hosting.calling import StopServing
+from zactor.runtime.hosting.running_call import StopServing
 from zactor.wire.messages import FindActor, KillActor, ListNames
 
 

@@ -13,7 +13,7 @@ from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.refs import ObjectRef
 from zactor.runtime.calls.unhandled import asked_for
 from zactor.runtime.calls.values import LARGE, decode, error_of, has_error
-from zactor.runtime.hosting.calling import current_call
+from zactor.runtime.hosting.running_call import current_call
 from zactor.runtime.links.reception import Waiter
 from zactor.runtime.objects.objects import Put
 from zactor.serde.values import dumps

@@ -120,6 +120,7 @@ ALIVE = "ALIVE"
 RESTARTING = "RESTARTING"
 FEW = 8  # actors that came up in one step and whose watchers get their whole entries
 DEAD = "DEAD"
+NOWHERE: frozenset[bytes] = frozenset()  # one for all: each call of frozenset() makes 216 bytes
 
 # What handles and callers need of the spec; copied into the entry as it is.
 _DEFAULTS: dict[str, Any] = {
@@ -212,7 +213,7 @@ class Actor:
         self.pool: Pool | None = None  # what `holding` was taken from
         self.lent: dict[str, int] = {}  # of `holding`, while it waits
         self.attempts = 0  # workers that failed to start since the last that did
-        self.avoid: frozenset[bytes] = frozenset()  # nodes where they failed
+        self.avoid = NOWHERE  # nodes where they failed
         self.crashes: CrashRecord | None = None
         # Process ids. Mostly that of the creator alone: then a tuple that its actors share.
         self.watchers: tuple[bytes, ...] | dict[bytes, None] = ()

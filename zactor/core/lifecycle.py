@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.actor_queue import ActorQueue
-from zactor.core.directory import ALIVE, DEAD, PENDING, RESTARTING, STARTING, Actor
+from zactor.core.directory import ALIVE, DEAD, NOWHERE, PENDING, RESTARTING, STARTING, Actor
 from zactor.core.events import ERROR, INFO, ORDINARY, WARNING
 from zactor.core.placement import shape_of_actor
 from zactor.core.resources import GPU, NOTHING, show_amounts
@@ -173,7 +173,7 @@ class Lifecycle:
         if actor is None:
             self._disown(node, actor_id, life)
             return
-        actor.attempts, actor.avoid = 0, frozenset()
+        actor.attempts, actor.avoid = 0, NOWHERE
         actor.pid = pid
         self._directory.set_address(actor, address)
         self._directory.moved(actor)

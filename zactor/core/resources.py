@@ -126,7 +126,7 @@ class Pool:
             available[name] = available.get(name, 0) - units
         for gpu, units in picked:
             self.gpus[gpu] = self.gpus.get(gpu, 0) - units
-        return Holding(need, picked)
+        return Holding(need, picked) if need or picked else NOTHING
 
     def give(self, holding: Holding) -> None:
         """Take a holding back."""

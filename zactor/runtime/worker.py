@@ -19,9 +19,10 @@ from zactor.ids import caller_id
 from zactor.runtime import current as processes
 from zactor.runtime.calls.caller import Identity
 from zactor.runtime.hosting.assigned import Assigned
-from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution, StopServing
+from zactor.runtime.hosting.calling import CANCEL_SIGNAL, Execution
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.runtime.hosting.progress import PAGE_SIZE, ProgressPage
+from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.insight.origins import name_output, say_name
 from zactor.runtime.machine import CUDA, use_gpus
 from zactor.runtime.nodes.lane import Lane, LaneClosedError
@@ -310,10 +311,10 @@ class Worker:
             self._say(["failed", actor, life, shown_constructor_error(error, execution)])
             self.orders.get()  # "exit"
             return
-        execution.repr = repr_of(execution.instance)
-        if execution.repr and " object at 0x" not in execution.repr:
-            say_name(execution.repr)
-        self._say(["ready", actor, life, execution.repr])
+        execution.actor_repr = repr_of(execution.instance)
+        if execution.actor_repr and " object at 0x" not in execution.actor_repr:
+            say_name(execution.actor_repr)
+        self._say(["ready", actor, life, execution.actor_repr])
         host.serve()
         self._end_actor(host)
 

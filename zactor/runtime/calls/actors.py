@@ -57,6 +57,10 @@ class SharedEntry:
         at = _AT.get(name, len(self._row))
         return self._row[at] if at < len(self._row) else self._kind[name]
 
+    def keys(self) -> list[str]:
+        """Return the names of the fields."""
+        return list(dict.fromkeys((*self._kind, *MOVED[: len(self._row)])))
+
     def moved(self, row: tuple[Any, ...]) -> SharedEntry:
         """Return the entry with another row."""
         return SharedEntry(self._kind, row)
@@ -64,6 +68,7 @@ class SharedEntry:
 
 _AT = {name: at for at, name in enumerate(MOVED)}
 _PENDING_ROW = (0, "PENDING", 0)  # revision, state, life
+_UNKNOWN: dict[str, Any] = {}  # what is known of an actor of which nothing is
 INTERNED = 10_000
 
 
@@ -78,8 +83,8 @@ class ActorView:
 
     def __init__(self, actor: bytes) -> None:
         self.id = actor
-        self.entry: Any = {"id": actor, "state": "PENDING", "life": 0, "revision": 0}
-        self.streams: list[Stream] = []
+        self.entry: Any = SharedEntry(_UNKNOWN, (actor, *_PENDING_ROW))
+        self.streams: tuple[Stream, ...] = ()
         self.place: Address | None = None
         self.life = 0
         self.failure: BaseException | None = None
@@ -89,9 +94,7 @@ class ActorView:
         self.is_watched = False
         self.wants_network = False  # asked for a place that other machines can connect to
         self.waits_network = -1  # the life that was waited for long enough
-        self.strays: list[
-            Result
-        ] = []  # came to where the actor was; the directory will say more
+        self.strays: tuple[Result, ...] = ()  # came to where the actor was; we shall hear more
         self.pin: Any = None  # at its creator: the arguments of the constructor, for restarts
 
     @property
@@ -180,7 +183,7 @@ class ActorViews:
 
     def stream(self, view: ActorView, identity: Identity, number: int = 0) -> Stream:
         """Return the stream of `identity` to the actor, made on first use."""
-        key = (view.id, number)
+        key = (view.id, number) if number else view.id  # a tuple takes 56 bytes
         found = identity.streams.get(key)
         if found is not None:
             return found
@@ -190,7 +193,7 @@ class ActorViews:
                 found = Stream(identity.caller, view.id, number, identity.numbers)
                 found.target = view
                 found.identity = identity
-                view.streams.append(found)
+                view.streams += (found,)
                 identity.streams[key] = found
                 if view.place is not None:
                     self._lead(found, view)
@@ -202,8 +205,8 @@ class ActorViews:
         with self._process.caller.lock:
             streams, identity.streams = identity.streams, {}
             for stream in streams.values():
-                if stream in stream.target.streams:
-                    stream.target.streams.remove(stream)
+                target = stream.target
+                target.streams = tuple(each for each in target.streams if each is not stream)
 
     def _lead(self, stream: Stream, view: ActorView) -> None:
         caller = self._process.caller
@@ -218,14 +221,15 @@ class ActorViews:
             self._update(view, message.entry, message.progress)
 
     def _moved(self, peer: bytes, address: Address, message: ActorsMoved) -> None:  # noqa: ARG002
-        views = self._views
-        for row in message.rows:
-            view = views.get(row[0])
-            if view is not None and row[1] > view.entry.get("revision", 0):
-                known = view.entry
-                if type(known) is not SharedEntry:
-                    known = SharedEntry(known, ())
-                self._update(view, known.moved(self._interned(view, row)), [])
+        # Calls wait for most of them: they leave together, not each in a message of its own.
+        with self._process.caller.released_together():
+            for row in message.rows:
+                view = self._views.get(row[0])
+                if view is not None and row[1] > view.entry.get("revision", 0):
+                    known = view.entry
+                    if type(known) is not SharedEntry:
+                        known = SharedEntry(known, ())
+                    self._update(view, known.moved(self._interned(view, row)), [])
 
     def _interned(self, view: ActorView, row: list[Any]) -> tuple[Any, ...]:
         """Return a row whose parts are those of other rows, where they are equal."""
@@ -358,7 +362,7 @@ class ActorViews:
                     self._process.caller.fail(result, self.death(view, executed))
             if again:
                 caller.send_again(stream, again)
-        view.strays.clear()
+        view.strays = ()
 
     def _not_here(
         self,
@@ -377,7 +381,7 @@ class ActorViews:
         if view.is_dead:
             self._process.caller.fail(result, self.death(view))
         elif view.place is not None and view.life == life:
-            view.strays.append(result)  # until its end is known here too
+            view.strays += (result,)  # until its end is known here too
         elif result.retries:
             self._process.caller.send_again(stream, [result])
         else:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ from zactor.wire import batches
 from zactor.wire.codec import CANCEL, REPLIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from zactor.runtime.links.peer import Peer
     from zactor.runtime.links.post import Post
@@ -76,9 +77,8 @@ class Caller:
         self.lock = threading.RLock()
         self.gathering: list[Outgoing] = []
         self.on_gathered = on_gathered
-        self.history: deque[tuple[Stream, int, int, list[int], float]] = deque(
-            maxlen=BATCHES_KEPT
-        )  # stream, first seq, first number, methods, when
+        # Stream (or, of single calls, their streams), first number, methods, when; see `sent_lately`.
+        self.history: deque[tuple[Any, int, list[int], float]] = deque(maxlen=BATCHES_KEPT)
         self.failures: dict[bytes, Failure] = {}
         self.given_names: dict[tuple[bytes, int], str] = {}  # by caller and number
         self.special: dict[int, Callable[..., int]] = {batches.RETRYING: _retrying}
@@ -92,6 +92,7 @@ class Caller:
         )
         self.is_over = False  # too many of them are unsettled
         self._weighed = 0.0  # when
+        self._released: dict[Outgoing, None] | None = None  # see `released_together`
         self._loaded: dict[Outgoing, None] = {}  # where calls with arguments were sent
         self._holding: dict[Stream, None] = {}  # where calls with arguments wait
         post.on_kind(REPLIES, self.replies_received, batches.is_replies)
@@ -105,6 +106,19 @@ class Caller:
                     peer.calls = Outgoing(self, peer)
         found: Outgoing = peer.calls
         return found
+
+    def sent_lately(self) -> list[tuple[Stream, int, list[int], float]]:
+        """Return the runs that left last, oldest first: stream, first number, methods, when."""
+        runs: list[tuple[Stream, int, list[int], float]] = []
+        with self.lock:
+            history = list(self.history)
+        for sent_on, number, methods, when in history:
+            if type(sent_on) is not list:
+                runs.append((sent_on, number, methods, when))
+                continue
+            for at, stream in enumerate(sent_on):
+                runs.append((stream, number + at, [methods[at]], when))
+        return runs
 
     def flush(self) -> None:
         """Send all that is gathered; the thread is about to block, or the pump found it late."""
@@ -156,6 +170,22 @@ class Caller:
             stream.is_open = not held and not self.is_over
             if moved:
                 outgoing.gathered.extend(moved)
+                if self._released is not None:
+                    self._released[outgoing] = None
+                else:
+                    outgoing.flush()
+
+    @contextmanager
+    def released_together(self) -> Iterator[None]:
+        """What is released meanwhile leaves at the end, many calls to a message. On the leader."""
+        with self.lock:
+            self._released = {}
+        try:
+            yield
+        finally:
+            with self.lock:
+                released, self._released = self._released, None
+            for outgoing in released:
                 outgoing.flush()
 
     def make_way(self, stream: Stream, outgoing: Outgoing | None, life: int) -> None:
@@ -283,7 +313,9 @@ class Caller:
 
     # -- replies -------------------------------------------------------------------------------
 
-    def replies_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
+    def replies_received(  # noqa: C901 - the hot path
+        self, peer: Peer, body: Any, frames: Sequence[bytes]
+    ) -> None:
         """Settle the calls of a REPLIES message. On the leader."""
         outgoing: Outgoing | None = peer.calls
         if outgoing is None:
@@ -291,11 +323,17 @@ class Caller:
         streams = outgoing.streams
         settled = 0
         for group in body:
+            if group[0] is None:
+                settled += self._settle_singles(peer, group[1], frames)
+                continue
             try:
                 stream = streams[group[0]]
             except IndexError:
                 raise RemoteProtocolError(f"channel {group[0]} was not defined") from None
-            pop = stream.pending.pop
+            if stream.single is not None:
+                with self.lock:
+                    stream.expand()
+            pop = stream.several.pop
             flat = iter(group[1])
             for seq, status, value in zip(flat, flat, flat, strict=True):
                 if status > 1:
@@ -330,6 +368,44 @@ class Caller:
             outgoing.lease.replied()
         if outgoing.gathered:
             outgoing.flush()
+
+    def _settle_singles(self, peer: Peer, replies: list[Any], frames: Any) -> int:
+        """Settle calls that were the only one of their stream, most of them."""
+        streams = peer.calls.streams
+        settled = 0
+        others: list[Any] = []
+        told: list[Result] = []  # results that somebody waits for
+        held: list[Stream] = []
+        flat = iter(replies)
+        with self.lock:  # somebody may be sending on the same streams
+            for channel, seq, status, value in zip(flat, flat, flat, flat, strict=True):
+                try:
+                    stream = streams[channel]
+                except IndexError:
+                    raise RemoteProtocolError(f"channel {channel} was not defined") from None
+                result = stream.single
+                if result is None or result.seq != seq or status > 1:
+                    others.append([channel, [seq, status, value]])
+                    continue
+                stream.single = None
+                result.value = value
+                result.state = status + 1
+                result.payload = result.pin = None
+                settled += 1
+                if result.waiters is not None:
+                    told.append(result)
+                if stream.held:
+                    held.append(stream)
+        for result in told:
+            try:
+                tell(result)
+            except Exception:  # noqa: BLE001 - the rest of the batch must be settled
+                report_bug("telling of a result")
+        for stream in held:
+            self.release(stream)
+        if others:
+            self.replies_received(peer, others, frames)
+        return settled
 
     def _settle_broken(self, stream: Stream, seq: int, result: Result | None) -> None:
         """A reply could not be read: its call has at least that outcome."""

@@ -11,7 +11,7 @@ from zactor.core.calls import STORED
 from zactor.runtime import current as processes
 from zactor.runtime.calls.cancelling import cancel_result
 from zactor.runtime.calls.values import decode
-from zactor.runtime.hosting.calling import current_call
+from zactor.runtime.hosting.running_call import current_call
 from zactor.runtime.objects.sharing import ELSEWHERE
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import inspect
 from typing import Any
 
 from zactor.runtime.calls import signatures
-from zactor.runtime.hosting.calling import is_coroutine_function
 from zactor.serde.values import dumps
 
 
@@ -54,3 +53,8 @@ def is_async_class(cls: type) -> bool:
         is_coroutine_function(function)
         for _, function in inspect.getmembers(cls, inspect.isroutine)
     )
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it makes a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

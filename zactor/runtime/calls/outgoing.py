@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BATCH_CALLS = 64  # gathered calls that leave without waiting for more
 BATCH_BYTES = 64 << 10
+MANY_SINGLES = 8  # calls to an actor each for which it is worth to look for more
+SMALL = 4_096  # bytes of arguments
 MESSAGE_CALLS = 1_024  # calls in one message at the most
 MAX_FRAME = MAX_MESSAGE - (1 << 20)  # of arguments; the peer's socket refuses larger messages
 
@@ -87,7 +89,11 @@ class Outgoing:
                 while self.gathered:
                     with self.peer.lock:
                         is_full = self.peer.link.is_full
-                        if not is_full:
+                        if not is_full and not (
+                            self.peer.takes_singles
+                            and self.lease is None
+                            and self._send_singles()
+                        ):
                             self._send_batch()
                     if is_full:
                         self._take_back()
@@ -123,9 +129,10 @@ class Outgoing:
         popleft = self.gathered.popleft
         return [popleft() for _ in range(len(self.gathered))]
 
-    def _send_batch(self) -> None:
+    def _send_batch(self) -> None:  # noqa: C901 - the hot path
         popleft = self.gathered.popleft
         groups: list[Any] = []
+        sent_on: list[Stream] = []  # for each group
         frames: Sequence[bytes] = ()
         stream: Stream | None = None
         strays: dict[Stream, list[Result]] = {}  # calls that cannot go (on) this way
@@ -148,10 +155,11 @@ class Outgoing:
                     stream = None
                     continue
                 calls = []
-                pending = stream.pending
+                pending = stream.expand()
                 seq = stream.next_seq
                 number = result.number
                 groups.append([self._channel(stream), seq, number, stream.floor(), calls])
+                sent_on.append(stream)
             pending[seq] = result
             result.seq = seq
             payload = result.payload
@@ -175,15 +183,74 @@ class Outgoing:
         if taken:
             self.sent += taken
             self._transmit(groups, frames, size)
-            note, when = self.caller.history.append, wall_clock()
-            for channel, first, begin, _, flat in groups:
-                sent_on = self.streams[channel if type(channel) is int else -1]
-                note((sent_on, first, begin, flat[::2], when))
+            history, when = self.caller.history, wall_clock()
+            for group, stream in zip(groups, sent_on, strict=True):
+                history.append((stream, group[2], group[4][::2], when))
         for stray, results in strays.items():
             stray.is_open = False
             stray.put_back(results)
             if stray.outgoing is not self:
                 self.caller.release(stray)  # otherwise the next reply does so
+
+    def _send_singles(self) -> bool:
+        """Send calls that go to an actor each, if such ones come next, and many of them.
+
+        As groups of their own they take 1.5 us more, half of it for the garbage collector.
+        """
+        gathered = self.gathered
+        if len(gathered) < MANY_SINGLES or gathered[0].stream is gathered[1].stream:
+            return False
+        groups: list[Any] = []
+        sent_on: list[Any] = []  # for each group: its streams, or its stream
+        flat: list[Any] = []  # of the last group, if it is one of single calls
+        streams: list[Stream] = []  # and its streams
+        number = taken = size = 0
+        while gathered and taken < MESSAGE_CALLS and size < BATCH_BYTES:
+            result = gathered[0]
+            stream, payload = result.stream, result.payload
+            if (
+                stream.held
+                or stream.outgoing is not self
+                or (
+                    payload is not None and (type(payload) is not bytes or len(payload) > SMALL)
+                )
+                or (len(gathered) > 1 and gathered[1].stream is stream)
+                or len(stream.several) >= stream.credit
+            ):
+                break
+            gathered.popleft()
+            channel = stream.channel
+            if channel < 0:
+                channel = self._channel(stream)
+            seq = result.seq = stream.next_seq
+            stream.next_seq = seq + 1
+            if stream.single is not None or stream.several:
+                stream.expand()[seq] = result
+                calls = [result.method, payload]
+                groups.append([channel, seq, result.number, stream.floor(), calls])
+                sent_on.append(stream)
+                flat = []
+            else:
+                if not flat or number != result.number:
+                    number, flat, streams = result.number, [], []
+                    groups.append([None, number, flat])
+                    sent_on.append(streams)
+                stream.single = result
+                flat += (channel, seq, result.method, payload)
+                streams.append(stream)
+                number += 1
+            taken += 1
+            if payload is not None:
+                size += len(payload)
+        if taken:
+            self.sent += taken
+            self._transmit(groups, (), size)
+            history, when = self.caller.history, wall_clock()
+            for group, leaving in zip(groups, sent_on, strict=True):
+                is_run = group[0] is not None
+                methods = group[4][::2] if is_run else group[2][2::4]
+                history.append((leaving, group[2] if is_run else group[1], methods, when))
+        return taken > 0
 
     def _transmit(self, groups: list[Any], frames: Sequence[bytes], size: int) -> None:
         if size:
@@ -195,7 +262,7 @@ class Outgoing:
         except _UNPACKABLE:
             pass
         for group in groups:
-            if self._void_unsendable(group):
+            if group[0] is not None and self._void_unsendable(group):
                 frames = ()
         self.peer.transmit(CALLS, groups, frames)
 

@@ -498,9 +498,7 @@ class Streams:
             intake = peer.channels[body[1]]
             outflow = self._outflows.get((id(intake), body[2]))
             if outflow is None:
-                if what == DROP and not any(
-                    first <= body[2] <= last for first, last, _ in intake.kept
-                ):
+                if what == DROP and body[2] not in intake.kept[::3]:
                     intake.cancel(body[2])
             elif what == CREDIT:
                 outflow.consumed_now(body[3])

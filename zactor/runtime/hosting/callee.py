@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from zactor.runtime.hosting.progress import ProgressPage
+    from zactor.runtime.hosting.turns import Turns
     from zactor.runtime.links.peer import Peer
     from zactor.runtime.links.post import Post
 
@@ -42,9 +43,10 @@ class Callee:
         self.post = post
         self.progress = progress
         self.hosts: dict[bytes, Any] = {}  # by actor id; tasks: by this process's id
-        self.intakes: dict[tuple[bytes, bytes, int], Intake] = {}
+        # By actor: its only one, or all of them by caller and number. In many actors it is one.
+        self._intakes: dict[bytes, Intake | dict[tuple[bytes, int], Intake]] = {}
         self.hosts_many = False  # actors: progress rows say whose they are
-        self._of_actor: dict[bytes, list[tuple[bytes, bytes, int]]] = {}  # keys of intakes
+        self.turns: Turns | None = None  # what runs them, if they are many
         self.lock = threading.RLock()
         self._expected: dict[bytes, Expected] = {}
         self._over: dict[tuple[bytes, int], None] = {}  # lives that have ended here
@@ -62,6 +64,9 @@ class Callee:
         """Put the calls of a CALLS message into their mailboxes. On the leader."""
         channels = peer.channels
         for group in body:
+            if group[0] is None:
+                self._singles_received(peer, group[1], group[2], frames)
+                continue
             channel, seq, number, floor, calls = group[:5]
             if type(channel) is int:
                 try:
@@ -75,7 +80,7 @@ class Callee:
             arrived = len(calls) >> 1
             if seq == intake.next_seq:
                 intake.next_seq = seq + arrived
-                if intake.unfinished + intake.kept_replies > LOOK_AT and intake.is_full:
+                if intake.unfinished + len(intake.kept) > LOOK_AT and intake.is_full:
                     self._refuse_run(intake, seq, arrived)
                     continue
                 intake.unfinished += arrived
@@ -91,20 +96,36 @@ class Callee:
                 (intake, seq, number, calls, frames, group[5] if len(group) > 5 else None)
             )
 
+    def _singles_received(
+        self, peer: Peer, number: int, flat: list[Any], frames: Sequence[bytes]
+    ) -> None:
+        """Put calls, the only one of their stream each, into their mailboxes."""
+        if self.turns is not None:
+            others = self.turns.take_singles(peer, number, flat, self._define)
+        else:
+            parts = iter(flat)
+            rows = zip(parts, parts, parts, parts, strict=True)
+            others = [(row[0], row[1], number + at, *row[2:]) for at, row in enumerate(rows)]
+        groups = [[row[0], row[1], row[2], row[1], row[3:]] for row in others]
+        if groups:
+            self.calls_received(peer, groups, frames)
+
     def _define(self, peer: Peer, definition: list[Any], seq: int) -> Intake:
         caller, actor, life, number, _version = definition[:5]
-        key = (caller, actor, number)
+        key = number
         host = self.hosts.get(actor)
         if host is None and (actor, life) not in self._over:
             host = self._expect(actor, life)
         elif host is None or host.life != life:
             host = Nowhere(self, actor, life)
-            key = (caller, actor, -1 - number)
-        intake = self.intakes.get(key)
+            key = -1 - number
+        intake = self._intake(actor, caller, key)
         if intake is None:
-            intake = self.intakes[key] = Intake(caller, actor, number, seq)
+            if peer.channels and peer.channels[-1].caller == caller:
+                caller = peer.channels[-1].caller  # the same bytes, once
+            intake = Intake(caller, getattr(host, "id", actor), number, seq)
             intake.host = host
-            self._of_actor.setdefault(actor, []).append(key)
+            self._keep_intake(intake, key)
             if self.progress is not None:
                 tag = row_tag(actor) if self.hosts_many else 0
                 intake.row = self.progress.add(caller, number | tag)
@@ -112,6 +133,31 @@ class Callee:
         intake.channel = len(peer.channels)
         peer.channels.append(intake)
         return intake
+
+    def _intake(self, actor: bytes, caller: bytes, key: int) -> Intake | None:
+        found = self._intakes.get(actor)
+        if type(found) is Intake:
+            return found if found.caller == caller and found.number == key else None
+        return found.get((caller, key)) if found else None  # type: ignore[union-attr]
+
+    def _keep_intake(self, intake: Intake, key: int) -> None:
+        kept = self._intakes.get(intake.actor)
+        if kept is None and key == intake.number:
+            self._intakes[intake.actor] = intake
+            return
+        if kept is None or type(kept) is Intake:
+            only, kept = kept, {}
+            if only is not None:
+                kept[only.caller, only.number] = only
+            self._intakes[intake.actor] = kept
+        kept[intake.caller, key] = intake  # type: ignore[index]
+
+    def intakes_of(self, actor: bytes) -> list[Intake]:
+        """Return the streams that have come to an actor here."""
+        found = self._intakes.get(actor)
+        if found is None:
+            return []
+        return [found] if type(found) is Intake else list(found.values())  # type: ignore[union-attr]
 
     def _refuse_run(self, intake: Intake, seq: int, calls: int) -> None:
         """The mailbox or the replies' cache is full: the calls are answered so, in their places."""
@@ -159,9 +205,9 @@ class Callee:
         expected = self._expected.pop(actor, None)
         if expected is not None:
             expected.hand_over(host)
-            for key in list(self._of_actor.get(actor, ())):
-                if self.intakes[key].host is expected:
-                    self.intakes[key].host = host
+            for intake in self.intakes_of(actor):
+                if intake.host is expected:
+                    intake.host = host
             expected.hand_over(host)  # what came in between
 
     def refuse(self, actor: bytes, life: int, *, is_dead: bool = False) -> None:
@@ -174,8 +220,9 @@ class Callee:
             del self._over[next(iter(self._over))]
         host = self.hosts.pop(actor, None) or self._expected.pop(actor, None)
         nowhere = Nowhere(self, actor, life, is_dead=is_dead)
-        for key in self._of_actor.pop(actor, ()):
-            self.intakes.pop(key).host = nowhere
+        for intake in self.intakes_of(actor):
+            intake.host = nowhere
+        self._intakes.pop(actor, None)
         if isinstance(host, Expected):
             host.hand_over(nowhere)
 
@@ -185,8 +232,7 @@ class Callee:
             return []
         words = self.progress.words
         rows = []
-        for key in self._of_actor.get(actor, ()):
-            intake = self.intakes[key]
+        for intake in self.intakes_of(actor):
             if intake.row and not self.progress.is_spare(intake.row):
                 started, finished = words[intake.row], words[intake.row + 1]
                 rows.append([intake.caller, intake.number, started, finished])
@@ -207,11 +253,38 @@ class Callee:
         replies.append([intake.channel, flat])
         return flat
 
+    def gather(self, intake: Intake, flat: list[Any]) -> None:
+        """Gather the replies `[seq, status, value, ...]`; any thread. The list is the callee's."""
+        with self.lock:
+            group = self.group_of(intake)
+            group += flat
+            intake.unfinished -= len(flat) // 3
+            intake.keep(flat)
+            if not self.oldest:
+                self.oldest = perf_counter()
+
+    def gather_singles(self, peer: Peer, singles: list[Any]) -> None:
+        """Gather replies `[channel, seq, status, value, ...]` that their intakes keep already."""
+        with self.lock:
+            replies = peer.replies
+            if not replies:
+                self.replying.append(peer)
+            if not peer.takes_singles:
+                replies += [
+                    [singles[at], singles[at + 1 : at + 4]] for at in range(0, len(singles), 4)
+                ]
+            elif replies and replies[-1][0] is None:
+                replies[-1][1].extend(singles)
+            else:
+                replies.append([None, singles])
+            if not self.oldest:
+                self.oldest = perf_counter()
+
     def reply(self, intake: Intake, seq: int, status: int, value: Any) -> None:
         """Gather one reply; any thread. It leaves with the next `flush`."""
         with self.lock:
             self.group_of(intake).extend((seq, status, value))
-            intake.keep(seq, [seq, status, value])
+            intake.keep([seq, status, value])
             intake.unfinished -= 1
             if not self.oldest:
                 self.oldest = perf_counter()
@@ -260,8 +333,10 @@ class Callee:
                         peer.transmit(REPLIES, [_packable(group) for group in groups])
                     link = peer.link
                 for group in groups:
+                    if group[0] is None:
+                        continue  # none of them keeps more than that one
                     intake: Intake = peer.channels[group[0]]
-                    if intake.kept_replies >= LOOK_AT_KEPT:
+                    if len(intake.kept) >= 3 * LOOK_AT_KEPT:
                         intake.carried(link.sent, link.acked)
 
 
@@ -271,7 +346,8 @@ _UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError)
 def _packable(group: list[Any]) -> list[Any]:
     """Return a group of replies with an error in place of each that msgpack cannot carry."""
     flat = group[1]
-    for at in range(0, len(flat), 3):
+    width = 3 if group[0] is not None else 4
+    for at in range(width - 3, len(flat), width):
         try:
             pack(flat[at : at + 3])
         except _UNPACKABLE as error:

@@ -7,8 +7,6 @@ return values, retries, cancels, errors.
 
 from __future__ import annotations
 
-import contextvars
-import inspect
 import os
 import signal
 import threading
@@ -20,85 +18,32 @@ from zactor.exceptions import (
     DeadlineExceededError,
     SerializationError,
     TaskCancelledError,
-    TaskError,
-    ZactorError,
-    to_wire,
 )
-from zactor.ids import pack_object_id
-from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.calls.cancelling import cancel_made_since
-from zactor.runtime.calls.several import take_values
-from zactor.runtime.calls.values import LARGE
 from zactor.runtime.hosting.again import runs_again
-from zactor.runtime.hosting.arrived import ArgumentsMissingError, arrived
+from zactor.runtime.hosting.arguments import arguments_of
 from zactor.runtime.hosting.functions import Functions
+from zactor.runtime.hosting.replying import NATIVE_TYPES, Replies
+from zactor.runtime.hosting.running_call import (
+    Arrived,
+    Call,
+    StopServing,
+    current_call,
+    is_main_thread,
+    main_ident,
+)
 from zactor.runtime.links import interrupts
 from zactor.runtime.links.interrupts import enters_user_code, protected
-from zactor.serde.exceptions import pack_exception, pack_task_error
 from zactor.serde.pickling import unpickle_plain
-from zactor.serde.values import dumps
 from zactor.wire import batches
-from zactor.wire.batches import EXTRA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from zactor.core.intake import Intake
     from zactor.runtime.process import Process
 
-NATIVE_TYPES = frozenset((type(None), bool, int, float, bytes))
-"""Results of these types travel as msgpack's own values: 0.4 us less than pickling, both ways.
-
-str is not among them: one with surrogates cannot be packed."""
-
 CANCEL_SIGNAL = signal.SIGRTMIN + 3
-
-
-class StopServing(BaseException):  # noqa: N818 - not an error: it passes through user code
-    """Ends the actor from inside one of its calls."""
-
-    def __init__(self, cause: str = "exited") -> None:
-        super().__init__(cause)
-        self.cause = cause
-
-
-class Call:
-    """A call that is being run, for whoever asks what runs here."""
-
-    __slots__ = (
-        "function",
-        "intake",
-        "is_cancelled",
-        "is_told",
-        "number",
-        "parent",
-        "seq",
-        "started",
-        "task",
-    )
-
-    def __init__(
-        self, intake: Intake, seq: int, number: int, function: str, parent: Any
-    ) -> None:
-        self.intake = intake
-        self.seq = seq
-        self.number = number
-        self.function = function
-        self.parent = parent
-        self.is_cancelled = False
-        self.is_told = False  # that it is cancelled, while it ran: what it returns is dropped
-        self.started = perf_counter()
-        self.task: Any = None  # asyncio task, or ident of the thread that runs it
-
-    def object_id(self) -> bytes:
-        """Return the id of its (first) result, which names the call everywhere."""
-        return pack_object_id(self.intake.caller, self.number, 0)
-
-
-current_call: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
-    "zactor_call", default=None
-)
-"""The call that runs in this thread or asyncio task; the main host says it by its execution instead."""
 
 
 def _given(arguments: Any) -> str:
@@ -106,7 +51,7 @@ def _given(arguments: Any) -> str:
     return str(arguments[1].get(batches.X_NAME, "")) if type(arguments) is list else ""
 
 
-class Execution:
+class Execution(Replies):
     """What runs calls of one actor, or the tasks of one worker. See the module.
 
     Attributes:
@@ -134,7 +79,7 @@ class Execution:
         self.started = 0.0
         self.hand_back_rest = False
         self.actor_id = ""
-        self.repr = ""
+        self.actor_repr = ""
         self.polled: Any = (
             None  # (intake, seq) of an actor's call that asks whether it was cancelled
         )
@@ -147,7 +92,7 @@ class Execution:
         self.is_cancelled = False  # of the call that the main thread runs
         self.main_host: Any = None  # the host whose calls run in the main thread one at a time
         self.first_made = 0  # the number of the first call that the present run may make
-        self._cancel_target: tuple[Intake, int] | None = None
+        self.cancel_target: tuple[Intake, int] | None = None
         self._cancel_lock = threading.Lock()
         self.calls: dict[tuple[int, int], Call] = {}  # running, of threads and tasks
 
@@ -268,46 +213,27 @@ class Execution:
         if method == batches.TERMINATE:
             callee.reply(intake, seq, batches.NATIVE, None)
             raise StopServing("terminated")
-        self.run(intake, seq, number, method, payload, extras, frames)
+        self.run(Arrived(intake, seq, number, method, payload, extras, frames))
 
-    def run(
-        self,
-        intake: Intake,
-        seq: int,
-        number: int,
-        method: int,
-        payload: Any,
-        extras: Any,
-        frames: Any,
-    ) -> None:
+    def run(self, arrived: Arrived) -> None:
         """Run one call to its reply: in the main thread, or in a thread of a pool."""
-        deadline = extras.get(batches.X_DEADLINE)
+        deadline = arrived.extras.get(batches.X_DEADLINE)
         if deadline is None:
-            self._run(intake, seq, number, method, payload, extras, frames)
+            self._run(arrived)
             return
         from zactor.runtime.calls.deadlines import Inherited
 
         with Inherited(deadline):
-            self._run(intake, seq, number, method, payload, extras, frames)
+            self._run(arrived)
 
     @enters_user_code
-    def _run(
-        self,
-        intake: Intake,
-        seq: int,
-        number: int,
-        method: int,
-        payload: Any,
-        extras: Any,
-        frames: Any,
-    ) -> None:
+    def _run(self, arrived: Arrived) -> None:
+        intake, seq, _, method, _, extras, _ = arrived
         peer = intake.peer
-        call = pack_object_id(intake.caller, number, 0)
+        call = arrived.object_id
         refs: list[Any] = []
         try:
-            function, args, kwargs, refs = self.prepare(
-                call, intake, method, payload, extras, frames
-            )
+            function, args, kwargs, refs = self.prepare(call, arrived)
         except BaseException as error:  # noqa: BLE001 - unpickling runs user code
             self.settle_references(call, peer, refs, ())
             self.not_run(intake, seq, method, error)
@@ -315,8 +241,7 @@ class Execution:
         if extras.get(batches.X_RETURNS, 1) < 0:
             from zactor.runtime.hosting.outflow import run_stream
 
-            name = call if refs else b""
-            run_stream(self, intake, seq, number, method, function, args, kwargs, extras, name)
+            run_stream(self, arrived, function, args, kwargs, call if refs else b"")
             return
         while True:
             try:
@@ -333,22 +258,15 @@ class Execution:
         if is_main_thread():
             self.seq_over()
         args = kwargs = None
-        self.finish(intake, seq, number, method, value, extras, call if refs else b"")
+        self.finish(arrived, value, call if refs else b"")
 
     def seq_over(self) -> None:
         """The user's code has returned: a cancel must not hit what comes after."""
         self.seq = 0
 
-    def prepare(
-        self,
-        call: bytes,
-        intake: Intake,
-        method: int,
-        payload: Any,
-        extras: dict[int, Any],
-        frames: Any,
-    ) -> tuple[Any, Any, Any, list[Any]]:
+    def prepare(self, call: bytes, arrived: Arrived) -> tuple[Any, Any, Any, list[Any]]:
         """Return `(function, args, kwargs, references)` of a call that is about to run."""
+        intake, _, _, method, _, extras, _ = arrived
         objects = self.process.objects
         deadline = extras.get(batches.X_DEADLINE)
         if deadline is not None and time.time() > deadline:
@@ -362,7 +280,7 @@ class Execution:
         refs = objects.learn(rows) if rows else []
         if refs:
             objects.call_arrives(call, intake.peer.id, refs)
-        args, kwargs = arrived(self, payload, extras, frames, refs)
+        args, kwargs = arguments_of(self, arrived, refs)
         if method == batches.APPLY:
             function, *rest = args
             return function, (self.instance, *rest), kwargs, refs
@@ -373,22 +291,14 @@ class Execution:
             raise SerializationError(f"method number {method} is not one of {self.label}'s")
         return found, args, kwargs, refs
 
-    def finish(
-        self,
-        intake: Intake,
-        seq: int,
-        number: int,
-        method: int,
-        value: Any,
-        extras: Any,
-        call: bytes,
-    ) -> None:
-        """Send the result of a call that returned."""
+    def finish(self, arrived: Arrived, value: Any, call: bytes) -> None:
+        """Send the result of a call that returned; `call` names it if its arguments had references."""
+        intake, seq, number, method = arrived[:4]
         running = current_call.get()
         if self.flagged == (intake, seq) or (running is not None and running.is_told):
             self.cancelled_while_running(intake, seq, method, call)
             return
-        returns = extras.get(batches.X_RETURNS, 1)
+        returns = arrived.extras.get(batches.X_RETURNS, 1)
         if returns != 1:
             self.returned_several(intake, seq, number, method, value, returns, call)
             return
@@ -401,212 +311,6 @@ class Execution:
             self.returned(
                 intake, seq, method, (status, value) if status >= 0 else value, call, number
             )
-
-    # -- results -------------------------------------------------------------------------------
-
-    def encode_simple(self, value: Any) -> tuple[int, Any]:
-        """Return `(status, wire value)`, or `(-1, (payload, buffers, refs))` if there is more to it."""
-        if type(value) is int and -(1 << 63) <= value < 1 << 63:
-            return 0, value
-        try:
-            pickled = dumps(value, f"the result of {self.label or 'a task'}")
-        except SerializationError as error:
-            if inspect.isgenerator(value):
-                return self._encode_only(value)
-            error.executed = "yes"
-            return -1, error
-        payload, buffers, refs = pickled
-        if buffers or refs or len(payload) > LARGE:
-            return -1, pickled
-        return 1, payload
-
-    def _encode_only(self, generator: Any) -> tuple[int, Any]:
-        """Encode what a generator yields whose caller wants one value (`num_returns=1`)."""
-        try:
-            for value in generator:
-                return self.encode_simple(value)
-            raise ValueError("num_returns=1, but the generator yielded nothing")
-        except Exception as error:  # noqa: BLE001 - runs user code
-            return batches.USER_ERROR, self._packed(error, self.method)
-
-    def returned(
-        self,
-        intake: Intake,
-        seq: int,
-        method: int,
-        encoded: Any,
-        call: bytes = b"",
-        number: int = -1,
-    ) -> None:
-        """Reply with a result that has references, buffers, or is large; or cannot be pickled."""
-        if self.flagged == (intake, seq):
-            self.cancelled_while_running(intake, seq, method, call)
-            return
-        if number < 0:
-            number = seq + self.offset
-        object_id = pack_object_id(intake.caller, number, 0)
-        peer = intake.peer
-        try:
-            status, value, frames, refs = self.pack_value(object_id, intake, encoded)
-        except ZactorError as error:
-            self.failed(intake, seq, method, error, call)
-            return
-        extras: dict[int, Any] = {}
-        named = references_of(self.process, refs)
-        if named:
-            extras[batches.Y_REFS] = self.process.objects.rows(named)
-        refs = ()
-        if call:
-            if self.process.objects.call_finishes(call, peer.id, named):
-                extras[batches.Y_UNCONFIRMED] = 1
-        elif named:
-            self.process.objects.value_leaves(object_id, peer.id, named)
-        if extras:
-            status, value = status | EXTRA, [value, extras]
-        if frames:
-            self.process.callee.reply_with_frames(intake, seq, status, value, frames)
-        else:
-            self.process.callee.reply(intake, seq, status, value)
-
-    def pack_value(
-        self, object_id: bytes, intake: Intake, encoded: Any
-    ) -> tuple[int, Any, Sequence[Any], Sequence[Any]]:
-        """Return `(status, value, frames, references)` of something encoded.
-
-        Raises:
-            SerializationError: It could not be.
-            ObjectStoreFullError: There is no room for it.
-        """
-        if isinstance(encoded, SerializationError):
-            raise encoded
-        if type(encoded[0]) is int:
-            return encoded[0], encoded[1], (), ()
-        payload, buffers, refs = encoded
-        size = len(payload) + sum(len(buffer) for buffer in buffers)
-        store = self.process.objects.store
-        if size > LARGE and store is not None and store.writes:
-            place = store.write(object_id, intake.peer.id, payload, buffers)
-            return batches.STORED, place, (), refs
-        return batches.PICKLED, payload, [bytes(buffer) for buffer in buffers], refs
-
-    def returned_several(
-        self,
-        intake: Intake,
-        seq: int,
-        number: int,
-        method: int,
-        value: Any,
-        returns: Any,
-        call: bytes,
-    ) -> None:
-        """Reply with `num_returns` values."""
-        name = self.names.get(method, "")
-        if returns == 0:
-            self.settle_references(call, intake.peer, (), ())
-            self.process.callee.reply(intake, seq, batches.SEVERAL, [])
-            return
-        parts: list[Any] = []
-        late = b""  # the error of a generator that had yielded some
-        try:
-            take_values(value, returns, f"{self.label}.{name}", parts)
-        except Exception as error:  # noqa: BLE001 - iterating runs user code
-            if not parts or not inspect.isgenerator(value):
-                self.failed(intake, seq, method, error, call)
-                return
-            late = self._packed(error, method)
-        wire: list[list[Any]] = []
-        named: list[Any] = []
-        for index, part in enumerate(parts):
-            object_id = pack_object_id(intake.caller, number, index)
-            status, encoded = self.encode_simple(part)
-            if status < 0:
-                try:
-                    status, encoded, frames, refs = self.pack_value(object_id, intake, encoded)
-                except ZactorError as error:
-                    wire.append([batches.USER_ERROR, self._packed(error, method)])
-                    continue
-                if frames:
-                    encoded = [encoded, list(frames)]
-                rows = references_of(self.process, refs)
-                named += rows
-                wire.append(
-                    [status, encoded, self.process.objects.rows(rows) if rows else None]
-                )
-            else:
-                wire.append([status, encoded])
-        wire += [[batches.USER_ERROR, late] for _ in range(returns - len(parts))]
-        extras: dict[int, Any] = {}
-        if named:
-            self.process.objects.value_leaves(
-                pack_object_id(intake.caller, number, 0), intake.peer.id, named
-            )
-        if call and self.process.objects.call_finishes(call, intake.peer.id, ()):
-            extras[batches.Y_UNCONFIRMED] = 1
-        self.process.callee.reply(
-            intake,
-            seq,
-            batches.SEVERAL | (EXTRA if extras else 0),
-            [wire, extras] if extras else wire,
-        )
-
-    # -- failures ------------------------------------------------------------------------------
-
-    def failed(
-        self, intake: Intake, seq: int, method: int, error: BaseException, call: bytes = b""
-    ) -> None:
-        """Reply with what the user's code raised. Actor exits pass on."""
-        if isinstance(error, StopServing | SystemExit):
-            raise error
-        if (isinstance(error, KeyboardInterrupt) and self.is_cancelled) or (
-            # What it called was cancelled with it, and was heard of first.
-            isinstance(error, TaskCancelledError) and self._cancel_target == (intake, seq)
-        ):
-            self.is_cancelled = False
-            error = interrupted(error)
-        payload = self._packed(error, method)
-        self.settle_references(call, intake.peer, (), ())
-        self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
-
-    def _packed(self, error: BaseException, method: int) -> bytes:
-        payload: bytes = pack_exception(
-            error,
-            self._named(method),
-            pid=os.getpid(),
-            actor_repr=self.repr,
-            actor_id=self.actor_id,
-        )[0]
-        return payload
-
-    def _named(self, method: int) -> str:
-        name = self.names.get(method, "")
-        return f"{self.label}.{name}" if self.label else name
-
-    def cancelled_while_running(
-        self, intake: Intake, seq: int, method: int, call: bytes = b""
-    ) -> None:
-        """Reply to a call that was told that it is cancelled, and returned all the same."""
-        self.failed(intake, seq, method, cancelled_to_the_end(), call)
-
-    def not_run(self, intake: Intake, seq: int, method: int, error: BaseException) -> None:
-        """Reply to a call whose arguments could not be had."""
-        if isinstance(error, ArgumentsMissingError):
-            self.process.callee.reply(intake, seq, batches.HANDED_BACK, error.missing)
-        elif isinstance(error, TaskError):  # of an argument
-            payload = pack_task_error(error, self._named(method))
-            self.process.callee.reply(intake, seq, batches.USER_ERROR, payload)
-        elif isinstance(error, ZactorError):
-            self.reply_error(intake, seq, error)
-        else:
-            self.failed(intake, seq, method, error)
-
-    def reply_error(self, intake: Intake, seq: int, error: ZactorError) -> None:
-        """Reply with an error of zactor's."""
-        self.process.callee.reply(intake, seq, batches.ERROR, to_wire(error))
-
-    def settle_references(self, call: bytes, peer: Any, refs: Any, named: Any) -> None:  # noqa: ARG002
-        """The call is over without a value that has references."""
-        if call:
-            self.process.objects.call_finishes(call, peer.id, ())
 
     # -- cancel --------------------------------------------------------------------------------
 
@@ -621,76 +325,38 @@ class Execution:
                 if self.polled == (intake, seq):
                     self.flagged = (intake, seq)  # it asks by itself
                     return
-                self._cancel_target = (intake, seq)
+                self.cancel_target = (intake, seq)
                 _send_cancel()
             elif not (self.intake is intake and 0 < seq < self.seq) and seq > 0:
                 intake.cancel(seq)
 
     def on_cancel_signal(self, number: int, frame: Any) -> None:  # noqa: ARG002
         """Raise in the main thread if the call to cancel still runs there. A signal handler."""
-        target = self._cancel_target
+        target = self.cancel_target
         if target is None or target != (self.intake, self.seq) or not self.seq:
             return
         if not interrupts.may_raise(frame):
             interrupts.later(_send_cancel)
             return
-        self._cancel_target = None
+        self.cancel_target = None
         self.is_cancelled = True
         raise KeyboardInterrupt
 
 
-def is_main_thread() -> bool:
-    """Whether this is the process's main thread."""
-    return (
-        threading.get_ident() == _main_ident
-        or threading.current_thread() is threading.main_thread()
-    )
-
-
-_main_ident = threading.main_thread().ident
-
-
-def interrupted(error: BaseException) -> TaskCancelledError:
-    """Return what a call that was cancelled while it ran raises at `get`: with where it was.
-
-    Sent like an error of the user's: there it is a TaskError as well, as Ray's is.
-    """
-    found = TaskCancelledError(executed="unknown").with_traceback(error.__traceback__)
-    found.__suppress_context__ = True
-    return found
-
-
-def cancelled_to_the_end() -> TaskCancelledError:
-    """Return what a call raises at `get` that was told of its cancelling, and went on to its end."""
-    return TaskCancelledError(
-        "It was cancelled while it ran, and has returned; what it returned is dropped.",
-        executed="yes",
-    )
-
-
 def _send_cancel() -> None:
-    signal.pthread_kill(_main_ident or 0, CANCEL_SIGNAL)
+    signal.pthread_kill(main_ident or 0, CANCEL_SIGNAL)
 
 
 def _yes() -> bool:
     return True
 
 
-def is_coroutine_function(function: Any) -> bool:
-    """Whether calling it makes a coroutine."""
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-
-
 protected(
     Execution.run,
     Execution.enter,
     Execution.leave,
-    Execution.encode_simple,
     Execution.seq_over,
     Execution.special,
     Execution.finish,
-    Execution.returned,
-    Execution.failed,
-    Execution.not_run,
     Execution.prepare,
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from zactor.runtime.hosting.arrived import filled
-from zactor.runtime.hosting.calling import is_coroutine_function
+from zactor.runtime.calls.methods import is_coroutine_function
+from zactor.runtime.hosting.arguments import filled
 from zactor.runtime.hosting.hosts import MainHost
 from zactor.serde.values import loads_args
 

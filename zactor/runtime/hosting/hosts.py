@@ -20,12 +20,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import to_wire
-from zactor.runtime.hosting.calling import (
-    NATIVE_TYPES,
-    Execution,
-    StopServing,
-    cancelled_to_the_end,
-)
+from zactor.runtime.hosting.calling import Execution
+from zactor.runtime.hosting.replying import NATIVE_TYPES, cancelled_to_the_end
+from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.links.interrupts import enters_user_code, protected
 from zactor.runtime.links.reception import Waiter
 from zactor.wire import batches
@@ -181,7 +178,6 @@ class MainHost:
             intake, seq, number, calls, frames, parent = run
             row = intake.row
             flat: list[Any] = []
-            first = seq
             gathered_at = began = started
             execution.enter(intake, number - seq, parent)
             if is_task_host:
@@ -202,9 +198,9 @@ class MainHost:
                     streaks.get(method, 0) < FAST_RUNS
                     or started - (gathered_at if flat else callee.oldest) > REPLY_AGE
                 ):
-                    self._gather(intake, first, flat)
+                    self._gather(intake, flat)
                     callee.flush()
-                    flat, first = [], seq
+                    flat = []
                 execution.method = method
                 if is_task_host:
                     with self.lock:
@@ -216,8 +212,8 @@ class MainHost:
                 words[row] = seq
                 execution.started = started
                 if type(arguments) is list or method < 0 or intake.cancelled:
-                    self._gather(intake, first, flat)
-                    flat, first = [], seq + 1
+                    self._gather(intake, flat)
+                    flat = []
                     execution.special(self, intake, seq, number, method, arguments, frames)
                 else:
                     try:
@@ -231,8 +227,8 @@ class MainHost:
                                 value = functions[method](*args[0], **args[1])
                         execution.seq = 0
                     except BaseException as error:  # noqa: BLE001 - user code
-                        self._gather(intake, first, flat)
-                        flat, first = [], seq + 1
+                        self._gather(intake, flat)
+                        flat = []
                         execution.failed(intake, seq, method, error)
                     else:
                         if type(value) in NATIVE_TYPES:
@@ -242,8 +238,8 @@ class MainHost:
                         else:
                             status, value = execution.encode_simple(value)
                         if status < 0:  # it has buffers, references, or is large
-                            self._gather(intake, first, flat)
-                            flat, first = [], seq + 1
+                            self._gather(intake, flat)
+                            flat = []
                             execution.returned(intake, seq, method, value)
                         else:
                             if not flat:
@@ -258,7 +254,7 @@ class MainHost:
                 else:
                     streaks[method] = 0
                 started = ended
-            self._gather(intake, first, flat)
+            self._gather(intake, flat)
             if is_task_host:
                 with self.lock:
                     self._run = None
@@ -268,7 +264,7 @@ class MainHost:
                 callee.task_mean = max(1, int(mean * 1e6))
         callee.flush()
 
-    def _gather(self, intake: Intake, first: int, flat: list[Any]) -> None:
+    def _gather(self, intake: Intake, flat: list[Any]) -> None:
         if not flat:
             return
         callee = self.process.callee
@@ -276,13 +272,7 @@ class MainHost:
         if flagged is not None and flagged[0] is intake and flagged[1] in flat[::3]:
             at = 3 * flat[::3].index(flagged[1])  # it looked at is_canceled(), and returned
             flat[at + 1 : at + 3] = batches.ERROR, to_wire(cancelled_to_the_end())
-        with callee.lock:
-            group = callee.group_of(intake)
-            group += flat
-            intake.keep(first, flat)
-            intake.unfinished -= len(flat) // 3
-            if not callee.oldest:
-                callee.oldest = perf_counter()
+        callee.gather(intake, flat)
 
 
 protected(MainHost._gather, MainHost.serve, MainHost.put)  # noqa: SLF001

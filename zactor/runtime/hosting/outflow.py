@@ -23,7 +23,7 @@ from zactor.exceptions import (
 from zactor.ids import pack_object_id
 from zactor.runtime.calls.arguments import references_of
 from zactor.runtime.hosting.again import runs_again
-from zactor.runtime.hosting.calling import is_main_thread
+from zactor.runtime.hosting.running_call import is_main_thread
 from zactor.runtime.links.interrupts import enters_user_code, protected
 from zactor.runtime.links.reception import Waiter
 from zactor.wire import batches
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from zactor.core.intake import Intake
     from zactor.runtime.hosting.calling import Execution
+    from zactor.runtime.hosting.running_call import Arrived
 
 FAST = 1e-4  # a generator whose last steps all took less has its items gathered
 FAST_STEPS = 16
@@ -232,10 +233,10 @@ class _LoopWaiter:
 
 @enters_user_code
 def run_stream(
-    execution: Execution, intake: Intake, seq: int, number: int, method: int, function: Any, args: Any,
-    kwargs: Any, extras: dict[int, Any], call: bytes,
-) -> None:  # fmt: skip
+    execution: Execution, arrived: Arrived, function: Any, args: Any, kwargs: Any, call: bytes
+) -> None:
     """Run a generator to its end, in the main thread or a thread of a pool."""
+    intake, seq, number, method, _, extras, _ = arrived
     outflow = Outflow(execution, intake, seq, number, extras)
     streams = execution.process.streams
     streams.opened(outflow)
@@ -272,10 +273,10 @@ def run_stream(
 
 
 async def run_stream_async(
-    execution: Execution, intake: Intake, seq: int, number: int, made: Any, remake: Any,
-    extras: dict[int, Any], call: bytes,
-) -> None:  # fmt: skip
+    execution: Execution, arrived: Arrived, made: Any, remake: Any, call: bytes
+) -> None:
     """Run a generator, async or not, in an event loop. What it raises passes on."""
+    intake, seq, number, _, _, extras, _ = arrived
     outflow = Outflow(execution, intake, seq, number, extras)
     streams = execution.process.streams
     streams.opened(outflow)

@@ -12,18 +12,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from zactor.exceptions import AsyncioActorExit, TaskCancelledError
-from zactor.ids import pack_object_id
 from zactor.runtime.calls.deadlines import Inherited
 from zactor.runtime.hosting.again import runs_again
-from zactor.runtime.hosting.calling import (
-    NATIVE_TYPES,
-    Call,
-    Execution,
-    StopServing,
-    current_call,
-    interrupted,
-)
+from zactor.runtime.hosting.calling import Execution
 from zactor.runtime.hosting.outflow import run_stream_async
+from zactor.runtime.hosting.replying import NATIVE_TYPES, interrupted
+from zactor.runtime.hosting.running_call import Arrived, Call, StopServing, current_call
 from zactor.runtime.links.reception import Waiter
 from zactor.runtime.objects.fetching import are_here
 from zactor.wire import batches
@@ -61,8 +55,8 @@ def _calls_of(run: Any) -> Any:
         yield intake, seq + at, number + at, method, arguments, frames, parent
 
 
-class ThreadHost:
-    """Runs up to n calls of each group at a time, in threads that are made as they are needed."""
+class SeveralHost:
+    """What hosts that run several calls at a time have in common: how they begin, and one of them."""
 
     is_task_host = False
 
@@ -73,6 +67,37 @@ class ThreadHost:
         self.execution = execution
         self.life = life
         self.groups = groups
+        self._is_stopping = False
+        self._ending: BaseException | None = None
+        self.ending = ""  # how a call ended the actor, if one did
+
+    def _admit(
+        self, intake: Intake, seq: int, number: int, method: int, parent: Any
+    ) -> Call | None:
+        """Return the call that is about to run; None, and its reply is sent, if it was cancelled."""
+        execution = self.execution
+        if seq in intake.cancelled:
+            intake.cancelled.discard(seq)
+            execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
+            return None
+        words = self.process.callee.progress.words  # type: ignore[union-attr]
+        if words[intake.row] < seq:
+            words[intake.row] = seq
+        return Call(intake, seq, number, execution.names.get(method, ""), parent)
+
+    def _terminate(self, intake: Intake, seq: int) -> None:
+        """Answer the call that ends the actor, and end it."""
+        self.process.callee.reply(intake, seq, batches.NATIVE, None)
+        raise StopServing("terminated")
+
+
+class ThreadHost(SeveralHost):
+    """Runs up to n calls of each group at a time, in threads that are made as they are needed."""
+
+    def __init__(
+        self, process: Process, execution: Execution, life: int, groups: Groups
+    ) -> None:
+        super().__init__(process, execution, life, groups)
         self._queues: dict[str, SimpleQueue[Any]] = {
             name: SimpleQueue() for name in groups.limits
         }
@@ -86,9 +111,6 @@ class ThreadHost:
         self._early: list[Any] | None = []
         self._over = Waiter()
         self._unfinished = 0
-        self._is_stopping = False
-        self._ending: BaseException | None = None
-        self.ending = ""  # how a call ended the actor, if one did
 
     def put(self, run: Any) -> None:
         """Hand the calls of a run to their groups' threads. On the leader."""
@@ -130,24 +152,18 @@ class ThreadHost:
         intake, seq, number, method, arguments, frames, parent = item
         execution = self.execution
         payload, extras = arguments if type(arguments) is list else (arguments, {})
-        if seq in intake.cancelled:
-            intake.cancelled.discard(seq)
+        call = self._admit(intake, seq, number, method, parent)
+        if call is None:
             self._queued.pop((intake.caller, number), None)
-            execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
             return
-        words = self.process.callee.progress.words  # type: ignore[union-attr]
-        if words[intake.row] < seq:
-            words[intake.row] = seq
-        call = Call(intake, seq, number, execution.names.get(method, ""), parent)
         call.task = threading.get_ident()
         token = current_call.set(call)
         execution.calls[id(intake), seq] = call
         self._queued.pop((intake.caller, number), None)
         try:
             if method == batches.TERMINATE:
-                self.process.callee.reply(intake, seq, batches.NATIVE, None)
-                raise StopServing("terminated")
-            execution.run(intake, seq, number, method, payload, extras, frames)
+                self._terminate(intake, seq)
+            execution.run(Arrived(intake, seq, number, method, payload, extras, frames))
         except (StopServing, SystemExit) as error:
             self._ending = error
             self.ending = getattr(error, "cause", "")
@@ -197,27 +213,19 @@ class ThreadHost:
             self._over.settled(None)
 
 
-class AsyncHost:
+class AsyncHost(SeveralHost):
     """Runs calls as tasks of one event loop, in the main thread; they interleave at `await`."""
-
-    is_task_host = False
 
     def __init__(
         self, process: Process, execution: Execution, life: int, groups: Groups
     ) -> None:
-        self.process = process
-        self.execution = execution
-        self.life = life
-        self.groups = groups
+        super().__init__(process, execution, life, groups)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[tuple[int, int], Call] = {}  # that run, by intake and seq
         self._arrived: deque[Any] = deque()
         self._waiting: dict[str, deque[Any]] = {name: deque() for name in groups.limits}
         self._running: dict[str, int] = dict.fromkeys(groups.limits, 0)
         self._over: asyncio.Future[None] | None = None
-        self._ending: BaseException | None = None
-        self.ending = ""  # how a call ended the actor, if one did
-        self._is_stopping = False
         self._wake_sent = False
         self._ident = 0
 
@@ -290,21 +298,15 @@ class AsyncHost:
         parent: Any,
     ) -> None:
         execution = self.execution
-        if seq in intake.cancelled:
-            intake.cancelled.discard(seq)
-            execution.reply_error(intake, seq, TaskCancelledError(executed="no"))
+        call = self._admit(intake, seq, number, method, parent)
+        if call is None:
             self.process.reception.flush_soon(self.loop)  # type: ignore[arg-type]
             return
-        words = self.process.callee.progress.words  # type: ignore[union-attr]
-        if words[intake.row] < seq:
-            words[intake.row] = seq
-        call = Call(intake, seq, number, execution.names.get(method, ""), parent)
         call.task = asyncio.current_task()
         self._calls[id(intake), seq] = call
         current_call.set(call)
         if method == batches.TERMINATE:
-            self.process.callee.reply(intake, seq, batches.NATIVE, None)
-            raise StopServing("terminated")
+            self._terminate(intake, seq)
         if type(arguments) is not list and method >= 0:
             await self._run_plain(execution, intake, seq, number, method, arguments, call)
         else:
@@ -312,7 +314,7 @@ class AsyncHost:
             deadline = extras.get(batches.X_DEADLINE)
             with Inherited(deadline) if deadline is not None else nullcontext():
                 await self._run_special(
-                    execution, intake, seq, number, method, payload, extras, frames, call
+                    Arrived(intake, seq, number, method, payload, extras, frames), call
                 )
         self.process.reception.flush_soon(self.loop)  # type: ignore[arg-type]
 
@@ -345,18 +347,16 @@ class AsyncHost:
         elif type(value) in NATIVE_TYPES and type(value) is not int:
             self.process.callee.reply(intake, seq, 0, value)
         else:
-            execution.finish(intake, seq, number, method, value, {}, b"")
+            arrived = Arrived(intake, seq, number, method, None, {}, ())
+            execution.finish(arrived, value, b"")
 
-    async def _run_special(
-        self, execution: Execution, intake: Any, seq: int, number: int, method: int, payload: Any,
-        extras: Any, frames: Any, call: Call,
-    ) -> None:  # fmt: skip
-        object_id = pack_object_id(intake.caller, number, 0)
+    async def _run_special(self, arrived: Arrived, call: Call) -> None:
+        execution = self.execution
+        intake, seq, _, method, _, extras, _ = arrived
+        object_id = arrived.object_id
         refs: list[Any] = []
         try:
-            prepare = partial(
-                execution.prepare, object_id, intake, method, payload, extras, frames
-            )
+            prepare = partial(execution.prepare, object_id, arrived)
             function, args, kwargs, refs = (
                 prepare() if are_here(self.process, extras) else await self._fetched(prepare)
             )
@@ -368,10 +368,9 @@ class AsyncHost:
             try:
                 value = function(*args, **kwargs)
                 if extras.get(batches.X_RETURNS, 1) < 0:
-                    await run_stream_async(
-                        execution, intake, seq, number, value, partial(function, *args, **kwargs),
-                        extras, object_id if refs else b"",
-                    )  # fmt: skip
+                    again = partial(function, *args, **kwargs)
+                    name = object_id if refs else b""
+                    await run_stream_async(execution, arrived, value, again, name)
                     return
                 if inspect.isawaitable(value):
                     value = await value
@@ -387,7 +386,7 @@ class AsyncHost:
                 self._failed(intake, seq, method, error, call, object_id if refs else b"")
                 return
         args = kwargs = None
-        execution.finish(intake, seq, number, method, value, extras, object_id if refs else b"")
+        execution.finish(arrived, value, object_id if refs else b"")
 
     async def _fetched(self, prepare: Callable[[], Any]) -> Any:
         """Take a call's arguments from elsewhere, while other calls run."""

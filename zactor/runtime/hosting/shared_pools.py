@@ -17,10 +17,11 @@ from zactor.ids import caller_id
 from zactor.runtime.hosting.calling import Execution
 from zactor.runtime.hosting.construction import groups_of
 from zactor.runtime.hosting.pools import AsyncHost, ThreadHost
-from zactor.runtime.hosting.shared import SharedIdentity, running_actor
+from zactor.runtime.hosting.shared_callers import SharedIdentity, running_actor
 
 if TYPE_CHECKING:
-    from zactor.runtime.hosting.shared import Seat, SharedHost
+    from zactor.runtime.hosting.seats import Seat
+    from zactor.runtime.hosting.shared import SharedHost
 
 
 class SharedPools:
@@ -102,7 +103,7 @@ class _Shared:
         )
         for number, row in enumerate(spec.get("methods") or ()):
             execution.bind(number, row[0], getattr(instance, row[0]))
-        execution.repr = repr_of(instance)
+        execution.actor_repr = repr_of(instance)
 
     def finished(self) -> None:
         """The host has ended: the actor is over."""

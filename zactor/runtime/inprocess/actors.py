@@ -25,8 +25,8 @@ from zactor.exceptions import Executed, TaskCancelledError
 from zactor.ids import caller_id
 from zactor.runtime.calls.caller import Identity
 from zactor.runtime.calls.streaming import Streaming
-from zactor.runtime.hosting.calling import StopServing
 from zactor.runtime.hosting.construction import groups_of, make_instance, run_shutdown_hook
+from zactor.runtime.hosting.running_call import StopServing
 from zactor.runtime.inprocess.execution import OWN_NAMES, LocalExecution
 from zactor.runtime.inprocess.loop import WorldLoop
 from zactor.runtime.inprocess.process import LocalProcess

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zactor.ids import pack_object_id
-from zactor.runtime.hosting.calling import current_call
+from zactor.runtime.hosting.running_call import current_call
 from zactor.wire import batches
 
 if TYPE_CHECKING:

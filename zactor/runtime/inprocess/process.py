@@ -323,7 +323,7 @@ class LocalCaller:
             if result.state == PENDING:
                 result.seq = stream.next_seq
                 stream.next_seq += 1
-                stream.pending[result.seq] = result
+                stream.sent(result.seq, result)
                 actor.deliver(result)
 
     def cancel_sent(self, stream: Any, seq: int, flags: int) -> None:

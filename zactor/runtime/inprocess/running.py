@@ -38,13 +38,9 @@ from zactor.runtime.calls.several import Several, take_values
 from zactor.runtime.calls.streaming import Item, Streaming
 from zactor.runtime.calls.values import decode_wire
 from zactor.runtime.hosting.again import is_retried
-from zactor.runtime.hosting.calling import (
-    StopServing,
-    cancelled_to_the_end,
-    current_call,
-    interrupted,
-)
 from zactor.runtime.hosting.outflow import aclose, close, each, iterate
+from zactor.runtime.hosting.replying import cancelled_to_the_end, interrupted
+from zactor.runtime.hosting.running_call import StopServing, current_call
 from zactor.runtime.inprocess.execution import LocalCall, LocalExecution
 from zactor.runtime.inprocess.scheduler import Unwinding
 from zactor.serde.exceptions import failed_argument, pack_exception, pack_task_error

@@ -83,7 +83,7 @@ class LocalTask:
         result.stream = self._stream
         result.seq = self._stream.next_seq
         self._stream.next_seq += 1
-        self._stream.pending[result.seq] = result
+        self._stream.sent(result.seq, result)
         self.run = Run(self, result)
         return world.scheduler.start(self.name, process, self._run)
 

@@ -46,7 +46,7 @@ class LocalViews(ActorViews):
         if found is None:
             found = Stream(identity.caller, view.id, number, identity.numbers)
             found.target, found.identity = view, identity
-            view.streams.append(found)
+            view.streams += (found,)
             identity.streams[key] = found
         return found
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zactor.runtime.process import Process
 
 Row = dict[str, Any]
-Batch = tuple[Any, int, int, list[int], float]  # as `Caller.history` has them
+Batch = tuple[Any, int, list[int], float]  # as `Caller.sent_lately` has them
 
 MOST_LOOKED_AT = 200_000  # calls of one process that a listing goes through
 MOST_RUNNING = 10_000
@@ -89,7 +89,7 @@ def _tasks(process: Process) -> Iterator[Row]:
     """Yield what waits, what has left, and what was settled lately; each call once."""
     seen: set[bytes] = set()
     with process.caller.lock:
-        history, failures = list(process.caller.history), dict(process.caller.failures)
+        history, failures = process.caller.sent_lately(), dict(process.caller.failures)
     times = _Times(history)
     for row, identity in _unsettled(process, times):
         if identity not in seen:
@@ -103,7 +103,7 @@ class _Times:
 
     def __init__(self, history: list[Batch]) -> None:
         self._batches: dict[Stream, list[tuple[int, int, float]]] = {}
-        for stream, _, number, methods, when in history:
+        for stream, number, methods, when in history:
             self._batches.setdefault(stream, []).append((number, len(methods), when))
         for batches in self._batches.values():
             batches.sort()
@@ -158,7 +158,7 @@ def _settled(
     process: Process, history: list[Batch], failures: dict[bytes, Failure], seen: set[bytes]
 ) -> Iterator[Row]:
     """Yield the calls that left lately and are settled, newest first, and those that never left."""
-    for stream, _, number, methods, when in reversed(history):
+    for stream, number, methods, when in reversed(history):
         for at in reversed(range(len(methods))):
             identity = pack_object_id(stream.caller, number + at, 0)
             if identity in seen:

@@ -201,7 +201,7 @@ def _of_the_past(process: Process, object_id: bytes) -> dict[str, Any]:
         text = f"the call has failed ({failure.kind}): {failure.message().strip()}"
         return cause("ready", text, is_error=True)
     caller, number, _ = split_object_id(object_id)
-    for stream, _, first, methods, _ in list(process.caller.history):
+    for stream, first, methods, _ in process.caller.sent_lately():
         if stream.caller == caller and first <= number < first + len(methods):
             text = f"{who(process)} has had the result: the call has ended"
             return cause("ready", text, is_error=False)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.runtime.links.interrupts import protect_module
 from zactor.runtime.links.peer import BROKEN, CLOSED, FRESH, GREETING, LOST_AFTER, UP
+from zactor.wire.batches import SINGLES
 from zactor.wire.codec import (
     HELLO,
     HOP_LOST,
@@ -57,7 +58,7 @@ class Greetings:
             "received": self._post.received_from(peer),
             "number": peer.greeted,
             "heard": peer.heard,
-            "features": self._post.features,
+            "features": {SINGLES: True, **self._post.features},
         }
         if peer.is_returning:
             greeting["return"] = "link"
@@ -108,6 +109,7 @@ class Greetings:
                 self.refuse(route, envelope, text, is_forgotten=True)
                 return
             peer.link.acknowledged(received)
+            _note_features(peer, body)
             peer.heard = body.get("number", 0)
             if body.get("relayed") and peer.state != UP:
                 peer.is_relayed = True
@@ -123,6 +125,7 @@ class Greetings:
     def _welcome_received(self, peer: Peer, body: Any, frames: Sequence[bytes]) -> None:
         with peer.lock:
             peer.link.acknowledged(int(body["received"]))
+            _note_features(peer, body)
             if body.get("again") and peer.state == UP:
                 peer.send_unacked()
             # An answer to the hello on a connection that is gone says nothing about this one.
@@ -194,6 +197,11 @@ class Greetings:
             with lost.lock:
                 if lost.is_relayed and lost.state in (GREETING, UP):
                     lost.relay_failed()
+
+
+def _note_features(peer: Peer, body: dict[str, Any]) -> None:
+    features = body.get("features")
+    peer.takes_singles = type(features) is dict and bool(features.get(SINGLES))
 
 
 protect_module(__name__)

@@ -66,6 +66,7 @@ class Peer:
         "serving",
         "state",
         "successor",
+        "takes_singles",
         "was_welcome",
         "wire",
     )
@@ -100,6 +101,7 @@ class Peer:
         self.channels: list[Any] = []  # callee's streams by the peer's channel numbers
         self.replies: list[Any] = []  # groups of replies gathered for the peer
         self.serving: Any = None
+        self.takes_singles = False  # it has said so, see `wire.batches`
 
     def transmit(self, kind: int, body: Any, frames: Sequence[bytes] = ()) -> None:
         """Number the message, keep it, and send it if the connection is there. Under `lock`."""

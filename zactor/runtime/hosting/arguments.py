@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zactor.runtime.hosting.calling import Execution
+    from zactor.runtime.hosting.running_call import Arrived
     from zactor.runtime.process import Process
 
 
@@ -30,22 +31,14 @@ class ArgumentsMissingError(Exception):
         self.missing = missing
 
 
-def arrived(
-    execution: Execution, payload: Any, extras: dict[int, Any], frames: Any, refs: list[Any]
-) -> tuple[Any, Any]:
-    """Return `(args, kwargs)` of a call that is about to run.
-
-    Args:
-        execution: What will run it.
-        payload: Its arguments, pickled.
-        extras: What came with it.
-        frames: Its payload frames.
-        refs: The references in it, `(object id, owner)`.
+def arguments_of(execution: Execution, arrived: Arrived, refs: list[Any]) -> tuple[Any, Any]:
+    """Return `(args, kwargs)` of a call that is about to run; `refs` are those in it, with owners.
 
     Raises:
         ArgumentsMissingError: The task has to wait elsewhere for some of them.
         TaskError: One of them is lost, or is an error.
     """
+    payload, extras, frames = arrived.payload, arrived.extras, arrived.frames
     args: Sequence[Any] = ()
     kwargs: dict[str, Any] = {}
     if payload is not None:
@@ -73,7 +66,7 @@ def filled(
     `waits` says whether what is lost is waited for here.
 
     Raises:
-        ArgumentsMissingError, TaskError: As `arrived`.
+        ArgumentsMissingError, TaskError: As `arguments_of`.
     """
     args, kwargs = list(arguments[0]), arguments[1]
     missing: list[list[Any]] | None = None if waits else []
