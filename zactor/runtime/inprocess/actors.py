@@ -315,10 +315,12 @@ class LocalActor:
         if self.is_async:
             call.is_cancelled = bool(flags & batches.C_RECURSIVE)
             if self.loop is not None and call.task is not None:
+                call.is_told = True
                 self.loop.call_soon_threadsafe(call.task.cancel)
             return
         call.is_cancelled = True
-        if self.is_plain and self.execution.polled != (call.intake, call.seq):
+        call.is_told = not self.is_plain or self.execution.polled == (call.intake, call.seq)
+        if not call.is_told:
             if flags & batches.C_RECURSIVE:
                 self.process.cancel_all()
             interrupt(self.world, call)

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from zactor.runtime.inprocess.process import LocalProcess
     from zactor.runtime.inprocess.world import World
 
-_WHERE = "an in-process world (zactor.testing.local, local_mode) does not offer {}: use a real session"
+_WHERE = (
+    "an in-process world (zactor.testing.local, local_mode) does not offer {}: use world.trace, or a "
+    "real session"
+)
 
 
 class LocalDirectory:
