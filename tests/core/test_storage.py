@@ -15,6 +15,7 @@ from zactor.core.storage_effects import (
     ReadChunk,
     Remove,
     Reply,
+    ReplyFile,
     Restore,
     Spill,
     Take,
@@ -150,27 +151,33 @@ def test_a_full_disk_is_named_in_the_refusal(store):
     store.say(ReserveSegment(9, 60), Q)
     store.now = 2.0
     (reply,) = store.back("spilled", name, False, is_disk_full=True)
+    assert reply.value[0] == "OutOfDiskError"
     assert "disk" in reply.value[1]
     assert store.machine.stats().spilled == 0
 
 
-def test_the_disk_is_bounded():  # N3
-    store = Store(100, spill_limit=30)
+@pytest.mark.parametrize(
+    ("limit", "kind", "why"),
+    [(30, "OutOfDiskError", "the disk"), (0, "ObjectStoreFullError", "all is in use")],
+)
+def test_the_disk_is_bounded_and_the_refusal_says_so(limit, kind, why):  # N3
+    store = Store(100, spill_limit=limit)
     store.fill(X, 80)
     assert store.say(ReserveSegment(9, 60), Q) == []
     store.now = 2.0
-    assert error(store.back("tick")) == "ObjectStoreFullError"
+    (reply,) = store.back("tick")
+    assert reply.value[0] == kind
+    assert why in reply.value[1]
 
 
 def test_a_spilled_value_is_restored_once_for_all_who_ask(store):
     name = store.fill(X, 80)
     store.say(ReserveSegment(9, 60), Q)
-    assert store.locate(X, name, request=1) == []  # while it is on its way to the disk
-    (reply,) = store.back("spilled", name, True)  # the reservation was first
-    assert reply.request == 9
-    assert store.locate(X, name, request=2) == []
-    (restore,) = store.say(FreeSegment(reply.value, keep=False), Q)[1:]
+    (reply,) = store.back("spilled", name, True)
+    store.say(FreeSegment(reply.value, keep=False), Q)
+    (restore,) = store.locate(X, name, request=1)
     assert restore == Restore(restore.name, name)
+    assert store.locate(X, name, request=2) == []
     assert store.back("placed", restore.name, True) == [
         answer(restore.name, 1), answer(restore.name, 2)
     ]  # fmt: skip
@@ -178,18 +185,26 @@ def test_a_spilled_value_is_restored_once_for_all_who_ask(store):
     assert store.machine.stats()[:7] == (100, 0, 0, 0, 0, 0, 0)
 
 
-def test_a_value_that_cannot_be_restored_for_want_of_room_stays_on_disk(store):
+def test_a_spilled_value_that_finds_no_room_is_looked_at_on_the_disk(store):
     name = store.fill(X, 80)
     store.say(ReserveSegment(9, 60), Q)
-    store.back("spilled", name, True)
-    store.locate(X, name)
-    store.now = 2.0
-    assert error(store.back("tick")) == "ObjectStoreFullError"
-    assert store.locate(X, name) == []
-    (*_, restore) = store.say(FreeSegment("zactor-71-2", keep=False), Q)
+    assert store.locate(X, name, request=1) == []  # while it is on its way to the disk
+    reply, shown = store.back("spilled", name, True)  # the reservation was first
+    assert (reply.request, shown) == (9, ReplyFile(Q, None, 1, name))
+    assert store.locate(X, name) == [ReplyFile(Q, None, 7, name)]
+    store.say(FreeSegment(reply.value, keep=False), Q)
+    (restore,) = store.locate(X, name)
     assert type(restore) is Restore
-    *_, refused = store.back("placed", restore.name, False)
-    assert refused.value[0] == "ObjectStoreFullError"
+
+
+def test_a_value_that_cannot_be_written_to_memory_stays_on_disk_and_is_looked_at_there(store):
+    name = store.fill(X, 80)
+    store.say(ReserveSegment(9, 60), Q)
+    (reply,) = store.back("spilled", name, True)
+    store.say(FreeSegment(reply.value, keep=False), Q)
+    (restore,) = store.locate(X, name)
+    *_, shown = store.back("placed", restore.name, False)
+    assert shown == ReplyFile(Q, None, 7, name)
     assert store.machine.stats().objects == 1
 
 

@@ -22,6 +22,7 @@ from zactor.core.storage_effects import (
     ReadChunk,
     Remove,
     Reply,
+    ReplyFile,
     Restore,
     Spill,
     Take,
@@ -82,6 +83,11 @@ class StoreWorld(RuleBasedStateMachine):
         for effect in self.machine.drain():
             if isinstance(effect, Reply):
                 self.answered(effect)
+            elif isinstance(effect, ReplyFile):
+                process, kind, _ = self.open.pop(effect.request)  # N2
+                assert (process, kind) == (effect.peer, "locate")
+                # It is there, unless its removal is queued behind something newer.
+                assert effect.home in self.disk
             elif isinstance(effect, Ask):
                 self.asks.append(effect)
             elif not isinstance(effect, Watch) or effect.process not in self.alive:

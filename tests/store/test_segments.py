@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from zactor.exceptions import ObjectStoreFullError
 from zactor.store import layout
-from zactor.store.segments import SegmentMissingError, remove_segments, size_class
+from zactor.store.segment import size_class
+from zactor.store.segments import SegmentMissingError, remove_segments
 from zactor.wire.messages import FreeSegment, SegmentFilled
 
 np = pytest.importorskip("numpy")

@@ -64,3 +64,29 @@ def test_values_that_take_turns_in_little_room_are_not_lost() -> None:
             assert numbers == [(at + step) % 8 for step in range(8)]
     finally:
         zactor.shutdown()
+
+
+def test_what_is_on_disk_can_be_held_and_read_when_the_store_is_full_of_what_is_held() -> None:
+    zactor.init(object_store_memory=40 << 20, num_cpus=1, log_to_driver=False)
+    try:
+        refs = [zactor.put(numpy.full(1 << 20, number)) for number in range(12)]  # 8 MiB each
+        held = [zactor.get(ref) for ref in refs]  # 96 MiB
+        assert [float(array[-1]) for array in held] == list(range(12))
+        assert not any(array.flags.writeable for array in held)
+        del refs
+        assert [float(array[0]) for array in held] == list(range(12))
+    finally:
+        zactor.shutdown()
+
+
+def test_what_finds_no_room_on_this_machine_is_read_from_the_other(world: Machines) -> None:
+    world.broker()
+    world.node("--object-store-memory", str(20 << 20))
+    world.node("--resources", "far=1", machine="far")
+    world.init()
+    made = [full.options(resources={"far": 0.1}).remote(number) for number in range(3)]
+    blocks = [zactor.get(zactor.put(numpy.ones(1 << 20))) for _ in range(2)]
+    huge = zactor.remote(lambda: numpy.full(3 << 20, 5.0)).options(resources={"far": 0.1})
+    assert zactor.get(huge.remote(), timeout=PATIENCE)[-1] == 5.0  # 24 MiB
+    assert [float(array[0]) for array in zactor.get(made, timeout=PATIENCE)] == [0, 1, 2]
+    assert len(blocks) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
+from collections import deque
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import zactor
 from tests.testing.actors import Counter, double
 from zactor.exceptions import SerializationError, SessionLostError, TaskError, ZactorError
+from zactor.runtime.inprocess import references
 from zactor.testing import local
 from zactor.util import ActorPool
 from zactor.util.queue import Empty, Queue
@@ -195,3 +197,12 @@ def test_an_interrupted_test_leaves_nothing_that_runs() -> None:
     finally:
         signal.signal(signal.SIGALRM, before)
     assert not any(thread.name == "zactor-strand" for thread in threading.enumerate())
+
+
+def test_a_reference_that_outlives_its_module_goes_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As at the end of a program, when modules have forgotten what they had names for."""
+    kept = references.Kept(None, b"owner", deque())
+    monkeypatch.setattr(references, "Streaming", None)
+    del kept

@@ -269,4 +269,5 @@ class Inventory:
                 "bytes": cluster.definitions.size,
             },
             "resources": self.resources(),
+            "links": cluster.links(),
         }

@@ -8,7 +8,8 @@ while there is some; when there is not, it takes back what costs least, and olde
     3. values that are on disk already and were brought back to be read,
     4. other values, which it moves to disk,
 
-and when nothing is left that nobody is looking at, it refuses. What somebody looks at is found out
+and when nothing is left that nobody is looking at, it refuses; only what is on disk already, and finds no
+room to come back, is looked at there. What somebody looks at is found out
 by trying (`store.segments`): a segment in use is left alone and tried again a little later.
 
 A value that is asked for on this machine is answered with the segment it is in, after it was
@@ -33,7 +34,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from zactor.core.pulls import CHUNK, Pull, Pulls
+from zactor.core.pulls import CHUNK, Pulls
 from zactor.core.room import (
     COPY,
     FILLED,
@@ -56,6 +57,7 @@ from zactor.core.storage_effects import (
     ReadChunk,
     Remove,
     Reply,
+    ReplyFile,
     Restore,
     Spill,
     StorageStats,
@@ -64,7 +66,7 @@ from zactor.core.storage_effects import (
     Watch,
     WriteChunk,
 )
-from zactor.named import NamedTuple
+from zactor.core.stored import Asker, Disk, StoredObject, Want, is_sane, lost
 from zactor.wire.messages import (
     FreeSegment,
     LocateSegment,
@@ -75,43 +77,6 @@ from zactor.wire.messages import (
 
 RETRY = 0.05
 """Seconds until what was in use is tried again, while somebody waits for room."""
-
-
-class _Object:
-    __slots__ = (
-        "address", "home", "is_copy", "is_moving", "is_spilled", "maker", "object_id", "owner",
-        "segment", "size", "used_at", "waiters",
-    )  # fmt: skip
-
-    def __init__(
-        self, object_id: bytes, owner: bytes, size: int, home: str, now: float
-    ) -> None:
-        self.object_id = object_id
-        self.maker = b""  # process that made its home; b"" if that is elsewhere
-        self.owner = owner  # b"" for copies: their owner is watched where they came from
-        self.size = size
-        self.home = home  # segment it was first written to, here or elsewhere; never changes
-        self.segment: str | None = None  # where it is in memory here
-        self.is_spilled = False  # and on disk
-        self.is_moving = False  # a restore or a pull is under way, perhaps waiting for room
-        self.is_copy = False  # another node has it
-        self.address: Any = None  # of that node
-        self.used_at = now
-        self.waiters: list[_Asker] = []  # who asked where it is
-
-
-class _Asker(NamedTuple):
-    peer: bytes
-    address: Any
-    request: int
-
-
-class _Want(NamedTuple):
-    size: int
-    deadline: float
-    asker: _Asker | None = None  # a process that reserves,
-    restore: _Object | None = None  # or what is to be brought from disk,
-    pull: Pull | None = None  # or from another node
 
 
 class Storage:
@@ -141,21 +106,19 @@ class Storage:
         """
         self._node = node
         self._process = process
-        self._spill_limit = spill_limit
         self._patience = patience
         self._copy_seconds = copy_seconds
         self._room = Room(prefix, capacity)
         self._pulls = Pulls()
-        self._objects: dict[bytes, _Object] = {}
-        self._homes: dict[str, _Object] = {}
-        self._on_disk = 0  # bytes spilled, or set aside for spilling
-        self._wants: deque[_Want] = deque()  # served in order
+        self._objects: dict[bytes, StoredObject] = {}
+        self._homes: dict[str, StoredObject] = {}
+        self._disk = Disk(spill_limit)
+        self._wants: deque[Want] = deque()  # served in order
         self._makers: dict[
             bytes, Any
         ] = {}  # living processes that have made segments -> address
         self._watched: dict[bytes, None] = {}
         self._retry_at: float | None = None
-        self._is_disk_full = False
         self._counts = dict.fromkeys(("taken", "spills", "restores", "pulls", "refused"), 0)
         self._effects: list[Effect] = []
 
@@ -163,24 +126,24 @@ class Storage:
 
     def receive(self, peer: bytes, address: Any, message: Any, now: float) -> None:
         """Handle a message about the store; what is malformed is refused or ignored."""
-        if not _is_sane(message):
+        if not is_sane(message):
             request = getattr(message, "request", None)
             if type(request) is int:
-                self._reply(_Asker(peer, address, request), _lost(b""))
+                self._reply(Asker(peer, address, request), lost(b""))
             return
         match message:
             case ReserveSegment(request, size):
                 self._makers[peer] = address
-                asker = _Asker(peer, address, request)
-                self._wants.append(_Want(size, now + self._patience, asker=asker))
+                asker = Asker(peer, address, request)
+                self._wants.append(Want(size, now + self._patience, asker=asker))
             case SegmentFilled():
                 self._filled(peer, message, now)
             case FreeSegment(name, keep, object_id):
                 self._freed(peer, name, object_id, keep=keep)
             case LocateSegment():
-                self._locate(_Asker(peer, address, message.request), message, now)
+                self._locate(Asker(peer, address, message.request), message, now)
             case ReadSegment():
-                self._read(_Asker(peer, address, message.request), message)
+                self._read(Asker(peer, address, message.request), message)
         self._serve(now)
 
     def process_lost(self, process: bytes, now: float) -> None:
@@ -212,13 +175,14 @@ class Storage:
         """The outcome of `Spill`."""
         segment = self._room.segments[name]
         self._room.going_ends(segment)
-        self._is_disk_full = self._is_disk_full or is_disk_full
+        if is_disk_full:
+            self._disk.is_full_now()
         self._counts["spills"] += ok
         known = self._object_in(segment)
         if ok and known is not None and known.object_id == segment.leaving:
             known.is_spilled = True
         else:
-            self._on_disk -= segment.spilling
+            self._disk.give(segment.spilling)
             if ok:  # freed meanwhile
                 self._effects.append(Forget(name))
         segment.spilling = 0
@@ -273,7 +237,7 @@ class Storage:
         else:
             pull.first = chunk
             known.size = pull.size
-            self._wants.append(_Want(pull.size, now + self._patience, pull=pull))
+            self._wants.append(Want(pull.size, now + self._patience, pull=pull))
             self._serve(now)
 
     # -- time -------------------------------------------------------------------------------------
@@ -328,7 +292,7 @@ class Storage:
             used=self._room.used,
             warm=sum(segments[name].size for name in self._room.listed(WARM)),
             filled=sum(segment.size for segment in segments.values() if segment.object_id),
-            spilled=self._on_disk,
+            spilled=self._disk.used,
             objects=len(self._objects),
             waiting=len(self._wants) + sum(len(k.waiters) for k in self._objects.values()),
             **self._counts,
@@ -340,8 +304,9 @@ class Storage:
         segments = self._room.segments
         on_disk = sum(known.size for known in self._objects.values() if known.is_spilled)
         set_aside = sum(segment.spilling for segment in segments.values())
-        assert self._on_disk == on_disk + set_aside, ("N3", self._on_disk, on_disk, set_aside)
-        assert self._on_disk <= self._spill_limit, "N3"
+        disk = self._disk
+        assert disk.used == on_disk + set_aside, ("N3", disk.used, on_disk, set_aside)
+        assert disk.used <= disk.limit, "N3"
         assert len(self._homes) == len(self._objects), "N4"
         for object_id, known in self._objects.items():
             assert self._homes[known.home] is known, "N4"
@@ -367,7 +332,7 @@ class Storage:
             if want.size <= room.capacity:
                 if self._reclaim(room.used + want.size - room.capacity):
                     return
-                if now < want.deadline:
+                if want.restore is None and now < want.deadline:
                     self._retry_at = min(now + RETRY, want.deadline)
                     return
             self._wants.popleft()
@@ -377,7 +342,7 @@ class Storage:
     def _try_anew(self) -> None:
         self._retry_at = None
         self._room.in_use.clear()
-        self._is_disk_full = False
+        self._disk.try_anew()
 
     def _reclaim(self, needed: int) -> bool:
         """Start to take back that many bytes; False if nothing is going, nor can go."""
@@ -386,10 +351,8 @@ class Storage:
                 break
             if table != PRIMARY:
                 self._start(segment, TAKING)
-            elif not self._is_disk_full:
-                size = self._objects[segment.object_id].size
-                if self._on_disk + size <= self._spill_limit:
-                    self._start(segment, SPILLING)
+            elif self._disk.has(self._objects[segment.object_id].size):
+                self._start(segment, SPILLING)
         return self._room.going > 0
 
     def _start(self, segment: Segment, state: str) -> None:
@@ -400,10 +363,10 @@ class Storage:
         else:
             segment.leaving = segment.object_id
             segment.spilling = self._objects[segment.object_id].size
-            self._on_disk += segment.spilling
+            self._disk.take(segment.spilling)
             self._effects.append(Spill(segment.name, segment.object_id, segment.name))
 
-    def _grant(self, want: _Want) -> None:
+    def _grant(self, want: Want) -> None:
         if want.asker is not None:
             segment = self._room.new(want.asker.peer, want.size, RESERVED)
             self._effects.append(Reply(*want.asker, ok=True, value=segment.name))
@@ -424,7 +387,7 @@ class Storage:
         pull.first = b""
         self._pulls.ask_more(pull)
 
-    def _wanted(self, want: _Want) -> _Object | None:
+    def _wanted(self, want: Want) -> StoredObject | None:
         """The object that a restore or a pull is for, if it is still that."""
         if want.pull is not None:
             is_current = self._pulls.get(want.pull.object_id) is want.pull
@@ -433,7 +396,11 @@ class Storage:
         is_current = self._objects.get(want.restore.object_id) is want.restore
         return want.restore if is_current else None
 
-    def _refuse(self, want: _Want) -> None:
+    def _refuse(self, want: Want) -> None:
+        if want.restore is not None:
+            if self._wanted(want) is not None:
+                self._show_file(want.restore)
+            return
         self._counts["refused"] += 1
         error = self._full(want.size)
         if want.asker is not None:
@@ -445,16 +412,16 @@ class Storage:
             self._fail(known, error)
 
     def _full(self, size: int) -> list[Any]:
-        why = (
-            "the disk for spilled values is full too" if self._is_disk_full else "all is in use"
-        )
+        is_disk_full = self._disk.is_full
+        why = "the disk for spilled values is full too" if is_disk_full else "all is in use"
         taken = f"{self._room.used} of {self._room.capacity} are taken"
         fields = {"size": size, "capacity": self._room.capacity, "node_id": self._node.hex()}
-        return ["ObjectStoreFullError", f"{size} bytes do not fit: {taken}, {why}", fields]
+        kind = "OutOfDiskError" if is_disk_full else "ObjectStoreFullError"
+        return [kind, f"{size} bytes do not fit: {taken}, {why}", fields]
 
     # -- inside: segments and objects -------------------------------------------------------------
 
-    def _object_in(self, segment: Segment) -> _Object | None:
+    def _object_in(self, segment: Segment) -> StoredObject | None:
         known = self._objects.get(segment.object_id)
         return known if known is not None and known.segment == segment.name else None
 
@@ -470,7 +437,7 @@ class Storage:
             self._free(earlier, keep=True)
         if object_id in self._objects:
             self._end(self._objects[object_id], by=b"")  # a copy of what was made again here
-        known = self._objects[object_id] = _Object(object_id, owner, size, name, now)
+        known = self._objects[object_id] = StoredObject(object_id, owner, size, name, now)
         self._homes[name] = known
         known.maker = peer
         known.segment = name
@@ -512,7 +479,7 @@ class Storage:
         else:
             self._remove(segment)
 
-    def _end(self, known: _Object, *, by: bytes) -> None:
+    def _end(self, known: StoredObject, *, by: bytes) -> None:
         """Nobody holds the object any more, says `by`; its segment's maker should know."""
         segment = None
         if known.segment == known.home:
@@ -536,16 +503,16 @@ class Storage:
         segment.state = INSPECTING
         self._effects.append(Inspect(segment.name))
 
-    def _free(self, known: _Object, *, keep: bool = False) -> None:
+    def _free(self, known: StoredObject, *, keep: bool = False) -> None:
         """The object is no more: so are its file, its segment (unless kept) and what waits for it."""
         del self._objects[known.object_id]
         del self._homes[known.home]
         is_pulled = self._pulls.get(known.object_id) is not None
         self._pulls.stop(known.object_id)
         for asker in known.waiters:
-            self._reply(asker, _lost(known.object_id))
+            self._reply(asker, lost(known.object_id))
         if known.is_spilled:
-            self._on_disk -= known.size
+            self._disk.give(known.size)
             self._effects.append(Forget(known.home))
         segment = None if known.segment is None else self._room.segments[known.segment]
         if segment is None:
@@ -588,7 +555,7 @@ class Storage:
         self._serve(now)
 
     def _filling_ended(
-        self, segment: Segment | None, known: _Object | None, *, ok: bool, now: float
+        self, segment: Segment | None, known: StoredObject | None, *, ok: bool, now: float
     ) -> None:
         """A restore or a pull is over."""
         if known is not None and segment is not None and ok:
@@ -600,13 +567,13 @@ class Storage:
                 self._remove(segment)
             if known is not None:
                 known.segment = None
-                is_there = known.is_spilled  # but could not be written to memory
-                self._fail(
-                    known, self._full(known.size) if is_there else _lost(known.object_id)
-                )
+                if known.is_spilled:  # but could not be written to memory
+                    self._show_file(known)
+                else:
+                    self._fail(known, lost(known.object_id))
         self._serve(now)
 
-    def _rest(self, segment: Segment, known: _Object) -> None:
+    def _rest(self, segment: Segment, known: StoredObject) -> None:
         """The object is in memory, and may go; tell who waits."""
         segment.state = FILLED
         table = COPY if known.is_copy else RESTORED if known.is_spilled else PRIMARY
@@ -617,7 +584,7 @@ class Storage:
 
     # -- inside: finding --------------------------------------------------------------------------
 
-    def _locate(self, asker: _Asker, message: LocateSegment, now: float) -> None:
+    def _locate(self, asker: Asker, message: LocateSegment, now: float) -> None:
         _, object_id, name, node, address = message
         known = self._objects.get(object_id)
         if known is not None and known.home != name and name in self._room.segments:
@@ -628,9 +595,9 @@ class Storage:
                 self._effects.append(Reply(*asker, ok=True, value=name))
                 return
             if node == self._node or not address or name in self._homes:
-                self._reply(asker, _lost(object_id))
+                self._reply(asker, lost(object_id))
                 return
-            known = self._objects[object_id] = _Object(object_id, b"", 0, name, now)
+            known = self._objects[object_id] = StoredObject(object_id, b"", 0, name, now)
             self._homes[name] = known
             known.is_copy = True
             known.address = address
@@ -642,29 +609,36 @@ class Storage:
         elif segment.state == FILLED:
             self._rest(segment, known)  # at the young end
 
-    def _read(self, asker: _Asker, message: ReadSegment) -> None:
+    def _read(self, asker: Asker, message: ReadSegment) -> None:
         _, name, offset, length = message
         known = self._homes.get(name)
         if (known is None and name not in self._room.segments) or offset < 0 or length <= 0:
-            self._reply(asker, _lost(b""))
+            self._reply(asker, lost(b""))
             return
         here = name if known is None or known.segment is None else known.segment
         self._effects.append(ReadChunk(*asker, here, name, offset, min(length, CHUNK)))
 
-    def _bring(self, known: _Object, now: float) -> None:
+    def _bring(self, known: StoredObject, now: float) -> None:
         """Have the object in memory: from disk, or from the node that has it."""
         if known.is_moving:
             return
         if not known.is_copy and not known.is_spilled:
-            self._fail(known, _lost(known.object_id))
+            self._fail(known, lost(known.object_id))
             return
         known.is_moving = True
         if known.is_copy:
             self._pulls.start(known.object_id, known.home, known.address)
         else:
-            self._wants.append(_Want(known.size, now + self._patience, restore=known))
+            self._wants.append(Want(known.size, now + self._patience, restore=known))
 
-    def _fail(self, known: _Object, error: list[Any]) -> None:
+    def _show_file(self, known: StoredObject) -> None:
+        """There is no room for it in memory: who asks looks at it on the disk."""
+        known.is_moving = False
+        for asker in known.waiters:
+            self._effects.append(ReplyFile(*asker, known.home))
+        known.waiters.clear()
+
+    def _fail(self, known: StoredObject, error: list[Any]) -> None:
         """Nobody gets the object now; unless it is on disk, it is forgotten."""
         known.is_moving = False
         for asker in known.waiters:
@@ -673,28 +647,5 @@ class Storage:
         if not known.is_spilled:
             self._free(known)
 
-    def _reply(self, asker: _Asker, error: list[Any]) -> None:
+    def _reply(self, asker: Asker, error: list[Any]) -> None:
         self._effects.append(Reply(*asker, ok=False, value=error))
-
-
-_KINDS: dict[type, tuple[Any, ...]] = {
-    ReserveSegment: (int, int),
-    SegmentFilled: (str, bytes, int, bytes),
-    FreeSegment: (str, bool, bytes),
-    LocateSegment: (int, bytes, str, bytes, (list, tuple)),
-    ReadSegment: (int, str, int, int),
-}
-
-
-def _is_sane(message: Any) -> bool:
-    """Whether the fields are of the right kinds, and no number is negative."""
-    kinds = _KINDS.get(type(message))
-    return kinds is not None and all(
-        isinstance(field, kind) and (kind is not int or field >= 0)
-        for field, kind in zip(message, kinds, strict=True)
-    )
-
-
-def _lost(object_id: bytes) -> list[Any]:
-    text = "the value is not in the store of the machine that had it"
-    return ["ObjectLostError", text, {"object_ref_hex": object_id.hex()}]

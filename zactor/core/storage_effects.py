@@ -24,6 +24,15 @@ class Reply(NamedTuple):
     value: Any
 
 
+class ReplyFile(NamedTuple):
+    """Answer the request of `peer` with the path of the file `home`, where its object is on disk."""
+
+    peer: bytes
+    address: Any
+    request: int
+    home: str
+
+
 class Tell(NamedTuple):
     """Send `message` to a process of this machine: an object in one of its segments is freed."""
 
@@ -112,6 +121,7 @@ class Forget(NamedTuple):
 
 Effect: TypeAlias = (
     Reply
+    | ReplyFile
     | Tell
     | Ask
     | Watch

@@ -15,7 +15,9 @@
     ├─ PendingCallsLimitExceeded      too many calls wait already
     ├─ WorkerCrashedError             the process that ran the task died
     ├─ LocalNodeDiedError, NodeDiedError
-    ├─ OutOfMemoryError, OutOfDiskError, ObjectStoreFullError
+    ├─ OutOfMemoryError
+    ├─ ObjectStoreFullError
+    │  └─ OutOfDiskError
     ├─ ObjectLostError
     │  ├─ ObjectFetchTimedOutError
     │  ├─ ObjectFreedError

@@ -274,12 +274,13 @@ class ObjectStoreFullError(ZactorError):
     node_id: str = ""
 
 
-class OutOfDiskError(ZactorError):
+class OutOfDiskError(ObjectStoreFullError):
     """The object store is full, and so is the disk that it would spill to."""
 
-    _advice = "The object cannot be created: the store is full and so is the local disk."
-
-    node_id: str = ""
+    _advice = (
+        "The object cannot be created: the store is full and so is the local disk. Drop "
+        "references, or make room in the session directory's file system (ZACTOR_TMPDIR)."
+    )
 
 
 class ObjectLostError(ZactorError):

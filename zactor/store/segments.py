@@ -36,7 +36,6 @@ import fcntl
 import os
 import threading
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -45,15 +44,14 @@ from weakref import ref
 from zactor.exceptions import ObjectStoreFullError
 from zactor.named import NamedTuple
 from zactor.store import layout
-from zactor.store.memory import PAGE, Mapping, export, flat, write_file
+from zactor.store.memory import Mapping, export, flat
+from zactor.store.segment import Segment, Value, remove_file, size_class, value_in
 from zactor.wire.messages import FreeSegment, SegmentFilled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 SHM = "/dev/shm"  # noqa: S108 - where POSIX shared memory lives on Linux
-_SMALL_PIECE = 64 * 1024
-_SMALLEST_CLASS = 64 * 1024
 # A warm segment may be this much larger than a value: more would waste memory while it lives.
 _LARGEST_MISFIT = 2
 # Freed segments that others look at are tried again, but of many such only some are kept.
@@ -69,16 +67,6 @@ class Stored(NamedTuple):
     size: int
 
 
-class Value(NamedTuple):
-    """A value in shared memory: read-only views of it."""
-
-    payload: memoryview
-    buffers: list[memoryview]
-    is_new_view: (
-        bool  # counts as a new local reference, until `drain_unmapped` names the object
-    )
-
-
 class SegmentMissingError(LookupError):
     """The segment is not there, or holds something else now: ask the node (`LocateSegment`)."""
 
@@ -91,65 +79,6 @@ class PoolStats(NamedTuple):
     warm_bytes: int
     attached: int
     attached_bytes: int
-
-
-class _File:
-    """An open file; its lock lasts as long as somebody keeps this object."""
-
-    __slots__ = ("fd",)
-
-    def __init__(self, path: str, flags: int) -> None:
-        self.fd = -1
-        self.fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-
-    def __del__(self, _close: Callable[[int], None] = os.close) -> None:
-        if self.fd >= 0:
-            _close(self.fd)
-
-    def try_lock(self, how: int) -> bool:
-        try:
-            fcntl.flock(self.fd, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def unlock(self) -> None:
-        fcntl.flock(self.fd, fcntl.LOCK_UN)
-
-
-class _Segment:
-    __slots__ = (
-        "allocated", "capacity", "export", "file", "is_filled", "is_own", "mapping", "name", "object_id",
-        "path", "reported", "since", "views",
-    )  # fmt: skip
-
-    def __init__(
-        self, name: str, path: str, capacity: int, since: float, *, is_own: bool
-    ) -> None:
-        self.name = name
-        self.path = path
-        self.file: _File | None = None  # carries our lock; views keep it too
-        self.capacity = capacity  # own: what the node reserved; others': size of the file
-        self.is_own = is_own  # made by this process: writable, and ours to re-use
-        self.allocated = 0  # size of the file: all of it has pages
-        self.object_id = layout.NO_OBJECT
-        self.is_filled = False  # own: holds a value that was not freed yet, or is being written
-        self.mapping: Mapping | None = None
-        self.export: ref[Any] | None = None  # what views are views of, while there are any
-        self.views = 0  # exports made and not yet seen to be gone (`_reap`)
-        self.reported: type | None = None  # last message to the node about it
-        self.since = since  # last used; warm and attached ones go after a while
-
-    def open(self, flags: int) -> _File:
-        if self.file is None:
-            self.file = _File(self.path, flags)
-        return self.file
-
-
-def size_class(size: int) -> int:
-    """Round up so that at most an eighth is wasted, and freed segments fit later values."""
-    step = max(_SMALLEST_CLASS, 1 << max(size.bit_length() - 4, 0))
-    return -(-size // step) * step
 
 
 class SegmentPool:
@@ -186,14 +115,14 @@ class SegmentPool:
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._segments: dict[str, _Segment] = {}
+        self._segments: dict[str, Segment] = {}
         self._warm: list[
             tuple[int, str]
         ] = []  # (capacity, name), sorted: best fit by bisection
         self._warm_bytes = 0
         self._busy = 0  # of the warm ones, those that somebody looked at when they were freed
         self._attached_bytes = 0  # mapped, of others, without views
-        self.unviewed: deque[tuple[_Segment, bytes]] = deque()  # appended to by finalizers only
+        self.unviewed: deque[tuple[Segment, bytes]] = deque()  # appended to by finalizers only
         self._unmapped: list[bytes] = []
         self._messages: dict[str, SegmentFilled | FreeSegment] = {}
 
@@ -213,7 +142,7 @@ class SegmentPool:
         offsets = [plan.payload_at, *plan.buffers_at]
         segment = self._claim_warm(plan.size) or self._create(plan.size)
         try:
-            self._fill(segment, plan, offsets, parts)
+            segment.fill(plan, offsets, parts)
         except OSError as error:
             self._abandon(segment)
             if error.errno != errno.ENOSPC:
@@ -261,7 +190,7 @@ class SegmentPool:
         return name in self._segments or os.path.exists(self._path(name))
 
     def get(self, name: str, object_id: bytes) -> Value:
-        """Map a value and return views of it.
+        """Map a value and return views of it. The name may be the path of a file on disk.
 
         Raises:
             SegmentMissingError: Ask the node where it is now.
@@ -271,7 +200,7 @@ class SegmentPool:
             segment = self._segments.get(name)
             if segment is None:
                 now = self._clock()
-                segment = _Segment(name, self._path(name), 0, now, is_own=False)
+                segment = Segment(name, self._path(name), 0, now, is_own=False)
                 self._segments[name] = segment
             exported = segment.export() if segment.export is not None else None
             is_new = exported is None
@@ -283,23 +212,9 @@ class SegmentPool:
                     raise SegmentMissingError(name)
             elif segment.object_id != object_id:
                 raise SegmentMissingError(name)
-        return self._value(exported, is_new=is_new)
+        return value_in(exported, is_new=is_new)
 
-    @staticmethod
-    def _value(exported: Any, *, is_new: bool) -> Value:
-        view = memoryview(exported).cast("B").toreadonly()
-        header = layout.read_header(bytes(view[: layout.HEADER_SIZE]))
-        assert header is not None
-        table_end = layout.HEADER_SIZE + 16 * header.buffers
-        payload, spans = layout.pieces(header, bytes(view[layout.HEADER_SIZE : table_end]))
-        start, length = payload
-        return Value(
-            view[start : start + length],
-            [view[offset : offset + length] for offset, length in spans],
-            is_new,
-        )
-
-    def _open_views(self, segment: _Segment, object_id: bytes) -> Any | None:
+    def _open_views(self, segment: Segment, object_id: bytes) -> Any | None:
         """Lock the segment, see that it is what it should be, and export its memory."""
         if segment.is_own and not segment.is_filled:
             return None
@@ -376,7 +291,7 @@ class SegmentPool:
         with self._lock:
             for segment in list(self._segments.values()):
                 if segment.is_own:
-                    _remove_file(segment.path)
+                    remove_file(segment.path)
                 self._drop(segment)
             self._messages.clear()
 
@@ -395,11 +310,12 @@ class SegmentPool:
     # -- inside: making and filling ---------------------------------------------------------------
 
     def _path(self, name: str) -> str:
-        if "/" in name or not name.startswith("zactor-"):
+        directory, _, last = name.rpartition("/")
+        if not last.startswith("zactor-") or not (directory.startswith("/") or last == name):
             raise SegmentMissingError(name)
-        return f"{self._directory}/{name}"
+        return f"{directory or self._directory}/{last}"
 
-    def _claim_warm(self, size: int) -> _Segment | None:
+    def _claim_warm(self, size: int) -> Segment | None:
         """The smallest warm segment that fits and that nobody looks at, locked."""
         with self._lock:
             self._reap()
@@ -420,16 +336,16 @@ class SegmentPool:
                 self._unwarm(segment)
                 if os.fstat(file.fd).st_nlink:
                     if segment.object_id != layout.NO_OBJECT:
-                        self._clear(segment, file)
+                        segment.clear(file)
                     segment.is_filled = True
                     return segment
                 self._drop(segment)  # the node took it back
         return None
 
-    def _create(self, size: int) -> _Segment:
+    def _create(self, size: int) -> Segment:
         capacity = size_class(size)
         name = self._reserve(capacity)
-        segment = _Segment(name, self._path(name), capacity, self._clock(), is_own=True)
+        segment = Segment(name, self._path(name), capacity, self._clock(), is_own=True)
         segment.is_filled = True  # not to be trimmed while it is being written
         try:
             segment.open(os.O_RDWR | os.O_CREAT | os.O_EXCL).try_lock(fcntl.LOCK_EX)
@@ -440,29 +356,6 @@ class SegmentPool:
         with self._lock:
             self._segments[name] = segment
         return segment
-
-    @staticmethod
-    def _fill(
-        segment: _Segment, plan: layout.Plan, offsets: list[int], parts: list[memoryview]
-    ) -> None:
-        fd = segment.open(os.O_RDWR).fd
-        if not segment.allocated:
-            _write_fresh(fd, plan, offsets, parts)
-            segment.allocated = _pages(plan.size)
-            os.ftruncate(fd, segment.allocated)  # the last page is there already
-            return
-        if segment.allocated < plan.size:
-            missing = _pages(plan.size) - segment.allocated
-            os.posix_fallocate(fd, segment.allocated, missing)
-            segment.allocated += missing
-            segment.mapping = None
-        mapping = segment.mapping
-        if mapping is None:
-            mapping = segment.mapping = Mapping(fd, segment.allocated, is_writable=True)
-        mapping.populate(plan.size)
-        for offset, part in zip(offsets, parts, strict=True):
-            mapping.write(offset, part)
-        mapping.write(0, memoryview(plan.head))
 
     # -- inside: letting go -----------------------------------------------------------------------
 
@@ -482,7 +375,7 @@ class SegmentPool:
             elif not segment.is_filled:
                 self._make_warm(segment)
 
-    def _make_warm(self, segment: _Segment) -> None:
+    def _make_warm(self, segment: Segment) -> None:
         """Keep a freed segment for the next value, unless somebody else uses it or took it."""
         try:
             file = segment.open(os.O_RDWR)
@@ -495,7 +388,7 @@ class SegmentPool:
         # Without the lock somebody still looks at it, most often a callee that has just replied, or
         # the node spills it. Then it stays as it is until it is claimed.
         if file.try_lock(fcntl.LOCK_EX):
-            self._clear(segment, file)
+            segment.clear(file)
             file.unlock()
         elif self._busy >= _MOST_BUSY:
             self._forget_own(segment)
@@ -509,27 +402,20 @@ class SegmentPool:
         while self._warm_bytes > self._warm_limit:
             self._let_go(min(map(self._warm_segment, self._warm), key=lambda s: s.since))
 
-    @staticmethod
-    def _clear(segment: _Segment, file: _File) -> None:
-        """What was in the segment is not to be found any more. Under an exclusive lock."""
-        offset, zeros = layout.clear_object()
-        os.pwrite(file.fd, zeros, offset)
-        segment.object_id = layout.NO_OBJECT
-
-    def _forget_own(self, segment: _Segment) -> None:
+    def _forget_own(self, segment: Segment) -> None:
         """Leave a segment to the node."""
         self._messages[segment.name] = FreeSegment(segment.name, keep=False)
         self._drop(segment)
 
-    def _warm_segment(self, entry: tuple[int, str]) -> _Segment:
+    def _warm_segment(self, entry: tuple[int, str]) -> Segment:
         return self._segments[entry[1]]
 
-    def _unwarm(self, segment: _Segment) -> None:
+    def _unwarm(self, segment: Segment) -> None:
         self._warm.remove((segment.capacity, segment.name))
         self._warm_bytes -= segment.capacity
         self._busy -= segment.object_id != layout.NO_OBJECT
 
-    def _let_go(self, segment: _Segment) -> None:
+    def _let_go(self, segment: Segment) -> None:
         """A segment without views: delete it if it is ours, else only detach."""
         if not segment.is_own:
             self._detach(segment)
@@ -537,12 +423,12 @@ class SegmentPool:
             self._unwarm(segment)
             self._discard(segment)
 
-    def _discard(self, segment: _Segment) -> None:
-        _remove_file(segment.path)
+    def _discard(self, segment: Segment) -> None:
+        remove_file(segment.path)
         self._messages[segment.name] = FreeSegment(segment.name, keep=False)
         self._drop(segment)
 
-    def _abandon(self, segment: _Segment) -> None:
+    def _abandon(self, segment: Segment) -> None:
         with self._lock:
             self._discard(segment)
 
@@ -551,11 +437,11 @@ class SegmentPool:
             idle = [s for s in self._segments.values() if not s.is_own and not s.views]
             self._detach(min(idle, key=lambda segment: segment.since))
 
-    def _detach(self, segment: _Segment) -> None:
+    def _detach(self, segment: Segment) -> None:
         self._attached_bytes -= segment.capacity
         self._drop(segment)
 
-    def _drop(self, segment: _Segment) -> None:
+    def _drop(self, segment: Segment) -> None:
         """Forget the segment. Views that still exist keep their mapping, and the lock with it."""
         self._segments.pop(segment.name, None)
         segment.mapping = segment.file = None
@@ -569,43 +455,6 @@ def remove_segments(prefix: str, directory: str = SHM) -> list[str]:
         raise ValueError(prefix)
     for entry in os.scandir(directory):
         if entry.name.startswith(prefix):
-            _remove_file(entry.path)
+            remove_file(entry.path)
             removed.append(entry.name)
     return removed
-
-
-def _remove_file(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _pages(size: int) -> int:
-    return -(-size // PAGE) * PAGE
-
-
-def _write_fresh(
-    fd: int, plan: layout.Plan, offsets: list[int], parts: list[memoryview]
-) -> None:
-    """Write a value to an empty file by system calls, small pieces gathered.
-
-    Through a mapping each fresh page would be allocated, zeroed, mapped and then copied to; `pwrite`
-    only allocates and copies (2.1 against 1.2 GB/s). Nothing is left a hole (S2). The header comes
-    last: where there is one, the value is whole, whenever its writer died.
-    """
-    pending = bytearray(len(plan.head))
-    start = 0
-    for offset, part in zip(offsets, parts, strict=True):
-        pending.extend(bytes(offset - start - len(pending)))
-        if part.nbytes <= _SMALL_PIECE:
-            pending += part
-            if len(pending) < 16 * _SMALL_PIECE:
-                continue
-        write_file(fd, start, memoryview(pending))
-        start += len(pending)
-        pending = bytearray()
-        if part.nbytes > _SMALL_PIECE:
-            write_file(fd, start, part)
-            start += part.nbytes
-    if pending:
-        write_file(fd, start, memoryview(pending))
-    write_file(fd, 0, memoryview(plan.head))

@@ -73,7 +73,7 @@ class StoreFiles:
     def restore(self, name: str, home: str) -> Outcome:
         """Make a segment from a spilled object; the file on disk stays."""
         try:
-            source = os.open(self._spilled(home), os.O_RDONLY | _FLAGS)
+            source = os.open(self.spilled(home), os.O_RDONLY | _FLAGS)
         except FileNotFoundError:
             return Outcome(ok=False)
         try:
@@ -119,7 +119,7 @@ class StoreFiles:
         # It may be moved to disk between the first look and the second, and back before the third.
         return (
             self._read(self._segment(name), offset, length)
-            or self._read(self._spilled(home), offset, length)
+            or self._read(self.spilled(home), offset, length)
             or self._read(self._segment(name), offset, length)
         )
 
@@ -154,7 +154,13 @@ class StoreFiles:
     def forget(self, home: str) -> None:
         """Delete a spilled object's file."""
         with suppress(FileNotFoundError):
-            os.unlink(self._spilled(home))
+            os.unlink(self.spilled(home))
+
+    def spilled(self, home: str) -> str:
+        """Where a spilled object is: a file that is mapped as a segment is."""
+        if "/" in home or not home.startswith("zactor-"):
+            raise ValueError(home)
+        return f"{self._disk}/{home}"
 
     def room(self) -> int:
         """Bytes that the file system of the segments has left."""
@@ -187,11 +193,6 @@ class StoreFiles:
             raise ValueError(name)
         return f"{self._shm}/{name}"
 
-    def _spilled(self, home: str) -> str:
-        if "/" in home or not home.startswith("zactor-"):
-            raise ValueError(home)
-        return f"{self._disk}/{home}"
-
     def _create(self, name: str) -> int:
         return os.open(self._segment(name), os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
 
@@ -217,7 +218,7 @@ class StoreFiles:
 
     def _write_spilled(self, home: str, source: int, size: int) -> None:
         os.makedirs(self._disk, mode=0o700, exist_ok=True)
-        path = self._spilled(home)
+        path = self.spilled(home)
         target = os.open(f"{path}.part", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600)
         try:
             _copy(target, source, size)

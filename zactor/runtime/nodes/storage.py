@@ -25,6 +25,7 @@ from zactor.core.storage_effects import (
     ReadChunk,
     Remove,
     Reply,
+    ReplyFile,
     Restore,
     Spill,
     StorageStats,
@@ -164,7 +165,10 @@ class StorageShell:
         """Give to the helpers what is theirs; return the rest."""
         effects: list[NodeEffect] = []
         for effect in self._machine.drain():
-            if isinstance(effect, Reply | Tell | Ask | Watch):
+            if isinstance(effect, ReplyFile):
+                path = self._files.spilled(effect.home)
+                effects.append(Reply(*effect[:3], ok=True, value=path))
+            elif isinstance(effect, Reply | Tell | Ask | Watch):
                 effects.append(effect)
             elif isinstance(effect, ReadChunk):
                 self._reader.do(self._job(effect))

@@ -146,7 +146,13 @@ class Sharing:
                     return ELSEWHERE
                 if self._process.node is None:
                     return _read_far(self._process, object_id, place, WarmMemory(0), deadline)
-                before, name = name, self._locate(object_id, place, deadline)
+                try:
+                    before, name = name, self._locate(object_id, place, deadline)
+                except ObjectStoreFullError:
+                    if place[2] == self._process.node.node:
+                        raise
+                    # What has no room on this machine comes into this process's own memory.
+                    return _read_far(self._process, object_id, place, WarmMemory(0), deadline)
                 same = same + 1 if name == before else 0
                 if same == 2:
                     break
