@@ -100,6 +100,22 @@ def the_cause_is_the_original(ray):
         return type(error.cause).__name__, error.cause.args
 
 
+@table.row(
+    "Caught as the user's class, its args are the user's (Ray: the cause alone).",
+    gives=[("x", 2), ("x", 2)],
+    only="zactor",
+)
+def the_args_of_an_error(ray):
+    @ray.remote
+    def f():
+        raise ValueError("x", 2)
+
+    try:
+        ray.get(f.remote())
+    except ValueError as error:
+        return [error.args, error.cause.args]
+
+
 @table.row("The remote traceback is in the text.", gives=[True, True, True])
 def the_text_has_the_remote_traceback(ray):
     @ray.remote
