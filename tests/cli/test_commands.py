@@ -60,6 +60,7 @@ class FakeCluster:
         }
         self.told: list[Any] = []
         self.missing: list[str] = []
+        self.links: dict[str, int] = {"strangers": 0, "refused": 0, "duplicates": 7}
         self.log_of: dict[str, str] = {}
 
     def query(self, what: str, **args: Any) -> Any:
@@ -70,6 +71,7 @@ class FakeCluster:
                 "actors": {"ALIVE": 3, "DEAD": 1, "PENDING": 0},
                 "workers": 3,
                 "jobs": 1,
+                "links": self.links,
                 "resources": {
                     "total": {"CPU": 4.0},
                     "available": {"CPU": 3.0},
@@ -133,6 +135,17 @@ def test_status_shows_nodes_and_what_is_waited_for(cluster: FakeCluster) -> None
     assert "2 for camera: 1" in result.output
     assert "here" in result.output
     assert json.loads(run("status", "--json").output)["cluster"]["id"] == "01" * 12
+
+
+def test_status_says_who_has_turned_strangers_away_if_there_were_any(
+    cluster: FakeCluster,
+) -> None:
+    assert "refused" not in run("status").output
+    cluster.links = {"strangers": 3, "refused": 0}
+    told = run("status").output
+    assert "by the broker: 3 connections without the keys, 0 messages" in told
+    assert told.count("refused") == 1
+    assert json.loads(run("status", "--json").output)["links"]["strangers"] == 3
 
 
 @pytest.mark.parametrize("kind", ["actors", "nodes", "workers", "jobs", "groups", "events"])

@@ -92,3 +92,24 @@ def test_the_exit_codes_are_distinct() -> None:
     codes = [value for name, value in vars(cli).items() if name.startswith("EXIT_")]
     assert len(set(codes)) == len(codes) == 5
     assert sys.modules["zactor.cli.main"] is cli
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("memory", "zactor list objects"),
+        ("statsu", "zactor status"),
+        ("start", "zactor broker"),
+    ],
+)
+def test_an_unknown_command_says_what_may_be_meant(typed: str, meant: str) -> None:
+    done = run(typed)
+    assert done.exit_code == 2
+    assert f"No such command '{typed}'. Try: {meant}" in done.output
+
+
+def test_a_command_that_is_like_none_is_just_unknown() -> None:
+    done = run("xyzzy")
+    assert done.exit_code == 2
+    assert "No such command 'xyzzy'." in done.output
+    assert "Try: zactor" not in done.output

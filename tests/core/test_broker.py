@@ -161,7 +161,9 @@ def test_queries_show_what_there_is(world):
     resources = ask(m.Query, "resources", {})
     assert resources["waiting"][0]["resources"] == {"fpga": 1.0}
     assert resources["available"] == {"CPU": 2.0}
+    world.machine.show_links(lambda: {"strangers": 2})
     status = ask(m.Query, "status", {})
+    assert status["links"] == {"strangers": 2}
     assert status["actors"] == {
         "PENDING": 1,
         "STARTING": 0,

@@ -180,7 +180,9 @@ def test_bundles_go_where_labels_say(world):
     ("bundles", "strategy", "reason"),
     [
         ([{"fpga": 1}], "PACK", "fpga"), ([ONE] * 2, "STRICT_SPREAD", "2 nodes"),
-        ([{"CPU": 4}, ONE], "PACK", "in use"),
+        ([{"CPU": 4}, ONE], "PACK", "{'CPU': 5.0} together and the cluster has {'CPU': 4.0}"),
+        ([{"CPU": 3}] * 2, "SPREAD", "{'CPU': 6.0} together"),
+        ([{"CPU": 3}] * 2, "STRICT_PACK", "no node of the cluster can take all bundles: {'CPU': 6.0}"),
     ],
 )  # fmt: skip
 def test_a_group_that_waits_says_why(world, bundles, strategy, reason):
@@ -191,6 +193,15 @@ def test_a_group_that_waits_says_why(world, bundles, strategy, reason):
     assert reason in driver.taken(m.GroupChanged)[-1].entry["pending_reason"]
     world.advance(40.0)
     assert driver.taken(m.GroupChanged) == []
+
+
+def test_a_group_that_waits_for_what_others_hold_says_so(world):
+    world.node(1, CPU=4)
+    driver = world.driver()
+    create(driver, [ONE])
+    create(driver, [{"CPU": 3}, ONE])
+    world.advance(1.5)
+    assert "in use by others" in driver.taken(m.GroupChanged)[-1].entry["pending_reason"]
 
 
 def test_groups_go_with_their_owner_unless_detached(world):

@@ -357,6 +357,24 @@ def the_resource_of_a_node(ray):
     return ray.get(f.remote())
 
 
+@table.row(
+    "The address that nodes(), the state API and init tell is the one of the node:IP resource.",
+    gives=[True, True, True],
+    section="2.1",
+)
+def the_address_of_a_node(ray):
+    import importlib
+
+    name = f"node:{ray.nodes()[0]['NodeManagerAddress']}"
+    rows = importlib.import_module(f"{ray.__name__}.util.state").list_nodes()
+    facts = ray.init(ignore_reinit_error=True).address_info
+    return [
+        name in ray.cluster_resources(),
+        name == f"node:{rows[0]['node_ip']}",
+        name == f"node:{facts['node_ip_address']}",
+    ]
+
+
 @table.row("available_resources() goes down and up again.", gives=(True, True), section="2.1")
 def available_resources_follow(ray):
     from tests.parity.table import wait_until

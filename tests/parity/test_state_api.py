@@ -244,4 +244,116 @@ def a_summary_of_objects(ray):
     return ref is not None and "cluster" in summary
 
 
+@table.row("An actor's constructor is a task too.", gives=["ACTOR_CREATION_TASK", "FINISHED"])
+def constructors_are_listed(ray):
+    actor = make_actor(ray)
+    mine = [("actor_id", "=", actor._actor_id.hex()), ("type", "=", "ACTOR_CREATION_TASK")]
+    found = []
+
+    def is_there():
+        found[:] = state(ray).list_tasks(filters=mine)
+        return bool(found)
+
+    assert wait_until(is_there)
+    assert found[0]["func_or_class_name"].endswith("Sparrow.__init__")
+    return [found[0]["type"], found[0]["state"]]
+
+
+@table.row("A constructor that raised is FAILED.", gives=["FAILED", "TASK_EXECUTION_EXCEPTION"])
+def a_failed_constructor_is_listed(ray):
+    @ray.remote
+    class Cuckoo:
+        def __init__(self):
+            raise RuntimeError("no nest")
+
+    actor = Cuckoo.remote()
+    mine = [("actor_id", "=", actor._actor_id.hex()), ("type", "=", "ACTOR_CREATION_TASK")]
+    found = []
+
+    def has_failed():
+        found[:] = state(ray).list_tasks(filters=mine, detail=True)
+        return found and found[0]["state"] == "FAILED"
+
+    assert wait_until(has_failed)
+    assert "no nest" in found[0]["error_message"]
+    return [found[0]["state"], found[0]["error_type"]]
+
+
+@table.row("death_cause of a killed actor has reason and message.", gives=["RAY_KILL", True])
+def the_death_cause_of_a_killed_actor(ray):
+    actor = make_actor(ray)
+    actor_id = actor._actor_id.hex()
+    ray.kill(actor)
+    assert wait_until(lambda: state(ray).get_actor(actor_id)["state"] == "DEAD")
+    why = state(ray).get_actor(actor_id)["death_cause"]["actor_died_error_context"]
+    return [why["reason"], why["error_message"].startswith("The actor is dead")]
+
+
+@table.row("death_cause of one whose process died.", gives="WORKER_DIED")
+def the_death_cause_of_a_crashed_actor(ray):
+    actor = make_actor(ray)
+    actor_id = actor._actor_id.hex()
+    ray.wait([actor.die.remote()])
+    assert wait_until(lambda: state(ray).get_actor(actor_id)["state"] == "DEAD")
+    why = state(ray).get_actor(actor_id)["death_cause"]["actor_died_error_context"]
+    return why["reason"]
+
+
+@table.row("death_cause of one whose constructor raised has its text.", gives=True)
+def the_death_cause_of_a_failed_constructor(ray):
+    @ray.remote
+    class Cuckoo:
+        def __init__(self):
+            raise RuntimeError("no nest")
+
+    actor = Cuckoo.remote()
+    actor_id = actor._actor_id.hex()
+    assert wait_until(lambda: state(ray).get_actor(actor_id)["state"] == "DEAD")
+    cause = state(ray).get_actor(actor_id)["death_cause"]["creation_task_failure_context"]
+    return "no nest" in cause["formatted_exception_string"]
+
+
+@table.row("A job says who its driver is, and when it began.", gives=[True, True, None])
+def what_a_job_says(ray):
+    import os
+
+    [job] = [
+        row
+        for row in state(ray).list_jobs(detail=True)
+        if row["job_id"] == ray.get_runtime_context().get_job_id()
+    ]
+    info = job["driver_info"]
+    pid = info["pid"] if isinstance(info, dict) else info.pid
+    return [
+        pid == str(os.getpid()),
+        abs(job["start_time"] / 1000 - time.time()) < 3600,
+        job["submission_id"],
+    ]
+
+
+@table.row("summarize_tasks counts by the name that a task was given.", gives=True)
+def a_summary_of_named_tasks(ray):
+    @ray.remote
+    def bunting():
+        return 1
+
+    ray.get(bunting.options(name="yellowhammer").remote())
+
+    def is_counted():
+        summary = state(ray).summarize_tasks()["cluster"]["summary"]
+        return "yellowhammer" in summary
+
+    return wait_until(is_counted)
+
+
+@table.row("summarize_tasks counts constructors.", gives=True)
+def a_summary_of_constructors(ray):
+    actor = make_actor(ray)
+
+    def is_counted():
+        return state(ray).summarize_tasks()["cluster"]["total_actor_scheduled"] > 0
+
+    return actor is not None and wait_until(is_counted)
+
+
 test_state_api = table.test()

@@ -67,7 +67,7 @@ def memory() -> int:
 
 
 GREETING = b"\xff" + b"\0" * 8 + b"\x7f\x03\0NULL" + b"\0" * 48
-READY = b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"
+READY = b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0"
 STRANGERS = {
     "nothing": [b""],
     "random": [RANDOM(1_000)],
@@ -107,6 +107,42 @@ def test_strangers_are_refused_and_the_process_goes_on(make: Any, network: str) 
     assert memory() - before < 32 << 20
 
 
+HALF_OPEN = {
+    "nothing": b"",
+    "half a greeting": GREETING[:20],
+    "the head of a huge frame": GREETING
+    + READY
+    + b"\2"
+    + (200 << 20).to_bytes(8, "big")
+    + b"x",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", HALF_OPEN)
+@pytest.mark.parametrize("network", ["ipc", "tcp"])
+def test_hundreds_that_say_half_of_something_and_stay_hinder_nobody(
+    make: Any, network: str, said: str
+) -> None:
+    keys = make_keys()
+    end, friend = answering(make("end", keys=keys)), make("friend", keys=keys)
+    if network == "tcp":
+        bind(end)
+    assert ask(friend, end) == "x"
+    before, open_before = memory(), len(os.listdir("/proc/self/fd"))
+    strangers = [raw(end) for _ in range(400)]
+    try:
+        for stranger in strangers:
+            stranger.sendall(HALF_OPEN[said])
+        assert ask(friend, end, "still") == "still"
+        assert memory() - before < 32 << 20
+    finally:
+        for stranger in strangers:
+            stranger.close()
+    until(lambda: len(os.listdir("/proc/self/fd")) <= open_before + 2)  # none is kept for them
+    assert ask(friend, end, "and after") == "and after"
+
+
 def bind(end: End) -> None:
     done = threading.Event()
     end.post.call_later(0, lambda: (end.post.bind_tcp("127.0.0.1"), done.set()))  # type: ignore[func-returns-value]
@@ -126,7 +162,7 @@ def test_what_arrives_while_a_process_answers_over_its_inbox_is_taken(make: Any)
     end.reception.stop()  # this test is its receiving thread
     end.post.drain()
     friend.post.send(address, Query(0, "second", {}))
-    assert select.select([end.post._network.fd], [], [], 10)[0]
+    assert select.select([end.post.tcp_inbox.socket.fd], [], [], 10)[0]
     threading.Event().wait(
         0.02
     )  # libzmq looks at what has come when it sends, once a millisecond
@@ -144,8 +180,6 @@ def test_only_the_clusters_key_is_admitted_over_tcp(make: Any) -> None:
     keys = make_keys()
     end = make("end", keys=keys)
     bind(end)
-    admitted = end.post._allow_list
-    assert admitted is not None
     context = zmq.Context()
 
     def connect(server: bytes, public: bytes, secret: bytes) -> Any:
@@ -167,7 +201,7 @@ def test_only_the_clusters_key_is_admitted_over_tcp(make: Any) -> None:
         connect(others.server_public, keys.client_public, keys.client_secret),
         connect(b"", b"", b""),
     ]
-    until(lambda: admitted.refused >= 1)
+    until(lambda: end.post.counted()["strangers"] >= 1)
     threading.Event().wait(0.2)
     assert end.post.counters["refused"] == 0  # none of what they sent has come in
     friend = connect(keys.server_public, keys.client_public, keys.client_secret)
@@ -364,6 +398,7 @@ def test_idle_connections_are_closed_and_made_again(make: Any) -> None:
         for k, other in enumerate(others):
             assert ask(end, other, str(k)) == str(k)
         until(lambda: len(end.post.connections._open) <= 8)
-    assert sum(peer.state == UP for peer in end.post.peers.values()) <= 8
+    # One that is being closed is not counted as open any more, and for a moment still as up.
+    until(lambda: sum(peer.state == UP for peer in end.post.peers.values()) <= 8)
     futures = [end.post.request(other.address, Query(0, "all", {})) for other in others]
     assert [future.result(10) for future in futures] == ["all"] * 30

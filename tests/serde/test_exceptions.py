@@ -20,6 +20,7 @@ from zactor.exceptions import (
 )
 from zactor.serde import exceptions
 from zactor.serde.exceptions import (
+    describe,
     format_traceback,
     pack_exception,
     revive,
@@ -413,3 +414,15 @@ def test_without_the_exception_the_text_will_do(fields):
 @pytest.mark.parametrize("error", [ActorDiedError("x"), GetTimeoutError("x")])
 def test_other_errors_need_no_reviving(error):
     assert revive(error) is error
+
+
+def test_an_error_can_be_described_without_its_exception_being_loaded():
+    class Unloadable(Exception):
+        def __reduce__(self):
+            return exec, ("raise AssertionError",)
+
+    payload, _, _ = pack_exception(Unloadable("hot"), "train", pid=7)
+    function, text = describe(payload)
+    assert function == "train"
+    assert text.startswith("zactor::train() (pid=7)")
+    assert text.endswith("hot")

@@ -15,6 +15,7 @@ import zactor
 from tests.system.daemons import PATIENCE, Machines, query, wait_until
 from tests.system.networks import Network, networks
 from zactor.options.scheduling import NodeAffinitySchedulingStrategy
+from zactor.runtime.current import current
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -244,7 +245,8 @@ def test_ipc_is_not_taken_for_a_way_to_another_machine(world: Machines) -> None:
     assert zactor.get(log.add.remote(1), timeout=PATIENCE) == 1
     tokens = {node["machine"] for node in query("nodes")}
     assert len(tokens) == 1
-    process = __import__("zactor.runtime.process", fromlist=["current"]).current()
+    process = current()
+    assert process is not None
     links = [peer for peer in process.post.peers.values() if peer.is_remote]
     assert links
     assert all(peer.address.tcp for peer in links)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
+from collections import deque
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import zactor
 from tests.testing.actors import Counter, double
 from zactor.exceptions import SerializationError, SessionLostError, TaskError, ZactorError
+from zactor.runtime.inprocess import references
 from zactor.testing import local
 from zactor.util import ActorPool
 from zactor.util.queue import Empty, Queue
@@ -135,11 +137,31 @@ def test_what_is_not_offered_says_so() -> None:
     from zactor.util import state
 
     with local():
-        with pytest.raises(NotImplementedError, match=r"world\.trace"):
-            state.list_tasks()
-        with pytest.raises(NotImplementedError, match="listings of workers"):
-            state.list_workers()
+        with pytest.raises(NotImplementedError, match=r"listings of objects: use world\.trace"):
+            state.list_objects()
+        with pytest.raises(NotImplementedError, match="logs"):
+            state.list_logs()
         assert [row["class_name"] for row in state.list_actors()] == []
+
+
+def test_calls_are_listed_while_they_wait_and_run_and_after_their_end() -> None:
+    from zactor.util.state import list_tasks
+
+    with local():
+        counter = Counter.remote()
+        zactor.get(counter.increment.remote())
+        nap, behind = counter.nap.remote(100.0), counter.increment.remote()
+        zactor.wait([behind], timeout=1.0)
+        states = {row["task_id"]: row["state"] for row in list_tasks()}
+        assert states[nap.task_id().hex()] == "RUNNING"
+        assert states[behind.task_id().hex()].startswith("PENDING")
+        assert "FINISHED" in states.values()
+
+        zactor.kill(counter)
+        zactor.wait([nap, behind], num_returns=2)
+        left = {row["task_id"]: row["state"] for row in list_tasks()}
+        assert "RUNNING" not in left.values()
+        assert behind.task_id().hex() not in left
 
 
 def test_why_tells_what_a_result_hangs_on() -> None:
@@ -175,3 +197,12 @@ def test_an_interrupted_test_leaves_nothing_that_runs() -> None:
     finally:
         signal.signal(signal.SIGALRM, before)
     assert not any(thread.name == "zactor-strand" for thread in threading.enumerate())
+
+
+def test_a_reference_that_outlives_its_module_goes_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As at the end of a program, when modules have forgotten what they had names for."""
+    kept = references.Kept(None, b"owner", deque())
+    monkeypatch.setattr(references, "Streaming", None)
+    del kept

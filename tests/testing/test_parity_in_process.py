@@ -22,8 +22,6 @@ PARITY = Path(__file__).parents[1] / "parity"
 NOT_OFFERED = {
     "a_blocked_group_of_an_async_actor": "a loop for each group of an async actor",
     "a_definition_that_is_too_large": "the bound of what the broker keeps",
-    "a_generator_for_fixed_returns_raises": "values of a generator that raises later",
-    "a_generator_for_one_return": "a generator as one value",
     "a_summary_of_objects": "listings of objects",
     "each_group_has_a_loop": "a loop for each group of an async actor",
     "objects_are_listed": "listings of objects",
@@ -31,7 +29,7 @@ NOT_OFFERED = {
     "the_address_can_be_joined": "an address",
     "the_session_and_its_directory": "a session's directory",
     "threads_of_a_task": "variables of a worker's environment",
-    "what_a_cancelled_method_returns_is_dropped": "a result that a cancelled method returns",
+    "what_a_job_says": "a driver's process, and the time of day",
     "workers_are_ended_first": "a process for the system to end",
 }
 

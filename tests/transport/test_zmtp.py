@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zactor.transport.zmtp import GREETING, READ, Decoder, ZmtpError, encode, header, opening
+from zactor.transport.zmtp import (
+    GREETING,
+    MAPPED,
+    READ,
+    Decoder,
+    ZmtpError,
+    encode,
+    header,
+    opening,
+)
 
 FRAMES = st.lists(
     st.one_of(
@@ -80,6 +90,7 @@ def test_byte_by_byte_is_as_good_as_at_once() -> None:
         GREETING[:12] + b"CURVE".ljust(20, b"\0") + bytes(32),
         GREETING + message(b"before ready"),
         GREETING + b"\4\6\5ERROR",
+        GREETING + b"\2" + (1 << 19).to_bytes(8, "big") + b"a large one before ready",
         OPENING + b"\x48\1x",
         OPENING + b"\2" + (1 << 30).to_bytes(8, "big") + b"x",
         OPENING + (b"\1\0" * 30_000),
@@ -92,6 +103,7 @@ def test_byte_by_byte_is_as_good_as_at_once() -> None:
         "curve",
         "no ready",
         "error",
+        "large, no ready",
         "flags",
         "a gigabyte",
         "frames without end",
@@ -102,6 +114,29 @@ def test_what_is_not_understood_or_too_much_is_refused(data: bytes) -> None:
     with pytest.raises(ZmtpError):
         taken.feed(data)
     assert not taken
+
+
+@pytest.mark.parametrize("size", [MAPPED - 1, MAPPED, 5 * MAPPED + 1])
+def test_large_frames_are_read_back_as_bytes(size: int) -> None:
+    frame = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    taken = Taken(limit=8 * MAPPED)
+    for _ in range(2):
+        taken.feed((b"" if taken else OPENING) + message(b"first", frame))
+    assert list(taken) == [[b"first", frame]] * 2
+    assert all(type(each) is bytes for frames in taken for each in frames)
+
+
+def test_what_is_only_announced_takes_no_memory() -> None:
+    before = memory()
+    many = [Taken(limit=256 << 20) for _ in range(50)]
+    for taken in many:
+        taken.feed(OPENING + b"\2" + (200 << 20).to_bytes(8, "big") + b"the beginning")
+    assert memory() - before < 32 << 20
+
+
+def memory() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
 
 
 @settings(deadline=None)

@@ -24,12 +24,12 @@ def nodes() -> list[dict[str, Any]]:
 def _node(row: dict[str, Any]) -> dict[str, Any]:
     is_alive = row["state"] == "ALIVE"
     address = row["address"]
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    port = address.rpartition(":")[2]
     is_tcp = address.startswith("tcp://")
     return {
         "NodeID": row["node_id"],
         "Alive": is_alive,
-        "NodeManagerAddress": host if is_tcp else "127.0.0.1",
+        "NodeManagerAddress": row["node_ip"],
         "NodeManagerHostname": row["hostname"],
         "NodeManagerPort": int(port) if is_tcp and port.isdigit() else 0,
         "ObjectManagerPort": 0,

@@ -186,8 +186,14 @@ def open_world(**arguments: Any) -> World:
 def _facts() -> dict[str, Any]:
     process = processes.current()
     assert process is not None
+    from zactor.runtime.machine import ip_address
+
+    address = process.broker.ipc or process.broker.tcp
     return {
-        "address": process.broker.ipc or process.broker.tcp,
+        "address": address,
+        "gcs_address": address,
+        "node_ip_address": ip_address(),
+        "webui_url": "",  # there is no dashboard
         "node_id": process.post.address.node.hex(),
         "job_id": process.job.hex(),
         "namespace": process.namespace,

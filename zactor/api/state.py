@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from zactor.api.constructors import TYPE as CONSTRUCTOR
+from zactor.api.constructors import constructor_rows
 from zactor.api.session import is_in_process, process
 from zactor.api.surveys import ask_all, missing_text
 from zactor.core.filters import Filters
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _BROKERS = ("actors", "nodes", "workers", "jobs", "groups", "events")
 _SURVEYED = ("tasks", "objects")
+_FOR_PROCESSES = {"nodes": "process_address", "jobs": "address"}  # what says nothing to people
 MAX_LIMIT = 10_000
 TIMEOUT = 30.0
 
@@ -79,16 +82,24 @@ def find_rows(
         raise ValueError(f"timeout must be a positive number of seconds, not {timeout!r}")
     conditions = [_plain(each) for each in filters or ()]
     Filters(conditions)  # says at once what makes no sense in them
+    missing: list[str] = []
+    is_cut = False
     if what in _SURVEYED and not is_in_process(runtime):
-        found = ask_all(cast("Process", runtime), what, conditions, limit, timeout)
-        return [StateRow(row) for row in found.rows], found.missing, found.is_cut
-    if what in _BROKERS or what in _SURVEYED:  # an in-process world knows all of it itself
+        rows, missing, is_cut = ask_all(
+            cast("Process", runtime), what, conditions, limit, timeout
+        )
+    elif what in _BROKERS or what in _SURVEYED:  # an in-process world knows all of it itself
         rows = _broker(runtime, what, {"filters": conditions, "limit": limit + 1}, timeout)
-        if what == "events":
-            rows = [{**row, "time": _moment(row["timestamp"])} for row in rows]
+        for row in rows:
+            row.pop(_FOR_PROCESSES.get(what, ""), None)
+            if what == "events":
+                row["time"] = _moment(row["timestamp"])
     else:
         rows = list(Filters(conditions).over(_environments(runtime, timeout)))
-    return [StateRow(row) for row in rows[:limit]], [], len(rows) > limit
+    if what == "tasks" and not is_cut:
+        actors = _broker(runtime, "actors", {"limit": MAX_LIMIT}, timeout)
+        rows += Filters(conditions).over(constructor_rows(actors))
+    return [StateRow(row) for row in rows[:limit]], missing, is_cut or len(rows) > limit
 
 
 def _plain(condition: Any) -> Any:
@@ -153,15 +164,17 @@ def summarize_actor_rows(rows: Rows) -> dict[str, Any]:
 
 
 def summarize_task_rows(rows: Rows) -> dict[str, Any]:
-    """Count the tasks and calls by name and state."""
-    summary = _summary(rows, "func_or_class_name", "type")
+    """Count the tasks, calls and constructors by name and state."""
+    named = [{**row, "func_or_class_name": row["name"]} for row in rows]
+    summary = _summary(named, "func_or_class_name", "type")
     calls = sum(row["type"] == "ACTOR_TASK" for row in rows)
+    constructors = sum(row["type"] == CONSTRUCTOR for row in rows)
     return {
         "cluster": {
             "summary": summary,
-            "total_tasks": len(rows) - calls,
+            "total_tasks": len(rows) - calls - constructors,
             "total_actor_tasks": calls,
-            "total_actor_scheduled": 0,
+            "total_actor_scheduled": constructors,
             "summary_by": "func_name",
         }
     }

@@ -43,6 +43,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+# What programs for Ray's command line ask for, and where that is here.
+ELSEWHERE = {
+    "debug": "zactor stack, or zactor why",
+    "get": "zactor list KIND --filter KEY=VALUE --json",
+    "kill-actor": "zactor kill",
+    "memory": "zactor list objects",
+    "start": "zactor broker, and zactor node --join FILE on the other machines",
+    "timeline": "zactor.timeline(filename) in the program",
+}
+
+
 class Failure(click.ClickException):
     """The command cannot do what was asked; the message is all that the user sees."""
 
@@ -65,6 +76,20 @@ class Commands(click.Group):
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant; of an unknown one, say what might be."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            import difflib
+
+            similar = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = ELSEWHERE.get(name) or (f"zactor {similar[0]}" if similar else "")
+            if hint:
+                ctx.fail(f"No such command {name!r}. Try: {hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, without importing them."""

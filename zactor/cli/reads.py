@@ -126,6 +126,24 @@ def _lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     for wanted in resources["waiting"]:
         need = output.shown("resources_total", wanted["resources"])
         lines.append(("waiting", f"{wanted['count']} for {need}"))
+    return lines + _refusals(summary)
+
+
+def _refusals(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say who has turned strangers or garbage away, if anybody has."""
+    counted = [("the broker", summary["links"])]
+    counted += [
+        (f"node {node['node_id'][:12]}", node.get("load", {}).get("links", {}))
+        for node in summary["nodes"]
+    ]
+    lines = []
+    for who, links in counted:
+        strangers, messages = links.get("strangers", 0), links.get("refused", 0)
+        if strangers or messages:
+            text = (
+                f"{strangers} connections without the keys, {messages} messages or connections"
+            )
+            lines.append(("refused", f"by {who}: {text} that made no sense"))
     return lines
 
 

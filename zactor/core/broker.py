@@ -36,6 +36,8 @@ from zactor.named import NamedTuple
 from zactor.wire.messages import Answer, CreateActor, CreateGroup, SessionLost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zactor.core.broker_config import BrokerConfig
     from zactor.core.state import State
     from zactor.ids import IdSource
@@ -93,6 +95,10 @@ class BrokerMachine:
     def message_types(self) -> list[type]:
         """The messages it understands: the shell registers for these."""
         return list(self._handlers)
+
+    def show_links(self, counted: Callable[[], dict[str, int]]) -> None:
+        """Have `status` show what the shell's links have counted."""
+        self._cluster.links = counted
 
     def start(self, now: float) -> None:
         """Begin: read the state. Done by the first event, if nobody asks for it."""

@@ -87,6 +87,7 @@ class Cluster:
         self.definitions = Definitions(self.journal, config)
         self.parking = Parking(self.deadlines, config)
         self.on_overdue: Callable[[int, float], None] = lambda number, now: None
+        self.links: Callable[[], dict[str, int]] = dict  # what the shell's links count
         self._recalled_at = (0, 0)  # versions at the last look for leases to call back
 
     def start(self, now: float) -> None:

@@ -371,16 +371,7 @@ class Groups:
         group = self.groups.get(group_id)
         if group is None or group.state in {CREATED, REMOVED}:
             return ""
-        nodes = [n for n in self._nodes.values() if n.is_open]
-        reason = IN_USE
-        for bundle in group.bundles:
-            if not any(
-                bundle.wish.allows(n) and n.pool.could_hold(bundle.amounts) for n in nodes
-            ):
-                reason = f"no node of the cluster can take bundle {bundle.index}: {bundle.wish}"
-                break
-        if group.strategy == "STRICT_SPREAD" and len(nodes) < len(group.bundles):
-            reason = f"{len(group.bundles)} nodes are asked for and there are {len(nodes)}"
+        reason = _obstacle(group, [n for n in self._nodes.values() if n.is_open]) or IN_USE
         if reason != IN_USE and self._config.refuse_infeasible:
             return reason
         if reason != group.pending_reason:
@@ -429,6 +420,26 @@ class Groups:
                 assert bundle.holding is not None
                 assert bundle.pool.total == bundle.holding.amounts, "G2"
                 bundle.pool.check()
+
+
+def _obstacle(group: Group, nodes: list[Node]) -> str:
+    """Return why the nodes could not take a group if nobody held anything, or "" if they might."""
+    if group.strategy == "STRICT_SPREAD" and len(nodes) < len(group.bundles):
+        return f"{len(group.bundles)} nodes are asked for and there are {len(nodes)}"
+    together: dict[str, int] = {}
+    for bundle in group.bundles:
+        if not any(bundle.wish.allows(n) and n.pool.could_hold(bundle.amounts) for n in nodes):
+            return f"no node of the cluster can take bundle {bundle.index}: {bundle.wish}"
+        for name, units in bundle.amounts.items():
+            together[name] = together.get(name, 0) + units
+    if group.strategy == "STRICT_PACK" and not any(n.pool.could_hold(together) for n in nodes):
+        return f"no node of the cluster can take all bundles: {show_amounts(together)}"
+    for name, units in together.items():
+        there = sum(n.pool.total.get(name, 0) for n in nodes)
+        if there < units:
+            wanted, known = show_amounts({name: units}), show_amounts({name: there})
+            return f"its bundles ask for {wanted} together and the cluster has {known}"
+    return ""
 
 
 def _fits(bundle: Bundle, node: Node) -> bool:

@@ -51,7 +51,7 @@ def actor_row(actor: Actor) -> Row:
         "ray_namespace": actor.namespace,
         "serialized_runtime_env": repr(spec.get("env") or {}),
         "required_resources": show_amounts(actor.shape.need) if actor.shape else {},
-        "death_cause": actor.cause,
+        "death_cause": shown_cause(actor.cause),
         "is_detached": actor.is_detached,
         "placement_group_id": group["id"].hex() if group else None,
         "repr_name": actor.repr_name,
@@ -68,6 +68,37 @@ def actor_row(actor: Actor) -> Row:
         "is_ending": actor.ending is not None,
         "pending_reason": actor.pending_reason,
     }
+
+
+_REASONS = {
+    "exit": "WORKER_DIED",
+    "exited": "WORKER_DIED",
+    "group": "UNSPECIFIED",
+    "job": "OWNER_DIED",
+    "killed": "RAY_KILL",
+    "node": "NODE_DIED",
+    "oom": "WORKER_DIED",
+    "owner": "OWNER_DIED",
+    "released": "REF_DELETED",
+    "signal": "WORKER_DIED",
+    "stopped": "OUT_OF_SCOPE",
+}
+
+
+def shown_cause(cause: Row | None) -> Row | None:
+    """Return why an actor died as rows have it: kind and text, and where Ray has the text."""
+    if not cause:
+        return None
+    kind, text = str(cause.get("kind") or ""), str(cause.get("text") or "")
+    shown: Row = {"kind": kind, "code": cause.get("code", 0), "text": text}
+    if kind == "constructor":
+        shown["creation_task_failure_context"] = {"formatted_exception_string": text}
+    else:
+        shown["actor_died_error_context"] = {
+            "error_message": f"The actor is dead: {text}",
+            "reason": _REASONS.get(kind, "UNSPECIFIED"),
+        }
+    return shown
 
 
 def _place_of(actor: Actor) -> tuple[bytes, bytes, int]:
@@ -218,12 +249,18 @@ class Inventory:
                 "type": "DRIVER",
                 "status": "RUNNING" if job.ended is None else "STOPPED",
                 "driver_id": job.driver.hex(),
+                "driver_info": {
+                    "id": job.driver.hex(),
+                    "pid": str(job.metadata.get("pid", "")),
+                },
+                "submission_id": None,  # nothing is submitted: jobs are the sessions of drivers
                 "address": list(job.address),
                 "namespace": job.namespace,
                 "entrypoint": str(job.metadata.get("entrypoint", "")),
                 "pid": job.metadata.get("pid", 0),
                 "log_to_driver": bool(job.metadata.get("log_to_driver", True)),
                 "started": self._cluster.journal.events.epoch + job.started,
+                "start_time": int((self._cluster.journal.events.epoch + job.started) * 1000),
                 "end_cause": job.ended,
                 "actors": len(self._cluster.directory.by_job.get(job.id, {})),
             }
@@ -269,4 +306,5 @@ class Inventory:
                 "bytes": cluster.definitions.size,
             },
             "resources": self.resources(),
+            "links": cluster.links(),
         }

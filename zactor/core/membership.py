@@ -92,8 +92,8 @@ class Node:
 
     @property
     def ip(self) -> str:
-        """Where it is reached by TCP; the loopback while nobody has asked for that."""
-        return self.address.tcp.removeprefix("tcp://").rpartition(":")[0] or "127.0.0.1"
+        """The address of its machine, which its resource `node:<ip>` has as well."""
+        return str(self.entry.get("ip") or "127.0.0.1")
 
     def describe(self) -> dict[str, Any]:
         """Return what `nodes()` and `list nodes` show."""

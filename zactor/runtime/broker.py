@@ -66,6 +66,7 @@ class BrokerShell:
         if self._gate is not None:
             self._gate.gate(self._commit, self._step_soon)
         Relay(post, node_of=machine.node_address)
+        machine.show_links(post.counted)
         machine.start(loop.now())
         self._step()
 

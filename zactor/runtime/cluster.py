@@ -241,12 +241,14 @@ class _Part:
             capacity=capacity,
             shm=self.config.shm_dir,
         )
+        ip = ip_address()
         entry = {
             **describe_machine(),
+            "ip": ip,
             "machine": self.post.address.machine,
             "resources": {
                 "object_store_memory": float(capacity),
-                f"node:{ip_address()}": 1.0,
+                f"node:{ip}": 1.0,
                 **detect_resources(self.config, overrides=options.get("resources")),
             },
             "labels": dict(options.get("labels") or {}),

@@ -187,6 +187,9 @@ class LocalConnection:
         except ZmtpError as error:
             self._end(str(error))
             return
+        except MemoryError:
+            self._end("a message for which there is no memory")
+            return
         except OSError:
             pass  # the other side was killed
         self._end("")

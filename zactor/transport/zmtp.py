@@ -13,6 +13,7 @@ Invariants
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
 
 _MORE, _LONG, _COMMAND = 1, 2, 4
@@ -23,6 +24,7 @@ GREETING = _SIGNATURE + b"\3\0" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31)
 _SHORT_HEADERS = [bytes((0, size)) for size in range(256)]
 _SHORT_HEADERS_MORE = [bytes((_MORE, size)) for size in range(256)]
 READ = 65_536  # bytes that a connection reads at once
+MAPPED = 256 << 10  # from here on what is to come gets pages only as it comes
 
 
 class ZmtpError(Exception):
@@ -62,6 +64,17 @@ def encode(first: bytes, frames: Sequence[bytes]) -> list[bytes]:
     return pieces
 
 
+def _room(size: int) -> bytearray | mmap.mmap:
+    # Python clears a bytearray, and so has all of it at once: who only said that much would come, on a
+    # few connections, would have used up the memory.
+    if size < MAPPED:
+        return bytearray(size)
+    try:
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise ZmtpError(f"a message of {size} bytes, for which there is no memory") from error
+
+
 class Decoder:
     """What has come over one connection, taken apart.
 
@@ -79,7 +92,7 @@ class Decoder:
         self._ready = False
         self._parts: list[bytes] = []  # frames of a message whose last has not come
         self._parts_size = 0
-        self._filling: bytearray | None = None  # a large frame that is on its way
+        self._filling: bytearray | mmap.mmap | None = None  # a large frame that is on its way
         self._filled = 0
         self._flags = 0
 
@@ -155,9 +168,11 @@ class Decoder:
         return len(GREETING)
 
     def _fill(self, flags: int, size: int, begun: bytes) -> None:
+        if not self._ready:
+            raise ZmtpError("a message before READY")
         self._admit(size)
         self._flags = flags
-        self._filling = bytearray(size)  # pages that are not written to yet cost nothing
+        self._filling = _room(size)
         self._filling[: len(begun)] = begun
         self._filled = len(begun)
 

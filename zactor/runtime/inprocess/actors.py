@@ -183,8 +183,7 @@ class LocalActor:
                 return
             self.world.note("raises", self.label, "__init__")
             wire = constructor_error(error, self.execution)  # type: ignore[arg-type]
-            cause = {"kind": "constructor", "text": "", "error": wire}
-            self.life_over({**cause, "text": "its constructor raised"})
+            self.life_over({"kind": "constructor", "text": wire[1], "error": wire})
 
     def _construct(self) -> None:
         process, execution = self.process, self.execution
@@ -316,10 +315,12 @@ class LocalActor:
         if self.is_async:
             call.is_cancelled = bool(flags & batches.C_RECURSIVE)
             if self.loop is not None and call.task is not None:
+                call.is_told = True
                 self.loop.call_soon_threadsafe(call.task.cancel)
             return
         call.is_cancelled = True
-        if self.is_plain and self.execution.polled != (call.intake, call.seq):
+        call.is_told = not self.is_plain or self.execution.polled == (call.intake, call.seq)
+        if not call.is_told:
             if flags & batches.C_RECURSIVE:
                 self.process.cancel_all()
             interrupt(self.world, call)

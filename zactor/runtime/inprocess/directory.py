@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from zactor.core.inventory import shown_cause
 from zactor.exceptions import ActorAlreadyExistsError
 from zactor.wire.messages import (
     CreateActor,
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from zactor.runtime.inprocess.process import LocalProcess
     from zactor.runtime.inprocess.world import World
 
-_WHERE = "an in-process world (zactor.testing.local, local_mode) does not offer {}: use a real session"
+_WHERE = (
+    "an in-process world (zactor.testing.local, local_mode) does not offer {}: use world.trace, or a "
+    "real session"
+)
 
 
 class LocalDirectory:
@@ -135,7 +139,8 @@ class LocalDirectory:
             "pid": actor.process.pid if alive else 0, "ray_namespace": spec.get("namespace") or "",
             "num_restarts": actor.restarts, "repr_name": entry.get("repr_name") or "",
             "is_detached": spec.get("lifetime") == "detached",
-            "required_resources": spec.get("running") or {}, "death_cause": entry.get("cause"),
+            "required_resources": spec.get("running") or {},
+            "death_cause": shown_cause(entry.get("cause")),
         }  # fmt: skip
 
 

@@ -70,6 +70,7 @@ class LocalCall:
         "given",
         "intake",
         "is_cancelled",
+        "is_told",
         "number",
         "seq",
         "strand",
@@ -84,6 +85,7 @@ class LocalCall:
         self.code: Any = None  # of a task, the function itself
         self.given = given
         self.is_cancelled = False
+        self.is_told = False  # that it is cancelled, while it ran: what it returns is dropped
         self.task: Any = None  # asyncio task, or ident of a thread that runs it beside others
         self.strand: Strand | None = None
 

@@ -17,6 +17,7 @@ from zactor.core.placement import Placement
 from zactor.core.resources import show_amounts
 from zactor.exceptions import ActorAlreadyExistsError, ZactorError
 from zactor.runtime.calls.groups import GroupViews
+from zactor.runtime.machine import ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class LocalPlacing:
         self.node = Node(
             {
                 "id": world.node_id, "address": address, "resources": resources, "labels": labels,
-                "hostname": socket.gethostname(),
+                "hostname": socket.gethostname(), "ip": ip_address(),
             },
             0,
             0.0,

@@ -36,8 +36,9 @@ class Kept:
         self.owner = owner
         self._dropped = dropped
 
-    def __del__(self) -> None:
-        if isinstance(self.result, Streaming):
+    def __del__(self, streaming: type = Streaming) -> None:
+        # Its own name for the class: at the program's end the module has forgotten it.
+        if isinstance(self.result, streaming):
             self._dropped.append(self.result)
 
 

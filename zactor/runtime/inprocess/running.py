@@ -38,7 +38,12 @@ from zactor.runtime.calls.several import Several, take_values
 from zactor.runtime.calls.streaming import Item, Streaming
 from zactor.runtime.calls.values import decode_wire
 from zactor.runtime.hosting.again import is_retried
-from zactor.runtime.hosting.calling import StopServing, current_call, interrupted
+from zactor.runtime.hosting.calling import (
+    StopServing,
+    cancelled_to_the_end,
+    current_call,
+    interrupted,
+)
 from zactor.runtime.hosting.outflow import aclose, close, each, iterate
 from zactor.runtime.inprocess.execution import LocalCall, LocalExecution
 from zactor.runtime.inprocess.scheduler import Unwinding
@@ -271,24 +276,43 @@ class Run:
         if self.fault is not None:
             self.fault.strike(self)
             return
+        if self.call.is_told:
+            self.failed(cancelled_to_the_end())
+            return
         if self.returns != 1:
             self._returned_several(value)
             return
         try:
             encoded = self.encode(value)
         except SerializationError as error:
-            self.settle(ERROR, error)
+            if inspect.isgenerator(value):
+                self._returned_generator(value)
+            else:
+                self.settle(ERROR, error)
             return
         self.settle(*encoded)
 
+    def _returned_generator(self, generator: Any) -> None:
+        """Give the caller, who wants one value (`num_returns=1`), the first that is yielded."""
+        try:
+            for value in generator:
+                self.settle(*self.encode(value))
+                return
+            raise ValueError("num_returns=1, but the generator yielded nothing")
+        except Exception as error:  # noqa: BLE001 - runs user code
+            self.failed(error)
+
     def _returned_several(self, value: Any) -> None:
         parts: list[Any] = []
+        late: Any = None  # the error of a generator that had yielded some
         try:
             if self.returns:
                 take_values(value, self.returns, self.text, parts)
         except Exception as error:  # noqa: BLE001 - iterating runs user code
-            self.failed(error)
-            return
+            if not parts or not inspect.isgenerator(value):
+                self.failed(error)
+                return
+            late = self._packed(error)
         result = self.stream.pending.pop(self.seq, None)
         if not isinstance(result, Several) or self.process.is_dead:
             return
@@ -302,6 +326,9 @@ class Run:
                 self._hold(part, refs)
             if part.state == PENDING:
                 part.settle(state, encoded)
+        for part in result.parts[len(parts) :]:
+            if part.state == PENDING:
+                part.settle(USER_ERROR, late[0])
         if result.state == PENDING:
             Result.settle(result, ERROR, None)
 
@@ -311,12 +338,16 @@ class Run:
             raise error
         if self.call.is_cancelled and isinstance(error, KeyboardInterrupt | TaskCancelledError):
             error = interrupted(error)
+        self.settle(USER_ERROR, *self._packed(error))
+
+    def _packed(self, error: BaseException) -> tuple[Any, Any]:
+        """Return the user's exception as it travels, and the references in it."""
         execution = self.execution
         payload, _, refs = pack_exception(
             error, self.text, pid=self.process.pid, actor_repr=execution.repr,
             actor_id=execution.actor_id,
         )  # fmt: skip
-        self.settle(USER_ERROR, payload, refs)
+        return payload, refs
 
     def _failed_async(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):

@@ -77,7 +77,8 @@ class Connections:
         if peer.route:
             from zactor.transport.network import ReturnRoute
 
-            return ReturnRoute(post.network_inbox(), peer.route)
+            assert post.tcp_inbox.socket is not None  # it came over that
+            return ReturnRoute(post.tcp_inbox.socket, peer.route)
         address = peer.address
         if peer.is_relayed and post.relay_of is not None:
             address = post.relay_of(peer)
@@ -100,7 +101,8 @@ class Connections:
         """
         post = self._post
         if type(route) is bytes:
-            post.network_inbox().send(route, (data,))
+            assert post.tcp_inbox.socket is not None
+            post.tcp_inbox.socket.send(route, (data,))
             return
         try:
             endpoint = self.endpoint_of(address)

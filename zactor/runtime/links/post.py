@@ -10,7 +10,7 @@ kind it is `connections`'.
 
 Owned by:
     inbox, arrivals   the receiving thread (registering: any thread)
-    the network's     the receiving thread (making it: under `_network_lock`)
+    tcp_inbox         the receiving thread
     peers             added to under `_peers_lock`, read anywhere
     Peer.wire, .link  under `Peer.lock`
 """
@@ -33,9 +33,10 @@ from zactor.runtime.links.connections import Connections
 from zactor.runtime.links.greetings import Greetings
 from zactor.runtime.links.interrupts import protect_module
 from zactor.runtime.links.peer import UP, Peer
+from zactor.runtime.links.tcp_inbox import TcpInbox
 from zactor.runtime.links.timers import Timers
 from zactor.transport.arrivals import Arrivals
-from zactor.transport.context import close_context, context
+from zactor.transport.context import close_context
 from zactor.transport.local import LocalListener
 from zactor.wire.codec import (
     ACK,
@@ -54,14 +55,12 @@ from zactor.wire.messages import Address, Answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from zactor.transport.curve import AllowList, Keys
-    from zactor.transport.network import ReceivingSocket
+    from zactor.transport.curve import Keys
 
 Handler = "Callable[[Peer, Any, Sequence[bytes]], None]"
 
 ACK_DELAY = 0.03  # how long an acknowledgement may wait for a message to travel on
 GAP_AGAIN = 0.05  # seconds until what is missing is asked for again
-MESSAGES_A_TURN = 256
 DRAIN_ROUNDS = 64  # looks at what has arrived until it is given up to have seen all of it
 
 
@@ -96,7 +95,7 @@ class Post:
             on_refused=self._refused_stranger,
             call_later=self.call_later,
         )
-        self._network: ReceivingSocket | None = None  # made when another machine is first met
+        self.tcp_inbox = TcpInbox(self)  # bound when another machine is first met
         self.address = Address(process_id, node, machine, f"ipc://{path}", "")
         self.peers: dict[bytes, Peer] = {}
         self.unreachable: deque[Peer] = deque()
@@ -116,7 +115,6 @@ class Post:
         self.cannot_bind = False
         self.relay: Any = None  # takes what is for others; see `relay`
         self._peers_lock = threading.Lock()
-        self._network_lock = threading.Lock()
         self._handlers: dict[int, Any] = {ACK: _nothing}
         self._checks: dict[int, Callable[[Any], bool]] = {}
         self._lost_handlers: list[Callable[[Peer], None]] = []
@@ -126,8 +124,6 @@ class Post:
         self._owing: dict[bytes, Peer] = {}  # peers that wait for an ack of ours
         self._ack_at: float | None = None
         self._when_drained: deque[Callable[[], None]] = deque()
-        self._network_has_more = False
-        self._allow_list: AllowList | None = None
         self.connections = Connections(self)
         self.greetings = Greetings(self)
         self._self_peer = Peer(self, self.address)
@@ -242,18 +238,6 @@ class Post:
             if not arrivals.has_more:
                 return True
         return False
-
-    def _drain_network(self) -> None:
-        assert self._network is not None
-        receive = self._network.receive
-        for _ in range(MESSAGES_A_TURN):
-            arrived = receive()
-            if arrived is None:
-                self._network_has_more = False
-                return
-            self.deliver(*arrived)
-        # The descriptor tells only of what comes after it was found empty.
-        self._network_has_more = self.arrivals.has_more = True
 
     def _refused_stranger(self, why: str) -> None:  # noqa: ARG002 - counted, as all of them
         self.counters["refused"] += 1
@@ -448,7 +432,7 @@ class Post:
         """Whether `tick` has something to do now."""
         deadline = self._deadline
         return (deadline is not None and self.now() >= deadline) or bool(
-            self._loopback or self.unreachable or self._when_drained or self._network_has_more
+            self._loopback or self.unreachable or self._when_drained or self.tcp_inbox.has_more
         )
 
     def next_deadline(self) -> float | None:
@@ -472,8 +456,8 @@ class Post:
         for _ in range(len(self._loopback)):
             kind, body = self._loopback.popleft()
             self._handle(self._self_peer, kind, body, ())
-        if self._network_has_more:
-            self._drain_network()
+        if self.tcp_inbox.has_more:
+            self.tcp_inbox.drain()
         self._bind_for_links()
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
@@ -515,31 +499,21 @@ class Post:
 
     def bind_tcp(self, host: str, port: int = 0, advertise: str = "") -> Address:
         """Bind tcp too, behind CURVE and an allow-list. On the receiving thread only."""
-        from zactor.transport.curve import AllowList
-        from zactor.transport.network import ReceivingSocket
-
         if self.keys is None:
             raise ValueError("a process without the cluster's keys binds no tcp port")
-        with self._network_lock:
-            if not self.address.tcp:
-                self._allow_list = AllowList(context(), {self.keys.client_public})
-                if self._network is None:
-                    self._network = ReceivingSocket()
-                    self._network.on_arrival = self._network_shows
-                    self.arrivals.register(self._network.fd, self._drain_network)
-                endpoint = self._network.bind_tcp(host, self.keys, port)
-                if advertise:
-                    endpoint = f"tcp://{advertise}:{endpoint.rsplit(':', 1)[1]}"
-                self.address = self.address._replace(tcp=endpoint)
+        if not self.address.tcp:
+            endpoint = self.tcp_inbox.bind(host, self.keys, port)
+            if advertise:
+                endpoint = f"tcp://{advertise}:{endpoint.rsplit(':', 1)[1]}"
+            self.address = self.address._replace(tcp=endpoint)
         return self.address
 
-    def network_inbox(self) -> ReceivingSocket:
-        """Return the socket that is bound to tcp; something has come over it."""
-        assert self._network is not None
-        return self._network
+    def counted(self) -> dict[str, int]:
+        """Return what was refused, dropped and repaired since the start; for `zactor status`.
 
-    def _network_shows(self) -> None:
-        self._network_has_more = True  # sending has hidden from its descriptor what is there
+        `strangers` are attempts to connect over tcp without the cluster's keys.
+        """
+        return {**self.counters, "strangers": self.tcp_inbox.strangers}
 
     def probe(self, peer: Peer) -> None:
         """Send a peer something, if it counts as connected, so that it shows if it is not."""
@@ -573,11 +547,7 @@ class Post:
             peer.close(max(0.0, deadline - self.now()))
         self.connections.close()
         self.inbox.close()
-        if self._network is not None:
-            self.arrivals.unregister(self._network.fd)
-            self._network.close()
-        if self._allow_list is not None:
-            self._allow_list.close()
+        self.tcp_inbox.close()
         self.arrivals.close()
         close_context()
         if self.address.ipc:

@@ -413,6 +413,7 @@ class Node:
         load: dict[str, Any] = {
             **self._machine.stats()._asdict(),
             "loadavg": os.getloadavg()[0],
+            "links": self._post.counted(),
         }
         if self._store is not None:
             load["store"] = self._store.load()
