@@ -146,6 +146,12 @@ def test_what_is_in_use_is_tried_again_until_patience_ends(store):
     assert store.locate(X, name) == [answer(name)]
 
 
+def test_a_value_larger_than_the_store_is_refused_for_that(store):
+    (reply,) = store.say(ReserveSegment(1, 101))
+    assert reply.value[0] == "ObjectStoreFullError"
+    assert reply.value[1].endswith("0 of 100 are taken, and the store never holds so much")
+
+
 def test_a_full_disk_is_named_in_the_refusal(store):
     name = store.fill(X, 80)
     store.say(ReserveSegment(9, 60), Q)

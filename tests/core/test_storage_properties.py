@@ -99,7 +99,8 @@ class StoreWorld(RuleBasedStateMachine):
         )  # N2: a second answer is a KeyError
         assert process == reply.peer
         if not reply.ok:
-            assert reply.value[0] in ("ObjectStoreFullError", "ObjectLostError")
+            kinds = ("ObjectStoreFullError", "OutOfDiskError", "ObjectLostError")
+            assert reply.value[0] in kinds
         elif kind == "reserve":
             if process in self.alive:
                 self.reserved[process].append((reply.value, int.from_bytes(object_id, "big")))

@@ -412,8 +412,10 @@ class Storage:
             self._fail(known, error)
 
     def _full(self, size: int) -> list[Any]:
-        is_disk_full = self._disk.is_full
+        is_disk_full = self._disk.is_full and size <= self._room.capacity
         why = "the disk for spilled values is full too" if is_disk_full else "all is in use"
+        if size > self._room.capacity:
+            why = "and the store never holds so much"
         taken = f"{self._room.used} of {self._room.capacity} are taken"
         fields = {"size": size, "capacity": self._room.capacity, "node_id": self._node.hex()}
         kind = "OutOfDiskError" if is_disk_full else "ObjectStoreFullError"
