@@ -31,6 +31,7 @@ class Wire:
         self.channels: list[Any] = []
         self.replies: list[Any] = []
         self.calls: Any = None
+        self.takes_singles = False
         self.deliver: Callable[..., None] = lambda *_: None
 
     def transmit(self, kind: int, body: Any, frames: Sequence[bytes] = ()) -> None:

@@ -32,11 +32,13 @@ def _link() -> Piece:
 
 def _intake() -> Piece:
     intake = Intake(CALLER, ACTOR, 1, 1)
+    replies = [part for seq in range(BATCH) for part in (seq, NATIVE, None)]
 
     def once() -> None:
         first = intake.next_seq
+        replies[::3] = range(first, first + BATCH)
         intake.take(first, BATCH)
-        intake.kept.append((first, first + BATCH - 1, []))
+        intake.keep([*replies])
         intake.settled_below(first + BATCH)
 
     return Piece("streams: intake, a batch of 64 taken and forgotten, per batch", once)
@@ -47,7 +49,7 @@ def _stream() -> Piece:
     stream = Stream(CALLER, ACTOR, 1, numbers)
 
     def once() -> None:
-        pending = stream.pending
+        pending = stream.expand()
         first = stream.next_seq
         for seq in range(first, first + BATCH):
             pending[seq] = Result(stream, next(numbers), 3, None, None, 0)

@@ -24,7 +24,7 @@ def queue() -> TaskQueue:
 def lease_of(queue: TaskQueue, *, pending: int, mean: float) -> Lease:
     stream: Any = Stream(b"caller", WORKER.process, 1, count(1))
     stream.outgoing = SimpleNamespace(gathered=[])
-    stream.pending = dict.fromkeys(range(pending))
+    stream.several = dict.fromkeys(range(pending))
     lease = Lease(queue, len(queue.leases), WORKER, stream)
     lease.mean = mean
     queue.leases[lease.id] = lease
