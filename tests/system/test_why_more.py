@@ -82,7 +82,7 @@ def test_a_generator_that_its_consumer_holds_up_says_so(cluster: None, kind: Any
 
 
 def test_a_generator_is_asked_about_itself(cluster: None, gate: str) -> None:
-    said = chain_with(Source.remote().late.remote(gate), "running")
+    said = chain_with(Source.remote().late.remote(gate), "running", "wait_at")
     assert said.chain[-1].fields["place"].endswith(" in wait_at")
     assert chain_with(stream.remote(gate), "running").chain[-1].text.startswith("task stream()")
     assert kinds(chain_with(stream.options(resources={"moon": 1}).remote(gate), "resource"))

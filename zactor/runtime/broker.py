@@ -20,6 +20,7 @@ from zactor.core.state import ForgetfulState, StaleError
 from zactor.exceptions import RemoteProtocolError
 from zactor.runtime.links.gate import GatedPost
 from zactor.runtime.links.relay import Relay
+from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +76,18 @@ class BrokerShell:
         self._is_retired = True
 
     def _received(self, peer: bytes, address: Address, message: Any) -> None:
+        if type(message) is not Query:
+            self._take(peer, address, message)
+            return
+        # What happened before it was asked may still be on its way within this process, in a lane of
+        # its node: that has come at the end of the next turn.
+        later = partial(self._take, peer, address, message)
+        self._loop.call_later(0.0, partial(self._in_next_turn, later))
+
+    def _in_next_turn(self, callback: Callable[[], None]) -> None:
+        self._loop.call_later(0.0, callback)
+
+    def _take(self, peer: bytes, address: Address, message: Any) -> None:
         if self._is_retired:
             return
         self.machine.receive(peer, address, message, self._loop.now())
