@@ -23,6 +23,8 @@ from zactor.runtime.links.relay import Relay
 from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from collections.abc import Mapping
 
     from zactor.config import Config
