@@ -23,9 +23,7 @@ from zactor.runtime.links.relay import Relay
 from zactor.wire.messages import Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from zactor.config import Config
     from zactor.core.state import State
