@@ -4,7 +4,7 @@
 host; the host runs it wherever its kind of actor runs (see `hosts`) and hands the reply to
 `gather`. Replies gather per peer and leave together: at the latest before the next method that may be slow.
 
-Owned by: intakes and mailboxes are filled by the leader; `lock` guards gathered replies.
+Owned by: intakes and mailboxes are filled by the leader; `lock` guards gathered and kept replies.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Callee:
             else:
                 intake = self._define(peer, channel, seq)
             if floor > intake.floor:
-                intake.settled_below(floor)
+                with self.lock:  # another thread may be keeping a reply of it
+                    intake.settled_below(floor)
             arrived = len(calls) >> 1
             if seq == intake.next_seq:
                 intake.next_seq = seq + arrived

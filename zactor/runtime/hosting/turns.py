@@ -177,7 +177,11 @@ class Turns:
                         self.gather(seat)
                         seat.peer = intake.peer
                     reply = (seq, status, value)
-                    intake.keep(reply)
+                    if intake.kept:
+                        with callee.lock:  # the leader may be dropping some of them
+                            intake.keep(reply)
+                    else:
+                        intake.kept = reply
                     intake.unfinished -= 1
                     seat.singles.append(intake.channel)
                     seat.singles += reply
