@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,28 @@ def test_what_a_dead_session_left_is_swept_and_a_living_one_is_not(
     alive.close()
     assert os.listdir(config.shm_dir) == ["other"]
     assert sweep(config) == []
+
+
+@pytest.mark.parametrize("after", ["mkdir", "open"])
+def test_a_sweep_between_the_steps_of_opening_a_session_does_not_matter(
+    config: Config, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    step, swept = getattr(os, after), []
+
+    def then_swept(path: str, *args: Any) -> Any:
+        done = step(path, *args)
+        if path.removesuffix("/lock").endswith((b"c" * 4).hex()) and not swept:
+            swept.append(path)
+            swept.extend(sweep(config))
+        return done
+
+    sweep(config)  # the base is there
+    monkeypatch.setattr(os, after, then_swept)
+    session = open_session(config, b"c" * 16)
+    assert len(swept) == 2
+    assert os.path.isdir(session.path)
+    assert sweep(config) == []
+    session.close()
 
 
 def test_the_latest_living_cluster_is_found(config: Config) -> None:

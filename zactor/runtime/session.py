@@ -114,9 +114,15 @@ def open_session(config: Config, cluster: bytes) -> Session:
         )
     while True:
         _make_private(path)
-        lock = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Another process's sweep may remove the directory at any time until its lock is held: then
+        # it is made again. A lock that is not there any more is nobody's.
+        try:
+            lock = os.open(
+                os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except FileNotFoundError:
+            continue
         fcntl.flock(lock, fcntl.LOCK_SH)
-        # A sweep may have removed the directory between the two: then this lock is nobody's.
         if _is_same(lock, os.path.join(path, "lock")):
             break
         os.close(lock)
@@ -199,6 +205,7 @@ def _open_base(config: Config) -> str:
 
 
 def _make_private(path: str) -> None:
+    """Make a directory, if need be. A sweep may have removed it by the time this returns."""
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -207,18 +214,19 @@ def _make_private(path: str) -> None:
         raise SessionError(
             f"{path}: {error.strerror}; set ZACTOR_TMPDIR to another directory"
         ) from None
-    if not _is_private(path):
+    if _is_private(path) is False:
         raise SessionError(
             f"{path} is not a directory of this user alone (mode 0700): remove it, or set "
             "ZACTOR_TMPDIR to another directory"
         )
 
 
-def _is_private(path: str) -> bool:
+def _is_private(path: str) -> bool | None:
+    """Whether it is a directory that only we can use; None if it is gone."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        return False
+        return None
     return (
         stat.S_ISDIR(found.st_mode)
         and found.st_uid == os.getuid()
