@@ -20,7 +20,7 @@ from tests.transport.side import Side
 from zactor.runtime.links.peer import UP
 from zactor.transport.curve import make_keys
 from zactor.wire import codec
-from zactor.wire.messages import Answer, Query
+from zactor.wire.messages import Answer, Query, ReleaseActor
 
 RANDOM = os.urandom
 
@@ -340,6 +340,18 @@ def test_who_listens_where_another_did_refuses(make: Any) -> None:
     assert lost.wait(10)
     assert "another process" in other.post.peers[b"somebodyelse"].reason
     assert end.post.counters["wrong_destination"] >= 1
+
+
+def test_who_listens_where_another_did_is_not_taken_for_its_own_successor(make: Any) -> None:
+    end = make("alone")
+    moved: list[Any] = []
+    lost: list[str] = []
+    end.post.on_moved = lambda peer, address: moved.append(address)
+    end.post.on_lost(lambda peer: lost.append(peer.reason))
+    end.post.send(end.address._replace(process=b"g" * 12), ReleaseActor(b"a" * 12))
+    until(lambda: lost)
+    assert lost[0] == "another process listens at this address now"
+    assert moved == []
 
 
 def test_nobody_there_is_known_at_once_and_told(make: Any, tmp_path: Any) -> None:

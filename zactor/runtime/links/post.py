@@ -308,7 +308,10 @@ class Post:
         self.counters["wrong_destination"] += 1
         if envelope[1] == HELLO:
             text = "another process listens at this address now"
-            self.greetings.refuse(route, envelope, text, successor=self.address)
+            # A port that was another's may be our own now: then we have greeted ourselves.
+            is_other = envelope[2] != self.process_id
+            successor = self.address if is_other else None
+            self.greetings.refuse(route, envelope, text, successor=successor)
 
     def _deliver_checked(self, route: Any, data: bytes, frames: Sequence[bytes]) -> None:
         try:
