@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zactor.core.task_rows import task_row
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-Row = dict[str, Any]
+    from zactor.core.task_rows import Row
 
 TYPE = "ACTOR_CREATION_TASK"
 
@@ -36,27 +38,20 @@ def constructor_rows(actors: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
             phase == "DEAD" and not actor["pid"] and "phase" in actor
         ):  # it never had a process
             state, error_type, message = "FAILED", "ACTOR_DIED", cause.get("text")
-        yield {
-            "task_id": "f" * 24 + actor["actor_id"],
-            "attempt_number": actor["num_restarts"],
-            "name": f"{actor['name']}:{name}" if actor["name"] else name,
-            "state": state,
-            "job_id": actor["job_id"],
-            "actor_id": actor["actor_id"],
-            "type": TYPE,
-            "func_or_class_name": name,
-            "parent_task_id": None,
-            "node_id": actor["node_id"] or None,
-            "worker_id": actor.get("worker_id") or None,
-            "worker_pid": actor["pid"] or None,
-            "error_type": error_type,
-            "error_message": message,
-            "required_resources": actor["required_resources"],
-            "language": "PYTHON",
-            "call_site": None,
-            "creation_time_ms": None,
-            "start_time_ms": None,
-            "owner_id": actor.get("owner_id"),
-            "owner_pid": None,
-            "events": [],
-        }
+        yield task_row(
+            "f" * 24 + actor["actor_id"],
+            attempt_number=actor["num_restarts"],
+            name=f"{actor['name']}:{name}" if actor["name"] else name,
+            state=state,
+            job_id=actor["job_id"],
+            actor_id=actor["actor_id"],
+            type=TYPE,
+            func_or_class_name=name,
+            node_id=actor["node_id"] or None,
+            worker_id=actor.get("worker_id") or None,
+            worker_pid=actor["pid"] or None,
+            error_type=error_type,
+            error_message=message,
+            required_resources=actor["required_resources"],
+            owner_id=actor.get("owner_id"),
+        )

@@ -11,6 +11,8 @@ from zactor.serde.exceptions import text_of
 if TYPE_CHECKING:
     from zactor.core.calls import Result
 
+FINISHED = "FINISHED"
+FAILED = "FAILED"
 LONGEST = 4_000  # characters of a message
 _UNREAD = 8_192  # bytes of a pickled exception that are kept to be read when somebody asks
 
@@ -47,6 +49,14 @@ class Failure(NamedTuple):
         """Return the text."""
         text = text_of(self.text) if isinstance(self.text, bytes) else str(self.text)
         return text[-LONGEST:]
+
+
+def outcome(failure: Failure | None) -> dict[str, Any]:
+    """Return what a row says of a call that has ended; `failure` is None if it succeeded."""
+    if failure is None:
+        return {"state": FINISHED}
+    said = {"error_type": failure.kind, "error_message": failure.message()}
+    return {"state": FAILED, **said}
 
 
 def failure_of(result: Result, state: int, value: Any) -> Failure:

@@ -10,8 +10,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import NATIVE, PICKLED
+from zactor.core.task_rows import task_row
 from zactor.ids import pack_object_id
-from zactor.runtime.calls.failures import Failure, failure_of
+from zactor.runtime.calls.failures import Failure, failure_of, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,7 @@ class LocalListing:
                     )
                     yield row | {"actor_id": actor.id.hex()}
         for row, failure in reversed(self._ended.values()):
-            yield row | _outcome(failure)
+            yield row | outcome(failure)
 
     def workers(self) -> Iterator[Row]:
         """Yield the driver and the processes that actors and tasks believe to be in."""
@@ -146,39 +147,19 @@ class LocalListing:
         self, identity: bytes, function: str, given: str, process: LocalProcess | None
     ) -> Row:
         world = self._world
-        return {
-            "task_id": identity[:24].hex(),
-            "attempt_number": 0,
-            "name": given or function,
-            "state": "",
-            "job_id": world.job.hex(),
-            "actor_id": None,
-            "type": "",
-            "func_or_class_name": function,
-            "parent_task_id": None,
-            "node_id": None,
-            "worker_id": process.id.hex() if process is not None else None,
-            "worker_pid": None,
-            "error_type": None,
-            "error_message": None,
-            "required_resources": {},
-            "language": "PYTHON",
-            "call_site": None,
-            "creation_time_ms": None,
-            "start_time_ms": None,
-            "owner_id": world.driver.id.hex(),
-            "owner_pid": world.driver.pid,
-            "events": [],
-        }
+        return task_row(
+            identity[:24].hex(),
+            name=given or function,
+            job_id=world.job.hex(),
+            type="",
+            func_or_class_name=function,
+            worker_id=process.id.hex() if process is not None else None,
+            owner_id=world.driver.id.hex(),
+            owner_pid=world.driver.pid,
+        )
 
 
 def _submitted(host: Any) -> int | None:
     """Return when a task was submitted (ms, virtual). Of actors' calls it is not noted."""
     when = getattr(host, "submitted", None)
     return None if when is None else int(when * 1000)
-
-
-def _outcome(failure: Failure | None) -> Row:
-    if failure is None:
-        return {"state": "FINISHED"}
-    return {"state": "FAILED", "error_type": failure.kind, "error_message": failure.message()}

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from zactor.core.calls import PENDING, STORED
 from zactor.core.filters import Filters
+from zactor.core.task_rows import task_row
 from zactor.ids import PUT_INDEX, pack_object_id, split_object_id
 from zactor.runtime.calls.dependents import method_name
+from zactor.runtime.calls.failures import outcome
 from zactor.runtime.calls.task_queues import Lease
 from zactor.runtime.insight.why import running_calls
 from zactor.runtime.links.interrupts import protect_module
@@ -42,8 +44,6 @@ WAITS_FOR_WORKER = "PENDING_NODE_ASSIGNMENT"
 WAITS_FOR_ACTOR = "PENDING_ACTOR_TASK_ORDERING_OR_CONCURRENCY"
 SUBMITTED = "SUBMITTED_TO_WORKER"
 RUNNING = "RUNNING"
-FINISHED = "FINISHED"
-FAILED = "FAILED"
 
 CALLEE_SAYS = frozenset({"state", "start_time_ms", "worker_pid", "worker_id", "node_id"})
 """What the process that runs a call knows better than the one that made it."""
@@ -166,17 +166,10 @@ def _settled(
             seen.add(identity)
             row = _called(process, stream, number + at, methods[at])
             row["creation_time_ms"] = int(when * 1000)
-            yield _ended(row, failures.pop(identity, None))
+            yield row | outcome(failures.pop(identity, None))
     for identity, failure in reversed(failures.items()):
         if identity not in seen:
-            yield _ended(_never_sent(process, failure), failure)
-
-
-def _ended(row: Row, failure: Failure | None) -> Row:
-    if failure is None:
-        return row | {"state": FINISHED}
-    said = {"error_type": failure.kind, "error_message": failure.message()}
-    return row | {"state": FAILED, **said}
+            yield _never_sent(process, failure) | outcome(failure)
 
 
 def _never_sent(process: Process, failure: Failure) -> Row:
@@ -215,30 +208,13 @@ def _name(process: Process, row: Row, caller: bytes, number: int, function: str)
 
 def _row(process: Process, caller: bytes, number: int) -> Row:
     """Return what the rows of all calls have in common."""
-    return {
-        "task_id": pack_object_id(caller, number, 0)[:24].hex(),
-        "attempt_number": 0,
-        "name": "",
-        "state": "",
-        "job_id": process.job.hex(),
-        "actor_id": None,
-        "type": "NORMAL_TASK",
-        "func_or_class_name": "",
-        "parent_task_id": _parent(process, number),
-        "node_id": None,
-        "worker_id": None,
-        "worker_pid": None,
-        "error_type": None,
-        "error_message": None,
-        "required_resources": {},
-        "language": "PYTHON",
-        "call_site": None,
-        "creation_time_ms": None,
-        "start_time_ms": None,
-        "owner_id": process.id.hex(),
-        "owner_pid": process.pid,
-        "events": [],
-    }
+    return task_row(
+        pack_object_id(caller, number, 0)[:24].hex(),
+        job_id=process.job.hex(),
+        parent_task_id=_parent(process, number),
+        owner_id=process.id.hex(),
+        owner_pid=process.pid,
+    )
 
 
 def _parent(process: Process, number: int) -> str | None:
