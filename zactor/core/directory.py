@@ -103,7 +103,7 @@ from typing import TYPE_CHECKING, Any
 from zactor.core.resources import NOTHING, Holding, show_amounts
 from zactor.core.restarts import CrashRecord
 from zactor.core.specs import without_arguments
-from zactor.ids import CALLER_ID_SIZE, caller_id, split_caller_id
+from zactor.ids import CALLER_ID_SIZE, caller_id
 from zactor.wire.messages import ActorChanged, ActorsMoved, Address
 
 if TYPE_CHECKING:
@@ -505,9 +505,3 @@ def _discard(index: dict[bytes, dict[bytes, None]], key: bytes, actor_id: bytes)
         found.pop(actor_id, None)
         if not found:
             del index[key]
-
-
-def parent_of(actor: Actor) -> tuple[bytes, int] | None:
-    """Return the (identity, life) that created the actor, if the spec names one."""
-    caller = actor.spec.get("owner_caller")
-    return split_caller_id(caller) if caller else None

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from zactor.runtime.process import Process
 
 ADVICE = "It goes on waiting: `zactor status` shows what there is, `zactor node` adds more"
-NEVER_CREATED = -1
 NETWORK_PATIENCE = 2.0  # seconds that a worker has to bind tcp when another machine wants it to
 
 

@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zactor.core.calls import PENDING, Result
-from zactor.ids import JobID, TaskID, split_object_id
+from zactor.ids import JobID, TaskID
 from zactor.runtime import current as processes
 from zactor.serde.values import collect, loaded
 
@@ -171,11 +171,6 @@ def _load_ref(object_id: bytes, owner: Any) -> ObjectRef[Any]:
     if not loaded(ref) and ref._guard is not None:
         objects.keep_for_ever(ref._guard)
     return ref
-
-
-def caller_of(ref: ObjectRef[Any]) -> bytes:
-    """Return the caller id within an object id."""
-    return split_object_id(ref.binary())[0]
 
 
 ObjectID = ObjectRef  # its name of old, which Ray still has

@@ -401,10 +401,6 @@ class Tasks:
                 return self.names.get(key, "")
         return ""
 
-    def lease_of(self, stream: Stream) -> Lease | None:
-        """Return the lease a task's stream belongs to."""
-        return stream.target if isinstance(stream.target, Lease) else None
-
     def fail_all(self, error: Exception) -> None:
         """No worker will answer any more."""
         for queue in list(self._queues.values()):
